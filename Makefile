@@ -1,0 +1,47 @@
+# gpuboard: `make demo` shows it, `make test` proves it, `make check` is CI's first step.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+STAMP_DEV := $(VENV)/.stamp-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock man deb screenshots bench clean
+
+help:  ## say what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STAMP_DEV): requirements-dev.lock $(STAMP)
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(STAMP)  ## the whole thing on a simulated box with a scripted lab (as text in a pipe)
+	@$(BIN)/gpuboard demo
+
+test: $(STAMP_DEV)  ## set up what the tests need and run them all
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP_DEV)  ## format, rules, types, import contracts, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(STAMP_DEV)  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(STAMP_DEV)  ## renew the hashed locks from pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+clean:  ## remove what was made
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,134 @@
+"""Configuration: TOML into one frozen Config; an unknown key is an error with the nearest spelling.
+
+Spans and sizes may be written as people write them (`"7d"`, `"16G"`). `defaults_for(personal=...)`
+gives what holds without a file. Every key is explained in packaging/config.toml, and a test
+compares the two.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[daemon]: where it lives and who rules it."""
+
+    socket: str = "/run/gpuboard/gpuboard.sock"
+    socket_mode: str = "0666"
+    socket_group: str = ""
+    state_dir: str = "/var/lib/gpuboard"
+    admins: tuple[str, ...] = ("root",)
+    """User names."""
+    admin_group: str = "gpuboard-admin"
+    idle_exit_s: int = 0
+    """A personal daemon ends after so long without clients and jobs; 0 = never."""
+
+
+class JobsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[jobs]: defaults and limits of a job."""
+
+    runtimes: tuple[str, ...] = ("docker", "process")
+    default_runtime: str = "docker"
+    default_time_s: int = 4 * 3600
+    max_time_s: int = 7 * 86400
+    default_shm_bytes: int = 16 * 2**30
+    max_cpus: float | None = None
+    """None = the box's."""
+    max_memory_bytes: int | None = None
+    default_memory_bytes: int | None = None
+    pids_limit: int = 4096
+    default_grace_s: int = 10
+    max_grace_s: int = 300
+    min_uid: int = 1000
+    """Smaller uids may not run jobs on a system daemon."""
+    max_env_bytes: int = 65536
+    max_array: int = 1000
+    max_attempts: int = 3
+    on_device_fault: str = "stop"
+    """`stop` or `keep` a job whose device failed."""
+
+
+class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[docker]: the container engine and what containers may be."""
+
+    host: str = "unix:///run/docker.sock"
+    images: tuple[str, ...] = ("*",)
+    """Globs of references that may run; `*` = every local image."""
+    pull: str = "never"
+    """`never`, or `missing`: pull an allowed image that is not there."""
+    mount_roots: tuple[str, ...] = ("{home}",)
+    """Directories that may be mounted; `{home}` and `{user}` are the caller's."""
+    mount_home: bool = False
+    """Whether the caller's home is always mounted at its own path."""
+    network: str = "bridge"
+    """`bridge` or `none`."""
+    log_max_bytes: int = 10 * 2**20
+    log_files: int = 3
+
+
+class DevicesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[devices]: how they are read."""
+
+    probe: str = "nvml"
+    """`nvml` or `simulated`."""
+    scenario: str = ""
+    """File or built-in name for the simulated probe."""
+    interval_s: float = 1.0
+    slow_interval_s: float = 5.0
+    timeout_s: float = 5.0
+    """A sweep that takes longer counts as a hung driver."""
+    ignore: tuple[str, ...] = ()
+    """UUIDs or indices that gpuboard leaves alone."""
+    foreign: str = "busy"
+    """A device used from outside the queue: `busy` (not given out) or `warn`."""
+    idle_after_s: int = 600
+    """Held without utilisation for so long counts as idle."""
+
+
+class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[policy]: fairness."""
+
+    half_life_s: int = 7 * 86400
+    priority_window_s: int = 7 * 86400
+    backfill: bool = True
+    shares: dict[str, float] = {}
+    """By user name; 1 when absent."""
+
+
+class QuotaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[quota] and [quota.users.NAME]: hard limits of a person."""
+
+    running_gpus: int | None = None
+    queued_jobs: int | None = 10000
+    users: dict[str, dict[str, int]] = {}
+
+
+class ReservationsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[reservations]: what may be booked."""
+
+    max_gpus: int | None = None
+    max_duration_s: int = 7 * 86400
+    max_ahead_s: int = 90 * 86400
+    max_per_user: int = 20
+
+
+class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[api]: bounds of the socket server."""
+
+    max_connections: int = 1000
+    max_connections_per_uid: int = 64
+    max_request_bytes: int = 1 << 20
+    read_timeout_s: float = 10.0
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    daemon: DaemonConfig = DaemonConfig()
+    jobs: JobsConfig = JobsConfig()
+    docker: DockerConfig = DockerConfig()
+    devices: DevicesConfig = DevicesConfig()
+    policy: PolicyConfig = PolicyConfig()
+    quota: QuotaConfig = QuotaConfig()
+    reservations: ReservationsConfig = ReservationsConfig()
+    api: ApiConfig = ApiConfig()

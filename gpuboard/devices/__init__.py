@@ -1,0 +1,1 @@
+"""Devices: probes, processes on devices, health, history."""

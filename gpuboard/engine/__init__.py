@@ -1,0 +1,1 @@
+"""The engine: observe, plan, intent, act, outcome; recover. `protocol` is the seam for a cluster."""

@@ -1,0 +1,221 @@
+"""The engine protocol: what schedules and runs jobs, behind one service, API and set of screens.
+
+`local` implements it on this box with the policy in `gpuboard.policy`; `slurm` is to implement it
+over sbatch and squeue later. All methods are called on the engine's own thread and return at
+once: slow work goes to workers and comes back as a completion. Nothing here checks rights; that
+is `service`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gpuboard.model.device import DeviceReading, ProbeSnapshot
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+from gpuboard.model.job import EventRow, Job, JobSpec
+from gpuboard.model.person import Person
+from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
+from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
+from gpuboard.model.world import Usage
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What this engine can do; screens hide what it cannot."""
+
+    name: str
+    runtimes: Mapping[str, str]
+    """Usable runtimes with their version."""
+    faults: Mapping[str, str]
+    """Unusable runtimes with the reason in words."""
+    reservations: bool = True
+    preemption: bool = True
+    arrays: bool = True
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    """A validated job on its way into the queue."""
+
+    spec: JobSpec
+    array_index: int | None = None
+
+
+class Engine(Protocol):
+    """Submit by idempotency key, find, act, reserve, account, watch."""
+
+    # jobs
+    def submit(
+        self,
+        owner: Person,
+        jobs: Sequence[NewJob],
+        *,
+        token: str = "",
+        array_limit: int | None = None,
+        held_by: str = "",
+    ) -> list[Job]:
+        """Commit the jobs (all or none) and return them; a known token of this owner returns the old ones.
+
+        An array is several `NewJob`s, each with its index. Raises QuotaExceeded, Unavailable (disk full).
+        """
+
+    def job(self, job_id: JobId) -> Job:
+        """Return a job, ended ones too. Raises NotFound."""
+
+    def live_jobs(self) -> Iterable[Job]:
+        """Return all jobs that have not ended."""
+
+    def running_jobs(self) -> Sequence[Job]:
+        """Return jobs that hold devices or run, oldest first."""
+
+    def queue(self, limit: int | None = None) -> Sequence[Job]:
+        """Return queued jobs in serving order; held and waiting-for-something ones last."""
+
+    def queue_length(self) -> int:
+        """Return how many jobs are queued."""
+
+    def last_job(self, uid: int) -> Job | None:
+        """Return the person's last submission (`@`)."""
+
+    def find_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        uid: int | None = None,
+        name: str = "",
+        array_id: JobId | None = None,
+        since_at: int | None = None,
+        until_at: int | None = None,
+        limit: int = 100,
+        before_id: JobId | None = None,
+    ) -> list[Job]:
+        """Return jobs of the record, newest first."""
+
+    def cancel(self, job_id: JobId, by: Person, *, force: bool = False) -> Job:
+        """Cancel: a queued job ends at once, a running one is stopped. Idempotent; Conflict when ended."""
+
+    def hold(self, job_id: JobId, by: Person, held_by: str) -> Job:
+        """Hold a queued job back. Conflict when not queued."""
+
+    def release(self, job_id: JobId, by: Person) -> Job:
+        """End a hold."""
+
+    def update(self, job_id: JobId, by: Person, spec: JobSpec) -> Job:
+        """Replace the spec of a queued job, or limit/name/note of a running one. Conflict when ended."""
+
+    def explain(self, job_id: JobId) -> Explanation:
+        """Say why a queued job waits. Conflict when it does not."""
+
+    def forecasts(self) -> Mapping[JobId, StartForecast]:
+        """Return the latest forecast (made off the hot path; may lag by a moment)."""
+
+    def forecast_of(self, owner: Person, new: NewJob) -> tuple[StartForecast, Explanation | None]:
+        """Answer `--dry-run`: when and where such a job would start if submitted now."""
+
+    def read_log(
+        self,
+        job_id: JobId,
+        *,
+        attempt: int | None = None,
+        tail: int | None = None,
+        since_at: int | None = None,
+        follow: bool = False,
+    ) -> Callable[[Callable[[], bool]], Iterator[bytes]]:
+        """Return a function that, called on any worker thread with an `is_cancelled`, yields the log."""
+
+    # reservations
+    def admit(self, owner: Person, request: ReservationRequest) -> Admission:
+        """Say whether a booking could be promised."""
+
+    def reserve(self, owner: Person, request: ReservationRequest, name: str = "") -> Reservation:
+        """Book. Raises Refused with the causes and the nearest windows as hint."""
+
+    def change_reservation(
+        self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
+    ) -> Reservation:
+        """Replace the window of a booking that has not ended, as one edit, or refuse and change nothing."""
+
+    def unreserve(self, reservation_id: ReservationId, by: Person) -> Reservation:
+        """Cancel a booking, or end an active one now."""
+
+    def reservation(self, reservation_id: ReservationId) -> Reservation:
+        """Return a booking. Raises NotFound."""
+
+    def reservations(
+        self, from_at: int | None = None, until_at: int | None = None
+    ) -> Sequence[Reservation]:
+        """Return bookings that have not ended (or, with a window, all that touch it), by start."""
+
+    # devices
+    def devices(self) -> Sequence[DeviceReading]:
+        """Return the last reading of every device known."""
+
+    def snapshot(self) -> ProbeSnapshot:
+        """Return the probe's last snapshot."""
+
+    def leases(self) -> Mapping[DeviceUuid, Lease]:
+        """Return live leases by device."""
+
+    def leases_between(self, from_at: int, until_at: int) -> Sequence[Lease]:
+        """Return leases that touch a window, for the timeline."""
+
+    def foreign_use(self) -> Mapping[DeviceUuid, str]:
+        """Return devices used from outside the queue, with by whom in words."""
+
+    def drains(self) -> Mapping[DeviceUuid, Drain]:
+        """Return drained devices."""
+
+    def drain(self, devices: Sequence[DeviceUuid], by: str, note: str) -> None:
+        """Take devices out of service; what runs on them goes on."""
+
+    def resume(self, devices: Sequence[DeviceUuid], by: str) -> None:
+        """Put devices back into service."""
+
+    def blackouts(self) -> Sequence[Blackout]:
+        """Return blackouts that have not ended."""
+
+    def add_blackout(
+        self, from_at: int, until_at: int, devices: Sequence[DeviceUuid], by: str, note: str
+    ) -> Blackout:
+        """Announce a maintenance window."""
+
+    def cancel_blackout(self, blackout_id: int, by: str) -> None:
+        """Take a blackout back. Raises NotFound."""
+
+    # people
+    def usage(self) -> Sequence[Usage]:
+        """Return decayed usage now."""
+
+    def usage_since(self, since_at: int) -> Mapping[int, float]:
+        """Return device-seconds charged by uid since an instant, not decayed."""
+
+    def notices(self) -> Sequence[Notice]:
+        """Return the notices in force."""
+
+    def add_notice(self, by: str, text: str, until_at: int | None) -> Notice | None:
+        """Publish a notice; empty text clears all and returns None."""
+
+    # watching
+    def events(
+        self, after_id: int, limit: int = 1000, job_id: JobId | None = None
+    ) -> list[EventRow]:
+        """Return events after an id, oldest first."""
+
+    def last_event_id(self) -> int:
+        """Return the id of the newest event."""
+
+    def revision(self) -> int:
+        """Return a number raised by every change that a list of jobs or bookings could show."""
+
+    def person_of(self, uid: int) -> str:
+        """Return the name under which a uid last came here."""
+
+    def capabilities(self) -> Capabilities:
+        """Say what works."""
+
+    def backup(self, path: str) -> None:
+        """Write a consistent copy of the database."""
+
+    def check_database(self) -> str:
+        """Run the integrity check; return `ok` or what is wrong."""

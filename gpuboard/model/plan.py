@@ -1,0 +1,137 @@
+"""The scheduler's answer, and its explanation. Sets named by fate; no action is taken here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start this job on these devices now."""
+
+    job_id: JobId
+    devices: tuple[DeviceUuid, ...]
+    reservation_id: ReservationId | None = None
+    """The owner's active booking whose devices it uses."""
+
+
+class Bind(msgspec.Struct, frozen=True):
+    """Give these devices to a booking whose window has begun."""
+
+    reservation_id: ReservationId
+    devices: tuple[DeviceUuid, ...]
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Stop this (preemptible) job; it goes back to the queue."""
+
+    job_id: JobId
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to do now."""
+
+    starts: tuple[Start, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    stops: tuple[Stop, ...] = ()
+    head: JobId | None = None
+    """The job that is served next and does not fit; nothing may delay it."""
+    head_start_at: int | None = None
+    """The head's promised start (the shadow): by limits, so it only moves earlier."""
+    wake_at: int | None = None
+    """When the plan may change although nothing happens (a begin time, a booking, its end)."""
+
+
+class WaitCause(StrEnum):
+    """Why a job waits. One cause a device or a job; shown with counts."""
+
+    DEVICES_BUSY = "devices_busy"
+    AHEAD = "ahead"
+    """Jobs ahead in the queue need the free devices."""
+    BOOKED = "booked"
+    WOULD_DELAY_HEAD = "would_delay_head"
+    BEGIN_TIME = "begin_time"
+    DEPENDENCY = "dependency"
+    DEPENDENCY_BROKEN = "dependency_broken"
+    HELD = "held"
+    QUOTA = "quota"
+    ARRAY_LIMIT = "array_limit"
+    DEVICE_UNAVAILABLE = "device_unavailable"
+    NO_SUCH_DEVICE = "no_such_device"
+    """The box has not enough devices of this kind even when all are free."""
+    BLACKOUT = "blackout"
+    HOST = "host"
+    """The runtime or driver does not answer; the engine says so."""
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One cause, in data and in words."""
+
+    cause: WaitCause
+    words: str
+    """`GPU 2,3 are held by user7 until 14:10` - instants as `{ms}` are never in here: the renderer
+    of words is `policy.explain`, in UTC, and clients may build their own from the data."""
+    count: int = 1
+    devices: tuple[DeviceUuid, ...] = ()
+    job_ids: tuple[JobId, ...] = ()
+    reservation_id: ReservationId | None = None
+    user: str = ""
+    until_at: int | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a waiting job waits, when it should start, and what would start it now."""
+
+    job_id: JobId
+    causes: tuple[Cause, ...]
+    place: int | None = None
+    """0 = next to be served; None when not eligible (held, dependency, begin)."""
+    ahead_gpus: int = 0
+    expected_start_at: int | None = None
+    latest_start_at: int | None = None
+    """No later than: by limits."""
+    would_start_now: str = ""
+    """The smallest change that starts it now: `--gpus 1`, `--time 1h`; empty when there is none."""
+
+
+class StartForecast(msgspec.Struct, frozen=True):
+    """When a waiting job should start."""
+
+    job_id: JobId
+    expected_start_at: int | None
+    """None: cannot be said (held, a dependency that never ends, no such device)."""
+    latest_start_at: int | None = None
+    devices: tuple[DeviceUuid, ...] = ()
+    """Which devices it would get, as far as is known."""
+
+
+class ReservationRequest(msgspec.Struct, frozen=True):
+    """A window asked for."""
+
+    gpus: int
+    from_at: int
+    until_at: int
+    gpu_uuids: tuple[DeviceUuid, ...] = ()
+    gpu_type: str = ""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A window that would be accepted."""
+
+    from_at: int
+    until_at: int
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """Whether a booking can be promised."""
+
+    accepted: bool
+    devices: tuple[DeviceUuid, ...] = ()
+    """The devices it would get as things stand (they are bound late)."""
+    causes: tuple[Cause, ...] = ()
+    nearest: tuple[Window, ...] = ()
+    """When refused: the nearest windows of this length that would be accepted, earliest first."""

@@ -1,0 +1,127 @@
+"""What a client may say: the closed schema of every request body (an unknown key is an error)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gpuboard.model.job import Mount
+
+
+class SubmitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job as a person asks for it. Spans and sizes may be numbers or the words people write."""
+
+    image: str = ""
+    command: list[str] = []
+    runtime: str = ""
+    """`docker` or `process`; empty: docker when an image is named, else the box's default."""
+    name: str = ""
+    gpus: int = 1
+    gpu_ids: list[str] = []
+    """Display numbers (`0`, `3:1`) or UUIDs; when given, `gpus` is their count."""
+    gpu_type: str = ""
+    time_limit: str | int = ""
+    """`90m`, `2h30m`, `2:00:00`, `1-12:00:00`; a bare number is minutes."""
+    env: dict[str, str] = {}
+    mounts: list[Mount] = []
+    workdir: str = ""
+    shm_size: str | int = ""
+    cpus: float | None = None
+    memory: str | int = ""
+    begin: str = ""
+    """`tomorrow 09:00`, `now+1h`, `14:30`, ISO-8601."""
+    depends_on: list[str] = []
+    """`12`, `afterok:12`, `afterany:@`."""
+    array: str = ""
+    """`0-9%2`, `1,3,5`."""
+    preemptible: bool = False
+    requeue: bool = False
+    hold: bool = False
+    stop_signal: str = ""
+    grace: str | int = ""
+    note: str = ""
+    token: str = ""
+    """Idempotency key: a retry with the same token returns the same jobs."""
+    timezone: str = ""
+    """IANA name of the client's zone, for `begin`; empty = the box's."""
+
+
+class JobSelection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Jobs by number, range (`4-7`), `@` (my last), array id or name."""
+
+    jobs: list[str] = []
+
+
+class CancelRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Cancel these jobs. `force`: SIGKILL at once."""
+
+    jobs: list[str] = []
+    force: bool = False
+
+
+class UpdateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Change jobs that have not ended; None = leave as it is."""
+
+    jobs: list[str] = []
+    time_limit: str | int | None = None
+    """`2h`, or `+30m` / `-30m` relative to the present limit. Only an admin may raise the limit of a
+    running job beyond what nobody else waits for."""
+    name: str | None = None
+    gpus: int | None = None
+    """Queued jobs only."""
+    begin: str | None = None
+    note: str | None = None
+    preemptible: bool | None = None
+
+
+class ReserveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A booking as a person asks for it: `gpuboard reserve 2 1h30m [--at ...]`."""
+
+    gpus: int = 1
+    duration: str | int = ""
+    at: str = ""
+    """Empty = now."""
+    until: str = ""
+    """Instead of a duration."""
+    gpu_ids: list[str] = []
+    gpu_type: str = ""
+    name: str = ""
+    timezone: str = ""
+    dry_run: bool = False
+
+
+class ReservationUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Move, lengthen, shorten or rename a booking that has not ended."""
+
+    at: str | None = None
+    duration: str | int | None = None
+    until: str | None = None
+    gpus: int | None = None
+    name: str | None = None
+    timezone: str = ""
+
+
+class DrainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Take devices out of service (`resume`: back); empty list = all."""
+
+    gpu_ids: list[str] = []
+    note: str = ""
+
+
+class NoticeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An admin's words to everybody; empty text clears."""
+
+    text: str = ""
+    duration: str | int = ""
+
+
+class BlackoutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A maintenance window in which nothing runs."""
+
+    at: str = ""
+    duration: str | int = ""
+    until: str = ""
+    gpu_ids: list[str] = []
+    note: str = ""
+    timezone: str = ""
+    cancel: int | None = None
+    """Id of a blackout to take back."""

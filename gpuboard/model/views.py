@@ -1,0 +1,467 @@
+"""What leaves the daemon: views for JSON, the command line and the screen. Stable keys.
+
+Instants are ISO-8601 UTC strings (`2026-11-22T20:01:00Z`) in `_at` fields, spans seconds in `_s`,
+memory bytes in `_bytes`. What the caller may not know is empty or null, never left out. Every
+top-level answer has `schema`: 1.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+SCHEMA = 1
+
+
+class DeviceRef(msgspec.Struct, frozen=True):
+    """A device in passing."""
+
+    label: str
+    """`3`, or `3:1` for a MIG instance."""
+    uuid: str
+
+
+class CauseView(msgspec.Struct, frozen=True):
+    """One reason why a job waits."""
+
+    cause: str
+    words: str
+    count: int = 1
+    devices: list[DeviceRef] = []
+    job_ids: list[int] = []
+    reservation_id: int | None = None
+    user: str = ""
+    until_at: str | None = None
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as lists show it. Private fields are empty unless `mine` or the caller is an admin."""
+
+    id: int
+    name: str
+    user: str
+    uid: int
+    mine: bool
+    """Whether the caller owns it."""
+    state: str
+    reason: str = ""
+    """One line: why it waits, what it does, how it ended."""
+    runtime: str
+    image: str = ""
+    """Private."""
+    command: list[str] = []
+    """Private."""
+    gpus: int
+    gpu_type: str = ""
+    devices: list[DeviceRef] = []
+    limit_s: int
+    attempt: int = 1
+    submitted_at: str
+    begin_at: str | None = None
+    expected_start_at: str | None = None
+    """Queued: about when it starts; null when that cannot be said."""
+    latest_start_at: str | None = None
+    """Queued: no later than this, by limits."""
+    place: int | None = None
+    """Queued and eligible: 0 is served next."""
+    started_at: str | None = None
+    ends_at: str | None = None
+    """Running: when its limit ends it."""
+    ended_at: str | None = None
+    elapsed_s: int | None = None
+    exit_code: int | None = None
+    exit_words: str = ""
+    """`killed by SIGKILL, out of memory`; empty for 0."""
+    oom_killed: bool = False
+    held_by: str = ""
+    preemptible: bool = False
+    requeue: bool = False
+    array_id: int | None = None
+    array_index: int | None = None
+    depends_on: list[str] = []
+    """`afterok:12`."""
+    reservation_id: int | None = None
+    note: str = ""
+    """Private."""
+
+
+class MountView(msgspec.Struct, frozen=True):
+    """A host directory seen by a container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """One line of history."""
+
+    id: int
+    at: str
+    kind: str
+    words: str
+    job_id: int | None = None
+    reservation_id: int | None = None
+    device: str | None = None
+    user: str = ""
+    detail: dict[str, str | int | float | bool | None] = {}
+
+
+class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """`gpuboard show`: everything of one job that the caller may know."""
+
+    schema: int = SCHEMA
+    job: JobView
+    env: dict[str, str] = {}
+    """Private; values of names that look secret are not masked for the owner, always for admins."""
+    mounts: list[MountView] = []
+    workdir: str = ""
+    shm_bytes: int | None = None
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    stop_signal: str = ""
+    grace_s: int = 0
+    image_id: str = ""
+    events: list[EventView] = []
+
+
+class WhyView(msgspec.Struct, frozen=True, kw_only=True):
+    """`gpuboard why`: why a job waits, when it starts, what would start it now."""
+
+    schema: int = SCHEMA
+    id: int
+    state: str
+    words: str
+    """One paragraph for a person."""
+    causes: list[CauseView] = []
+    place: int | None = None
+    ahead_gpus: int = 0
+    expected_start_at: str | None = None
+    latest_start_at: str | None = None
+    would_start_now: str = ""
+
+
+class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
+    """A process on a device."""
+
+    pid: int
+    user: str
+    command: str
+    memory_bytes: int | None = None
+    utilization: int | None = None
+    kind: str = "C"
+    started_at: str | None = None
+    job_id: int | None = None
+    belongs: str = "job"
+    """`job`; `foreign` (outside the queue); `violation` (a job of ours on a device it has no lease
+    of); `unknown`."""
+
+
+class BookingRef(msgspec.Struct, frozen=True):
+    """The next booking on a device."""
+
+    id: int
+    user: str
+    from_at: str
+    until_at: str
+
+
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
+    """A device as the board shows it. None = the driver does not say."""
+
+    uuid: str
+    label: str
+    index: int
+    name: str
+    kind: str = "gpu"
+    parent: str | None = None
+    state: str
+    """`free`, `leased` (a job runs), `booked` (held by an active booking, no job), `drained`,
+    `faulty`, `foreign` (used outside the queue)."""
+    state_words: str = ""
+    user: str = ""
+    """Who has it (or, foreign, whose process is on it)."""
+    mine: bool = False
+    job_id: int | None = None
+    job_name: str = ""
+    reservation_id: int | None = None
+    since_at: str | None = None
+    until_at: str | None = None
+    idle_s: int | None = None
+    """Held, but no utilisation for so long; null when not held or in use."""
+    next_booking: BookingRef | None = None
+    utilization: int | None = None
+    memory_utilization: int | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    fan_percent: int | None = None
+    sm_clock_mhz: int | None = None
+    throttle: list[str] = []
+    ecc_uncorrected: int | None = None
+    processes: list[ProcessView] = []
+    processes_known: bool = True
+    """False: the list could not be read."""
+
+
+class NoticeView(msgspec.Struct, frozen=True):
+    """An admin's words."""
+
+    id: int
+    at: str
+    by: str
+    text: str
+    until_at: str | None = None
+
+
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
+    """The box besides its devices."""
+
+    hostname: str
+    version: str
+    personal: bool = False
+    simulated: bool = False
+    cpu_percent: float | None = None
+    cpus: int = 0
+    load_1m: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    disk_free_bytes: int | None = None
+    engine: str = ""
+    """`docker 20.10.24`; with `engine_fault` when it does not answer."""
+    engine_fault: str = ""
+    driver: str = ""
+    cuda: str = ""
+    driver_fault: str = ""
+    runtimes: list[str] = []
+    default_runtime: str = ""
+    default_limit_s: int = 0
+    max_limit_s: int = 0
+
+
+class BoardView(msgspec.Struct, frozen=True, kw_only=True):
+    """One second of the box: `GET /v1/devices`, and the `board` event of the feed."""
+
+    schema: int = SCHEMA
+    at: str
+    read_at: str | None = None
+    """When the driver last answered; older than some seconds: stale."""
+    user: str
+    uid: int
+    is_admin: bool
+    host: HostView
+    devices: list[DeviceView] = []
+    notices: list[NoticeView] = []
+    queued: int = 0
+    running: int = 0
+
+
+class JobList(msgspec.Struct, frozen=True, kw_only=True):
+    """`gpuboard ps`, `history`, and the `queue` event of the feed (there: all live jobs, running first,
+    then the queue in serving order, cut at `limit`).
+    """
+
+    schema: int = SCHEMA
+    at: str
+    jobs: list[JobView] = []
+    total: int = 0
+    """How many match, beyond the cut."""
+
+
+class ReservationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A booking."""
+
+    id: int
+    user: str
+    uid: int
+    mine: bool
+    name: str = ""
+    state: str
+    gpus: int
+    gpu_type: str = ""
+    devices: list[DeviceRef] = []
+    """Bound devices; before its start those it would get as things stand."""
+    from_at: str
+    until_at: str
+    on_them_now: list[str] = []
+    """In the answer to `reserve`: what is on these devices now, in words."""
+
+
+class ReservationList(msgspec.Struct, frozen=True, kw_only=True):
+    """Bookings, by start."""
+
+    schema: int = SCHEMA
+    at: str
+    reservations: list[ReservationView] = []
+
+
+class ReserveResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `reserve` (also with `dry_run`). A refusal is the error `refused`, whose
+    message gives the causes and whose hint the nearest windows.
+    """
+
+    schema: int = SCHEMA
+    dry_run: bool = False
+    reservation: ReservationView
+
+
+class SubmitResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a submission."""
+
+    schema: int = SCHEMA
+    ids: list[int]
+    jobs: list[JobView] = []
+    """The first 100."""
+
+
+class DryRunView(msgspec.Struct, frozen=True, kw_only=True):
+    """`submit --dry-run`: which devices, when; nothing was stored."""
+
+    schema: int = SCHEMA
+    valid: bool = True
+    would_start_now: bool
+    devices: list[DeviceRef] = []
+    expected_start_at: str | None = None
+    latest_start_at: str | None = None
+    words: str = ""
+    causes: list[CauseView] = []
+    command_line: str = ""
+    """The same thing as a command line to copy."""
+
+
+class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one job in cancel, hold, release, update."""
+
+    id: int
+    ok: bool
+    words: str
+    code: str = ""
+    """Error code when not ok."""
+    job: JobView | None = None
+
+
+class ActionResults(msgspec.Struct, frozen=True, kw_only=True):
+    """One result a job; the request fails as a whole only when no job was named."""
+
+    schema: int = SCHEMA
+    results: list[ActionResult] = []
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A bar on the timeline."""
+
+    device: str | None
+    """Label of the device; null while a booking is not bound."""
+    uuid: str | None = None
+    kind: str
+    """`ran`, `running`, `booking`, `forecast`, `blackout`."""
+    user: str = ""
+    mine: bool = False
+    job_id: int | None = None
+    reservation_id: int | None = None
+    name: str = ""
+    gpus: int = 1
+    from_at: str
+    until_at: str
+
+
+class TimelineView(msgspec.Struct, frozen=True, kw_only=True):
+    """Bookings and runs between two instants."""
+
+    schema: int = SCHEMA
+    at: str
+    from_at: str
+    until_at: str
+    devices: list[DeviceRef] = []
+    entries: list[TimelineEntry] = []
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's use."""
+
+    user: str
+    uid: int
+    mine: bool
+    running_gpus: int = 0
+    queued_jobs: int = 0
+    device_seconds: float = 0.0
+    """Charged, decayed with the half-life."""
+    share: float = 0.0
+    """Of all decayed usage, 0..1."""
+    factor: float = 0.0
+    """Fair-share factor F, 0..1."""
+    device_seconds_7d: float = 0.0
+    """Charged in the last seven days, not decayed."""
+
+
+class UsageView(msgspec.Struct, frozen=True, kw_only=True):
+    """Usage of everybody."""
+
+    schema: int = SCHEMA
+    at: str
+    half_life_s: int = 0
+    people: list[UsageRow] = []
+
+
+class ImageView(msgspec.Struct, frozen=True, kw_only=True):
+    """A local image that jobs may use."""
+
+    reference: str
+    id: str
+    created_at: str | None = None
+    size_bytes: int | None = None
+
+
+class ImageList(msgspec.Struct, frozen=True, kw_only=True):
+    """Local images."""
+
+    schema: int = SCHEMA
+    images: list[ImageView] = []
+
+
+class CheckView(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding of `doctor`."""
+
+    name: str
+    """`driver`, `nvml`, `engine`, `container-toolkit`, `permissions`, `disk`, `clock`, ..."""
+    status: str
+    """`ok`, `warning`, `error`, `skipped`."""
+    words: str
+    mend: str = ""
+    """The command that mends it."""
+
+
+class DoctorView(msgspec.Struct, frozen=True, kw_only=True):
+    """All findings."""
+
+    schema: int = SCHEMA
+    checks: list[CheckView] = []
+
+
+class DeviceHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """Recent samples of the devices, oldest first, one a second; null where nothing was read."""
+
+    schema: int = SCHEMA
+    at: str
+    interval_s: float = 1.0
+    utilization: dict[str, list[int | None]] = {}
+    """By UUID, percent."""
+    memory: dict[str, list[int | None]] = {}
+    """By UUID, percent of the device's memory."""
+
+
+class EventList(msgspec.Struct, frozen=True, kw_only=True):
+    """Events after an id."""
+
+    schema: int = SCHEMA
+    events: list[EventView] = []
+
+
+class AdminResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What an admin's action did."""
+
+    schema: int = SCHEMA
+    ok: bool = True
+    words: str
+    id: int | None = None

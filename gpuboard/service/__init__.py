@@ -1,0 +1,1 @@
+"""Use cases, and who may do what; free of transport."""

@@ -1,0 +1,1 @@
+"""Traces in, tables out, through the same policy."""

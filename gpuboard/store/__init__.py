@@ -1,0 +1,1 @@
+"""The record: SQLite, WAL, synchronous=FULL, one connection on one thread."""

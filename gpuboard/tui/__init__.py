@@ -1,0 +1,1 @@
+"""The terminal app: Textual, one feed, screens and widgets."""
