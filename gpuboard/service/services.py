@@ -1,0 +1,31 @@
+"""The four use-case objects that transports call, and how they are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpuboard.service.admin import AdminService
+from gpuboard.service.board import BoardService
+from gpuboard.service.bookings import BookingService
+from gpuboard.service.context import ServiceContext
+from gpuboard.service.jobs import JobService
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a transport may ask for; every method runs on the engine's thread and returns at once."""
+
+    jobs: JobService
+    bookings: BookingService
+    board: BoardService
+    admin: AdminService
+
+    @classmethod
+    def over(cls, context: ServiceContext) -> Services:
+        """Return the services that speak to the context's engine."""
+        return cls(
+            jobs=JobService(context),
+            bookings=BookingService(context),
+            board=BoardService(context),
+            admin=AdminService(context),
+        )
