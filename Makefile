@@ -40,8 +40,8 @@ format: $(STAMP_DEV)  ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 lock: $(STAMP_DEV)  ## renew the hashed locks from pyproject.toml
-	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade -o requirements.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra bootstrap -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra bootstrap --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean:  ## remove what was made
 	rm -rf $(VENV) build dist *.egg-info
