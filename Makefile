@@ -43,5 +43,17 @@ lock: $(STAMP_DEV)  ## renew the hashed locks from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra bootstrap -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra bootstrap --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
+man: $(STAMP_DEV)  ## man pages into build/man
+	$(BIN)/python packaging/make_man.py build/man
+
+deb: $(STAMP_DEV)  ## a Debian package into dist/
+	$(BIN)/python packaging/make_deb.py
+
+bench: $(STAMP_DEV)  ## measure: each line is a ratio against something run beside it
+	$(BIN)/python -m tests.bench
+
+screenshots: $(STAMP_DEV)  ## renew the pictures of the README
+	$(BIN)/python assets/make_screenshots.py
+
 clean:  ## remove what was made
 	rm -rf $(VENV) build dist *.egg-info
