@@ -33,13 +33,16 @@ class Holder(msgspec.Struct, frozen=True):
     uid: Uid
     devices: tuple[DeviceUuid, ...]
     ends_at: int
-    """When the devices are free at the latest: limit plus grace, on the policy's clock."""
+    """When the devices are free at the latest: limit plus grace from the grant of the lease, on the
+    policy's clock; once `stopping`, no later than the stop's request plus grace."""
     started_at: int = 0
     user: str = ""
     reservation_id: ReservationId | None = None
     preemptible: bool = False
     stopping: bool = False
     array_id: JobId | None = None
+    grace_s: int = 10
+    """From a stop signal to the end at the latest: how soon a preemptible holder can be gone."""
 
 
 class Booking(msgspec.Struct, frozen=True):
