@@ -10,8 +10,10 @@ TRAIN = 'for i in 1 2 3 4 5; do echo "epoch $i/5"; sleep 1; done; echo "saved mo
 
 STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
-        "A lab's box with eight (simulated) GPUs. One is sick, on one somebody runs a process\n"
-        "without asking, one is held by a notebook that idles. Who has what, until when:",
+        (
+            "A lab's box with eight (simulated) GPUs. One is sick, on one somebody runs a process\n"
+            "without asking, one is held by a notebook that idles. Who has what, until when:"
+        ),
         ("gpus",),
     ),
     (
