@@ -1,0 +1,142 @@
+"""Arrangement: a provisional answer to "which device will serve which promise", kept feasible.
+
+Promises (bookings, the head's start) are *claims*: so many of these devices during this window.
+They are bound late, so an arrangement is made anew in every round and may be rearranged whenever
+that makes room. A job may start only if an arrangement of all claims exists around it: counting
+devices would do on a box of equal devices, but not where jobs and bookings name types or devices.
+
+Claims are laid out by start time, best fit: on equal devices that is exact (colouring an interval
+graph from the left), and with named devices the narrower claims are tried first as well. What
+cannot be had for a whole claim (a device was lost) is arranged as far as it goes, and nothing may
+start that would widen the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from gpuboard.model.ids import ReservationId
+from gpuboard.policy.placement import take_lowest
+from gpuboard.policy.profile import Profile
+
+
+class Claim(NamedTuple):
+    """So many devices of a set, promised during [from_at, until_at)."""
+
+    from_at: int
+    until_at: int
+    gpus: int
+    candidates: int
+    """The devices that would do, as a set."""
+    reservation_id: ReservationId | None = None
+    """None: the head's promise."""
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """Return what tells it from any other claim, for a stable order."""
+        return self.reservation_id or 0, self.until_at, self.gpus, self.candidates
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether there is no choice of devices."""
+        return self.candidates.bit_count() <= self.gpus
+
+
+class Arrangement:
+    """Claims laid over what holders leave free by limits."""
+
+    __slots__ = ("given", "profile", "shortage")
+
+    def __init__(self, base: Profile) -> None:
+        self.profile = base.copy()
+        """What holders and claims leave free."""
+        self.given: list[tuple[Claim, int, int]] = []
+        """(claim, devices, from when on): a claim may get some of its devices late."""
+        self.shortage = 0
+        """Devices that claims go without at their start."""
+
+    def lay(self, claim: Claim, wanted_by_others: int, preference: Sequence[int]) -> None:
+        """Give the claim its devices, or as many as there are and the rest as they get free."""
+        profile = self.profile
+        usable = profile.free_throughout(claim.from_at, claim.until_at) & claim.candidates
+        chosen = _choose(usable, claim.gpus, wanted_by_others, preference)
+        self._give(claim, chosen, claim.from_at)
+        missing = claim.gpus - chosen.bit_count()
+        if not missing:
+            return
+        self.shortage += missing
+        for at in list(profile.instants(claim.from_at)):
+            if at >= claim.until_at or not missing:
+                break
+            late = profile.free_throughout(at, claim.until_at) & claim.candidates
+            chosen = _choose(late, missing, wanted_by_others, preference)
+            self._give(claim, chosen, at)
+            missing -= chosen.bit_count()
+
+    def _give(self, claim: Claim, devices: int, from_at: int) -> None:
+        if devices:
+            self.profile.block(devices, from_at, claim.until_at)
+            self.given.append((claim, devices, from_at))
+
+
+def arrange(base: Profile, claims: Sequence[Claim], preference: Sequence[int]) -> Arrangement:
+    """Return the best arrangement found; `preference` lists disjoint sets to give away first."""
+    is_uniform = len({claim.candidates for claim in claims}) <= 1
+    best = _lay_out(base, claims, preference, _by_start, is_uniform=is_uniform)
+    if best.shortage and not is_uniform:
+        for order in (_by_choice, _by_choice_then_start):
+            other = _lay_out(base, claims, preference, order, is_uniform=False)
+            if other.shortage < best.shortage:
+                best = other
+    return best
+
+
+def _lay_out(
+    base: Profile,
+    claims: Sequence[Claim],
+    preference: Sequence[int],
+    order: Callable[[Claim], tuple[int, ...]],
+    *,
+    is_uniform: bool,
+) -> Arrangement:
+    arrangement = Arrangement(base)
+    for claim in sorted(claims, key=order):
+        wanted = 0 if is_uniform else _wanted_by_narrower(claim, claims)
+        arrangement.lay(claim, wanted, preference)
+    return arrangement
+
+
+def _by_start(claim: Claim) -> tuple[int, ...]:
+    return not claim.is_pinned, claim.from_at, claim.candidates.bit_count(), *claim.identity
+
+
+def _by_choice(claim: Claim) -> tuple[int, ...]:
+    return claim.candidates.bit_count() - claim.gpus, claim.from_at, *claim.identity
+
+
+def _by_choice_then_start(claim: Claim) -> tuple[int, ...]:
+    return claim.candidates.bit_count(), claim.from_at, *claim.identity
+
+
+def _wanted_by_narrower(claim: Claim, claims: Sequence[Claim]) -> int:
+    """Return the devices that claims with less choice want at some time during this one."""
+    wanted = 0
+    for other in claims:
+        if (
+            other.from_at < claim.until_at
+            and claim.from_at < other.until_at
+            and other.candidates.bit_count() < claim.candidates.bit_count()
+        ):
+            wanted |= other.candidates
+    return wanted
+
+
+def _choose(usable: int, count: int, wanted_by_others: int, preference: Sequence[int]) -> int:
+    if usable.bit_count() <= count:
+        return usable
+    chosen = 0
+    for pool in (usable & ~wanted_by_others, usable & wanted_by_others):
+        for liked in preference:
+            chosen |= take_lowest(pool & liked, count - chosen.bit_count())
+    return chosen

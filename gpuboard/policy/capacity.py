@@ -1,0 +1,258 @@
+"""Capacity: who has which devices by limits, what is promised, and what may start beside that.
+
+The state of one round of planning. Everything that may start goes through `devices_for`, so the
+promises (bookings honoured to the second, the head's start) are kept in one place.
+"""
+
+from __future__ import annotations
+
+from gpuboard.model.ids import DeviceUuid, ReservationId
+from gpuboard.model.world import Booking, Holder, World
+from gpuboard.policy.arrangement import Arrangement, Claim, arrange
+from gpuboard.policy.placement import DeviceBox, take_lowest
+from gpuboard.policy.profile import FOREVER, Profile
+
+OVERDUE_MS = 1000
+"""A holder past its limit is expected to be gone so soon."""
+STOP_MARGIN_MS = 2000
+"""Preemptible jobs are stopped so long before their grace would just do."""
+PREEMPTIBLE_LEAST_MS = 60_000
+"""A preemptible job starts only where it can stay at least so long."""
+REARRANGEMENTS = 64
+"""At most so many a round; only boxes whose devices or bookings differ need any."""
+
+
+class Capacity:
+    """Devices and promises at one instant; grows fuller as the round starts jobs."""
+
+    def __init__(self, world: World, now: int) -> None:
+        self.now = now
+        self.box = DeviceBox(world.devices)
+        self.blackouts = [
+            (self._dark(booking), booking)
+            for booking in _in_order(world)
+            if booking.is_blackout and booking.until_at > now
+        ]
+        self.bookings = [
+            booking
+            for booking in _in_order(world)
+            if not booking.is_blackout and booking.until_at > now
+        ]
+        self._bound_now: dict[ReservationId, int] = {}
+        self.held = 0
+        """Devices that jobs hold."""
+        self.bound = 0
+        """Devices of active bookings."""
+        self.stoppable = 0
+        """Devices of preemptible jobs not being stopped yet."""
+        self.base = self._by_limits(world.holders)
+        self.idle = self.base.masks[0]
+        """Devices that anybody's job could have now."""
+        self.claims = [claim for booking in self.bookings if (claim := self._claim_of(booking))]
+        self.arrangement: Arrangement = self._arrange(self.base, self.claims)
+        self._refused: dict[tuple[int, int], int] = {}
+        self._rearranged = 0
+
+    def candidates(self, gpu_uuids: tuple[DeviceUuid, ...], gpu_type: str) -> int:
+        """Return the devices in service that a request names."""
+        return self.box.candidates(gpu_uuids, gpu_type) & self.box.available
+
+    def devices_for(self, gpus: int, candidates: int, until_at: int) -> int:
+        """Return devices on which a job may run from now until `until_at`, or the empty set (0).
+
+        None of the promises is broken by it. Nothing is taken yet: see `take`.
+        """
+        able = self.idle & candidates
+        if able.bit_count() < gpus:
+            return 0
+        if until_at >= self._refused.get((candidates, gpus), FOREVER):
+            return 0
+        profile = self.arrangement.profile
+        usable = profile.free_throughout(self.now, until_at) & able
+        if usable.bit_count() >= gpus:
+            return self.box.choose(usable, gpus, profile.free_throughout(self.now, FOREVER))
+        chosen = 0
+        if profile.least_free(self.now, until_at) >= gpus:
+            chosen = self._make_room(gpus, able, usable, until_at)
+        if not chosen:
+            self._refused[candidates, gpus] = until_at
+        return chosen
+
+    def preemptible_devices_for(
+        self, gpus: int, candidates: int, grace_ms: int, until_at: int
+    ) -> int:
+        """Return devices for a job that will be stopped when somebody with a right comes, or 0."""
+        able = self.idle & candidates
+        if able.bit_count() < gpus:
+            return 0
+        profile = self.arrangement.profile
+        least_until = self.now + grace_ms + STOP_MARGIN_MS + PREEMPTIBLE_LEAST_MS
+        usable = profile.free_throughout(self.now, min(until_at, least_until)) & able
+        if usable.bit_count() < gpus:
+            return 0
+        return self.box.choose(usable, gpus, profile.free_throughout(self.now, until_at))
+
+    def take(self, devices: int, until_at: int) -> None:
+        """Give devices to a job until an instant at the latest."""
+        clash = devices & ~self.arrangement.profile.free_throughout(self.now, until_at)
+        self.base.block(devices, self.now, until_at)
+        self.idle &= ~devices
+        self.held |= devices
+        if clash:
+            self.arrangement = self._arrange(self.base, self.claims)
+        else:
+            self.arrangement.profile.block(devices, self.now, until_at)
+
+    def bind(self, booking: Booking) -> int:
+        """Bind idle devices to a booking that has begun, as many as it still lacks; 0 = none."""
+        claim = self._claim_of(booking)
+        if claim is None or claim.from_at > self.now:
+            return 0
+        devices = 0
+        for given, some, from_at in self.arrangement.given:
+            if given == claim and from_at <= self.now:
+                devices |= some & self.idle
+        if devices:
+            self.claims.remove(claim)
+            missing = claim.gpus - devices.bit_count()
+            if missing:
+                left = claim.candidates & ~devices
+                self.claims.append(claim._replace(gpus=missing, candidates=left))
+            self.base.block(devices, self.now, booking.until_at)
+            self.idle &= ~devices
+            self.bound |= devices
+            self._bound_now[booking.reservation_id] = devices
+            self.arrangement = self._arrange(self.base, self.claims)
+        return devices
+
+    def promise(self, gpus: int, candidates: int, span_ms: int) -> int | None:
+        """Promise the earliest start by limits to the head, and return it; None: not in sight.
+
+        From here on nothing that would delay it may start.
+        """
+        if candidates.bit_count() < gpus:
+            return None
+        profile = self.arrangement.profile
+        for at in list(profile.instants(self.now)):
+            until_at = at + span_ms
+            claim = Claim(at, until_at, gpus, candidates)
+            usable = profile.free_throughout(at, until_at) & candidates
+            if usable.bit_count() >= gpus:
+                self.claims.append(claim)
+                self.arrangement.lay(claim, 0, self._preference())
+                return at
+            if profile.least_free(at, until_at) < gpus or self._rearranged >= REARRANGEMENTS:
+                continue
+            self._rearranged += 1
+            trial = self._arrange(self.base, [*self.claims, claim])
+            if trial.shortage <= self.arrangement.shortage:
+                self.claims.append(claim)
+                self.arrangement = trial
+                return at
+        return None
+
+    def dark_between(self, from_at: int, until_at: int) -> int:
+        """Return the devices that a blackout takes at some time of [from_at, until_at)."""
+        dark = 0
+        for devices, blackout in self.blackouts:
+            if blackout.from_at < until_at and from_at < blackout.until_at:
+                dark |= devices
+        return dark
+
+    def is_box_dark_between(self, from_at: int, until_at: int) -> bool:
+        """Whether a blackout of the whole box touches [from_at, until_at)."""
+        return any(
+            not (blackout.gpu_uuids or blackout.devices)
+            and blackout.from_at < until_at
+            and from_at < blackout.until_at
+            for _, blackout in self.blackouts
+        )
+
+    def bound_to(self, booking: Booking) -> int:
+        """Return the devices of an active booking, in service or not."""
+        now_bound = self._bound_now.get(booking.reservation_id, 0)
+        return self.box.mask_of(booking.devices) | now_bound
+
+    def _by_limits(self, holders: tuple[Holder, ...]) -> Profile:
+        box, now = self.box, self.now
+        free_at: dict[int, int] = {}
+        for holder in holders:
+            devices = box.mask_of(holder.devices)
+            ends_at = max(holder.ends_at, now + OVERDUE_MS)
+            if holder.preemptible and not holder.stopping:
+                self.stoppable |= devices
+                ends_at = min(ends_at, now + holder.grace_s * 1000)
+            self.held |= devices
+            free_at[devices] = max(ends_at, free_at.get(devices, 0))
+        releases: dict[int, int] = {}
+        bound_until: dict[int, int] = {}
+        for booking in self.bookings:
+            if booking.devices:
+                bound_until[self.bound_to(booking)] = booking.until_at
+                self.bound |= self.bound_to(booking)
+        for devices, ends_at in free_at.items():
+            usable = devices & box.available & ~self.bound
+            if usable:
+                releases[ends_at] = releases.get(ends_at, 0) | usable
+        for devices, until_at in bound_until.items():
+            usable = devices & box.available
+            ends_at = max([until_at, *(at for held, at in free_at.items() if held & devices)])
+            if usable:
+                releases[ends_at] = releases.get(ends_at, 0) | usable
+        profile = Profile.of_releases(now, box.available & ~self.held & ~self.bound, releases)
+        for devices, blackout in self.blackouts:
+            profile.block(devices, blackout.from_at, blackout.until_at)
+        return profile
+
+    def _dark(self, blackout: Booking) -> int:
+        named = (*blackout.gpu_uuids, *blackout.devices)
+        return self.box.mask_of(named) if named else self.box.everything
+
+    def _claim_of(self, booking: Booking) -> Claim | None:
+        bound = self.bound_to(booking)
+        missing = booking.gpus - len(booking.devices)
+        if missing <= 0:
+            return None
+        candidates = self.candidates(booking.gpu_uuids, booking.gpu_type) & ~bound
+        return Claim(
+            max(booking.from_at, self.now),
+            booking.until_at,
+            missing,
+            candidates,
+            booking.reservation_id,
+        )
+
+    def _arrange(self, base: Profile, claims: list[Claim]) -> Arrangement:
+        return arrange(base, claims, self._preference())
+
+    def _preference(self) -> tuple[int, int, int]:
+        """Return sets to give to claims: first what is busy until then, so that idle devices stay
+        usable, then idle ones, last what only a stop would free.
+        """
+        busy = self.box.everything & ~self.idle & ~self.stoppable
+        return busy, self.idle, self.stoppable & ~self.idle
+
+    def _make_room(self, gpus: int, able: int, usable: int, until_at: int) -> int:
+        """Find devices for a job by moving claims to others; 0 when no way was found."""
+        wanted = 0
+        for claim in self.claims:
+            if claim.from_at < until_at and claim.candidates != self.box.available:
+                wanted |= claim.candidates
+        for first in (usable, able & ~wanted):
+            if self._rearranged >= REARRANGEMENTS:
+                return 0
+            self._rearranged += 1
+            chosen = take_lowest(first, gpus)
+            chosen |= take_lowest(able & ~chosen, gpus - chosen.bit_count())
+            base = self.base.copy()
+            base.block(chosen, self.now, until_at)
+            trial = self._arrange(base, self.claims)
+            if trial.shortage <= self.arrangement.shortage:
+                return chosen
+        return 0
+
+
+def _in_order(world: World) -> list[Booking]:
+    return sorted(
+        world.bookings, key=lambda booking: (booking.from_at, booking.reservation_id, booking.uid)
+    )

@@ -1,0 +1,300 @@
+"""The plan: what to start where, what to bind, what to stop, who is next and since when promised.
+
+One pure function, `plan_round(world, queue, now)`. In this order:
+
+1. bookings that have begun get their devices, and their owners' jobs start on them;
+2. the sticky head starts, or is promised the earliest start by limits (EASY backfill: Lifka, "The
+   ANL/IBM SP scheduling system", 1995; sticky and by limits, so the promise only moves earlier);
+3. without a head the queue is served in order until a job does not fit: that is the new head;
+4. later jobs start now, shortest predicted first, where that delays no promise;
+5. preemptible jobs take what is left, and are stopped in time for whoever has a right to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpuboard.model.ids import JobId, ReservationId
+from gpuboard.model.plan import Bind, Plan, Start, Stop
+from gpuboard.model.world import Booking, Holder, Waiting, World
+from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
+from gpuboard.policy.queue import Lane, LaneKey, ServingOrder, WaitingQueue, span_of
+from gpuboard.policy.quota import Allowance
+
+
+def plan_round(world: World, queue: WaitingQueue, now: int) -> Plan:
+    """Return what to do at `now` (ms). Deterministic; the order of the world's rows is irrelevant."""
+    return Round(world, queue, now).run()
+
+
+class Round:
+    """One round of planning. `run` decides; afterwards the state says why (for `explain`)."""
+
+    def __init__(self, world: World, queue: WaitingQueue, now: int) -> None:
+        self.world = world
+        self.queue = queue
+        self.now = now
+        self.capacity = Capacity(world, now)
+        self.allowance = Allowance(world)
+        self.order = ServingOrder(world)
+        self.lanes = list(queue.lanes(now))
+        self.starts: dict[JobId, Start] = {}
+        self.binds: list[Bind] = []
+        self.stops: dict[JobId, Stop] = {}
+        self.head: Waiting | None = None
+        self.head_start_at: int | None = None
+
+    def run(self) -> Plan:
+        """Decide."""
+        self._serve_bookings()
+        self._start_deviceless()
+        self._serve_ordinary()
+        self._fill_with_preemptible()
+        self._stop_preemptible()
+        return Plan(
+            starts=tuple(self.starts.values()),
+            binds=tuple(self.binds),
+            stops=tuple(self.stops.values()),
+            head=self.head.job_id if self.head else None,
+            head_start_at=self.head_start_at,
+            wake_at=self._wake_at(),
+        )
+
+    def is_satisfiable(self, key: LaneKey) -> bool:
+        """Whether the devices in service would do for a job of this lane if all were free."""
+        candidates = self.capacity.candidates(key.gpu_uuids, key.gpu_type)
+        return candidates.bit_count() >= key.gpus
+
+    def has_room(self, waiting: Waiting) -> bool:
+        """Whether the person's quota and the array's limit let the job run beside what runs."""
+        return self.allowance.has_device_room(waiting) and self.allowance.has_array_room(waiting)
+
+    def devices_for(self, waiting: Waiting) -> int:
+        """Return the devices on which the job could start now without breaking a promise, or 0."""
+        candidates = self.capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
+        until_at = self.now + span_of(waiting)
+        if waiting.preemptible:
+            grace_ms = waiting.grace_s * 1000
+            return self.capacity.preemptible_devices_for(
+                waiting.gpus, candidates, grace_ms, until_at
+            )
+        return self.capacity.devices_for(waiting.gpus, candidates, until_at)
+
+    # bookings
+
+    def _serve_bookings(self) -> None:
+        for booking in self.capacity.bookings:
+            if booking.from_at > self.now:
+                continue
+            devices = self.capacity.bind(booking)
+            if devices:
+                uuids = self.capacity.box.uuids_of(devices)
+                self.binds.append(Bind(booking.reservation_id, uuids))
+        for booking in self.capacity.bookings:
+            if booking.from_at <= self.now:
+                self._serve_owner(booking)
+
+    def _serve_owner(self, booking: Booking) -> None:
+        """Start the owner's jobs that fit their booking and end within it, ahead of the queue."""
+        capacity = self.capacity
+        dark = capacity.dark_between(self.now, self.now + 1)
+        unused = capacity.bound_to(booking) & capacity.box.available & ~capacity.held & ~dark
+        if not unused:
+            return
+        left_ms = booking.until_at - self.now
+        own = [
+            lane
+            for lane in self.lanes
+            if lane.key.uid == booking.uid
+            and 0 < lane.key.gpus <= unused.bit_count()
+            and lane.shortest_ms <= left_ms
+        ]
+        for looked, (job_id, _) in enumerate(self.order.jobs(own)):
+            if not unused or looked >= self.world.settings.backfill_scan:
+                break
+            waiting = self._eligible(job_id)
+            if waiting is None or span_of(waiting) > left_ms:
+                continue
+            candidates = capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
+            candidates &= unused & ~capacity.dark_between(self.now, self.now + span_of(waiting))
+            if candidates.bit_count() < waiting.gpus or not self.allowance.has_array_room(waiting):
+                continue
+            devices = capacity.box.choose(candidates, waiting.gpus, candidates)
+            capacity.held |= devices
+            unused &= ~devices
+            self.allowance.take(waiting, in_booking=True)
+            self._start(waiting, devices, booking.reservation_id)
+
+    # the queue
+
+    def _start_deviceless(self) -> None:
+        """Start jobs without devices: they take nothing from anybody."""
+        closed: set[LaneKey] = set()
+        for job_id, key in self.order.jobs(
+            [lane for lane in self.lanes if not lane.key.gpus], closed
+        ):
+            waiting = self._eligible(job_id)
+            if waiting is None:
+                continue
+            if not self.allowance.has_array_room(waiting):
+                closed.add(key)
+            elif not self.capacity.is_box_dark_between(self.now, self.now + span_of(waiting)):
+                self.allowance.take(waiting)
+                self._start(waiting, 0)
+
+    def _serve_ordinary(self) -> None:
+        lanes = [
+            lane
+            for lane in self.lanes
+            if lane.key.gpus and not lane.key.preemptible and self.is_satisfiable(lane.key)
+        ]
+        if not self._serve_sticky_head() and not self._serve_in_order(lanes):
+            return
+        if self.world.settings.backfill:
+            self._backfill(lanes)
+
+    def _serve_sticky_head(self) -> bool:
+        """Serve the head of the last round; whether it is head still."""
+        if self.world.head is None:
+            return False
+        head = self._eligible(self.world.head)
+        if head is None or head.preemptible or not head.gpus or not self.has_room(head):
+            return False
+        devices = self.devices_for(head)
+        if devices:
+            self._take(head, devices)
+            return False
+        return self._promise(head)
+
+    def _serve_in_order(self, lanes: list[Lane]) -> bool:
+        """Start jobs in order until one does not fit; whether there is such a job, the new head."""
+        closed: set[LaneKey] = set()
+        for job_id, key in self.order.jobs(lanes, closed):
+            waiting = self._eligible(job_id)
+            if waiting is None:
+                continue
+            if not self.has_room(waiting):
+                closed.add(key)
+                continue
+            devices = self.devices_for(waiting)
+            if devices:
+                self._take(waiting, devices)
+            elif self._promise(waiting):
+                return True
+            else:
+                closed.add(key)
+        return False
+
+    def _promise(self, waiting: Waiting) -> bool:
+        candidates = self.capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
+        start_at = self.capacity.promise(waiting.gpus, candidates, span_of(waiting))
+        if start_at is None:
+            return False
+        self.head, self.head_start_at = waiting, start_at
+        self.allowance.promise(waiting)
+        return True
+
+    def _backfill(self, lanes: list[Lane]) -> None:
+        while self.capacity.idle:
+            candidates = self._candidates(lanes)
+            started = False
+            for waiting in candidates:
+                devices = self.devices_for(waiting) if self.has_room(waiting) else 0
+                if devices:
+                    self._take(waiting, devices)
+                    started = True
+            if not started:
+                return
+
+    def _candidates(self, lanes: list[Lane]) -> list[Waiting]:
+        """Return the next jobs of the lanes of which some job fits, shortest predicted first."""
+        able: list[Lane] = []
+        for lane in lanes:
+            key = lane.key
+            some = self.queue.get(lane.line[0][1])
+            if some is None or not self.has_room(some):
+                continue
+            candidates = self.capacity.candidates(key.gpu_uuids, key.gpu_type)
+            if self.capacity.devices_for(key.gpus, candidates, self.now + lane.shortest_ms):
+                able.append(lane)
+        found: list[Waiting] = []
+        for job_id, _ in self.order.jobs(able):
+            if len(found) >= self.world.settings.backfill_scan:
+                break
+            waiting = self._eligible(job_id)
+            if waiting is not None and waiting is not self.head:
+                found.append(waiting)
+        found.sort(key=lambda job: job.limit_s if job.predicted_s is None else job.predicted_s)
+        return found
+
+    def _fill_with_preemptible(self) -> None:
+        if not self.capacity.idle:
+            return
+        closed: set[LaneKey] = set()
+        lanes = [lane for lane in self.lanes if lane.key.gpus and lane.key.preemptible]
+        for job_id, key in self.order.jobs(lanes, closed):
+            waiting = self._eligible(job_id)
+            if waiting is None:
+                continue
+            devices = self.devices_for(waiting) if self.has_room(waiting) else 0
+            if not devices:
+                closed.add(key)
+                continue
+            self._take(waiting, devices)
+
+    # stops
+
+    def _stop_preemptible(self) -> None:
+        stoppable = [
+            (self.capacity.box.mask_of(holder.devices), holder)
+            for holder in self.world.holders
+            if holder.preemptible and not holder.stopping
+        ]
+        stoppable.sort(key=lambda pair: pair[1].job_id)
+        for needed, from_at, reason in self._needs():
+            for devices, holder in stoppable:
+                if devices & needed and self._stop_at(holder, from_at) <= self.now:
+                    self.stops.setdefault(holder.job_id, Stop(holder.job_id, reason))
+
+    def _needs(self) -> Iterator[tuple[int, int, str]]:
+        """Yield what promises need: devices, from when on, and whose promise it is in words."""
+        for claim, devices, from_at in self.capacity.arrangement.given:
+            if claim.reservation_id is not None:
+                yield devices, from_at, f"booking {claim.reservation_id} needs its devices"
+            elif self.head is not None:
+                yield devices, from_at, f"job {self.head.job_id} is next and needs its devices"
+        for devices, blackout in self.capacity.blackouts:
+            yield devices, blackout.from_at, f"blackout {blackout.reservation_id} needs its devices"
+
+    @staticmethod
+    def _stop_at(holder: Holder, from_at: int) -> int:
+        return from_at - holder.grace_s * 1000 - STOP_MARGIN_MS
+
+    def _wake_at(self) -> int | None:
+        instants = [self.queue.next_begin_at(self.now)]
+        for booking in self.world.bookings:
+            instants += (booking.from_at, booking.until_at)
+        preemptible = [holder for holder in self.world.holders if holder.preemptible]
+        for _, from_at, _ in self._needs() if preemptible else ():
+            instants += [self._stop_at(holder, from_at) for holder in preemptible]
+        return min((at for at in instants if at is not None and at > self.now), default=None)
+
+    # bookkeeping
+
+    def _eligible(self, job_id: JobId) -> Waiting | None:
+        """Return the job if it may start and was not started in this round."""
+        if job_id in self.starts or not self.queue.is_eligible(job_id, self.now):
+            return None
+        return self.queue.get(job_id)
+
+    def _take(self, waiting: Waiting, devices: int) -> None:
+        span_ms = waiting.grace_s * 1000 if waiting.preemptible else span_of(waiting)
+        self.capacity.take(devices, self.now + span_ms)
+        self.allowance.take(waiting)
+        self._start(waiting, devices)
+
+    def _start(
+        self, waiting: Waiting, devices: int, reservation_id: ReservationId | None = None
+    ) -> None:
+        uuids = self.capacity.box.uuids_of(devices)
+        self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id)

@@ -1,0 +1,295 @@
+"""The waiting jobs, kept so that a decision over 100,000 of them costs what one over ten costs.
+
+Jobs that could start are in *lanes*: one first-in-first-out line for each person and kind of
+request (number and kind of devices, and the array where one is limited). All jobs of a lane need
+the same devices, so a lane that cannot be served is passed over as a whole; a heap over the heads
+of the lanes gives the serving order. Held jobs, and those whose dependency or begin time has not
+come, are kept apart.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from gpuboard.model.ids import DeviceUuid, JobId, Uid
+from gpuboard.model.world import Waiting, World
+from gpuboard.policy.profile import FOREVER
+from gpuboard.policy.usage import fair_share_factors, virtual_lead_ms
+
+
+class LaneKey(NamedTuple):
+    """What all jobs of a lane have in common."""
+
+    uid: Uid
+    gpus: int
+    gpu_uuids: tuple[DeviceUuid, ...]
+    gpu_type: str
+    preemptible: bool
+    array_id: JobId | None
+    """Only for an array with a limit of jobs running at once."""
+
+
+class Lane:
+    """One first-in-first-out line of jobs that need the same devices."""
+
+    __slots__ = ("key", "limits", "line")
+
+    def __init__(self, key: LaneKey) -> None:
+        self.key = key
+        self.line: list[tuple[int, JobId]] = []
+        """(submitted_at, job) ascending."""
+        self.limits: dict[int, int] = {}
+        """How many jobs have this limit plus grace (ms)."""
+
+    def copy(self) -> Lane:
+        """Return an independent copy."""
+        twin = Lane(self.key)
+        twin.line = self.line.copy()
+        twin.limits = self.limits.copy()
+        return twin
+
+    def add(self, waiting: Waiting) -> None:
+        """Put a job in its place."""
+        insort(self.line, (waiting.submitted_at, waiting.job_id))
+        span_ms = span_of(waiting)
+        self.limits[span_ms] = self.limits.get(span_ms, 0) + 1
+
+    def remove(self, waiting: Waiting) -> None:
+        """Take a job out."""
+        del self.line[bisect_left(self.line, (waiting.submitted_at, waiting.job_id))]
+        span_ms = span_of(waiting)
+        left = self.limits[span_ms] - 1
+        if left:
+            self.limits[span_ms] = left
+        else:
+            del self.limits[span_ms]
+
+    @property
+    def shortest_ms(self) -> int:
+        """Return the shortest limit plus grace of its jobs (ms)."""
+        return min(self.limits)
+
+
+def span_of(waiting: Waiting) -> int:
+    """Return how long the job may hold its devices (ms): limit plus grace."""
+    return (waiting.limit_s + waiting.grace_s) * 1000
+
+
+def lane_key(waiting: Waiting) -> LaneKey:
+    """Return the lane to which a job belongs."""
+    return LaneKey(
+        waiting.uid,
+        waiting.gpus,
+        tuple(sorted(waiting.gpu_uuids)),
+        waiting.gpu_type,
+        waiting.preemptible,
+        waiting.array_id if waiting.array_limit is not None else None,
+    )
+
+
+def is_parked(waiting: Waiting) -> bool:
+    """Whether only an event can make the job eligible: a release, or the end of another job."""
+    return waiting.is_held or waiting.is_dependency_broken or bool(waiting.depends_on)
+
+
+class WaitingQueue:
+    """All waiting jobs. Changed job by job; asked by every decision."""
+
+    def __init__(self, waiting: Iterable[Waiting] = ()) -> None:
+        self._jobs: dict[JobId, Waiting] = {}
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._timed: list[tuple[int, JobId]] = []
+        """(begin_at, job) of jobs that wait for nothing but their begin time; ascending."""
+        self._per_person: dict[Uid, int] = {}
+        self._begun_until = -FOREVER
+        """Begin times up to here (ms) have come: those jobs are in their lanes."""
+        for job in waiting:
+            self.add(job)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._jobs
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter(self._jobs.values())
+
+    def add(self, waiting: Waiting) -> None:
+        """Add a job, or replace what is known of it."""
+        self.remove(waiting.job_id)
+        self._jobs[waiting.job_id] = waiting
+        self._per_person[waiting.uid] = self._per_person.get(waiting.uid, 0) + 1
+        if is_parked(waiting):
+            return
+        if waiting.begin_at is not None:
+            insort(self._timed, (waiting.begin_at, waiting.job_id))
+        else:
+            self._lane(waiting).add(waiting)
+
+    def remove(self, job_id: JobId) -> None:
+        """Take a job out; one that is not there is no error."""
+        waiting = self._jobs.pop(job_id, None)
+        if waiting is None:
+            return
+        self._per_person[waiting.uid] -= 1
+        if not self._per_person[waiting.uid]:
+            del self._per_person[waiting.uid]
+        if is_parked(waiting):
+            return
+        if waiting.begin_at is not None:
+            entry = (waiting.begin_at, job_id)
+            place = bisect_left(self._timed, entry)
+            if place < len(self._timed) and self._timed[place] == entry:
+                del self._timed[place]
+                return
+        key = lane_key(waiting)
+        lane = self._lanes[key]
+        lane.remove(waiting)
+        if not lane.line:
+            del self._lanes[key]
+
+    def get(self, job_id: JobId) -> Waiting | None:
+        """Return a waiting job, or None when it does not wait."""
+        return self._jobs.get(job_id)
+
+    def jobs_of(self, uid: Uid) -> int:
+        """Return how many jobs of a person wait, held ones included."""
+        return self._per_person.get(uid, 0)
+
+    def people(self) -> Iterable[Uid]:
+        """Return the people with a waiting job."""
+        return self._per_person.keys()
+
+    def snapshot(self) -> WaitingQueue:
+        """Return a copy that later changes of this queue do not touch (jobs themselves are frozen)."""
+        twin = WaitingQueue()
+        twin._jobs = self._jobs.copy()
+        twin._lanes = {key: lane.copy() for key, lane in self._lanes.items()}
+        twin._timed = self._timed.copy()
+        twin._per_person = self._per_person.copy()
+        twin._begun_until = self._begun_until
+        return twin
+
+    def next_begin_at(self, now: int) -> int | None:
+        """Return the next begin time after `now` (ms) that some job waits for."""
+        place = bisect_left(self._timed, (now + 1, JobId(0)))
+        return self._timed[place][0] if place < len(self._timed) else None
+
+    def is_eligible(self, job_id: JobId, now: int) -> bool:
+        """Whether the job may start as far as it itself is concerned."""
+        waiting = self._jobs.get(job_id)
+        return (
+            waiting is not None
+            and not is_parked(waiting)
+            and (waiting.begin_at is None or waiting.begin_at <= now)
+        )
+
+    def lanes(self, now: int) -> Iterable[Lane]:
+        """Return the lanes of all jobs that are eligible at `now`. Not to be changed by the caller.
+
+        Jobs whose begin time has come move into their lanes here, once; should the clock go back,
+        they move out again, so the answer depends on the jobs and `now` alone.
+        """
+        if now < self._begun_until:
+            begun = [job for job in self._jobs.values() if job.begin_at is not None]
+            for job in begun:
+                self.remove(job.job_id)
+            self._begun_until = now
+            for job in begun:
+                self.add(job)
+        self._begun_until = now
+        come = bisect_left(self._timed, (now + 1, JobId(0)))
+        for _, job_id in self._timed[:come]:
+            waiting = self._jobs[job_id]
+            self._lane(waiting).add(waiting)
+        del self._timed[:come]
+        return self._lanes.values()
+
+    def serving_order(self, world: World, now: int, limit: int | None = None) -> list[JobId]:
+        """Return the eligible jobs in the order in which they would be served, the head first.
+
+        Ordinary jobs come before preemptible ones, which take what those leave.
+        """
+        order = ServingOrder(world)
+        lanes = self.lanes(now)
+        head = world.head if world.head is not None and self.is_eligible(world.head, now) else None
+        ids: list[JobId] = [head] if head is not None else []
+        for preemptible in (False, True):
+            some = [lane for lane in lanes if lane.key.preemptible == preemptible]
+            for job_id, _ in order.jobs(some):
+                if limit is not None and len(ids) >= limit:
+                    return ids[:limit]
+                if job_id != head:
+                    ids.append(job_id)
+        return ids if limit is None else ids[:limit]
+
+    def _lane(self, waiting: Waiting) -> Lane:
+        key = lane_key(waiting)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        return lane
+
+
+class ServingOrder:
+    """Virtual submit time: `submitted_at - D * F_u`, ascending; then the job's number.
+
+    Like Slurm's multifactor priority while waits are short, but its age term never saturates: a
+    job is passed only by jobs submitted less than D after it, so nobody starves.
+    """
+
+    def __init__(self, world: World, factors: Mapping[Uid, float] | None = None) -> None:
+        self._settings = world.settings
+        self._factors = (
+            factors if factors is not None else fair_share_factors(world.usage, world.settings)
+        )
+
+    def lead_ms(self, uid: Uid) -> int:
+        """Return `D * F_u` in ms."""
+        return virtual_lead_ms(uid, self._factors, self._settings)
+
+    def key(self, waiting: Waiting) -> tuple[int, JobId]:
+        """Return what jobs are served by, smallest first."""
+        return waiting.submitted_at - self.lead_ms(waiting.uid), waiting.job_id
+
+    def jobs(
+        self, lanes: Iterable[Lane], closed: Container[LaneKey] = ()
+    ) -> Iterator[tuple[JobId, LaneKey]]:
+        """Yield the jobs of some lanes in serving order, each with its lane.
+
+        A lane that the caller adds to `closed` on the way yields no more.
+        """
+        leads: dict[Uid, int] = {}
+        heap: list[tuple[int, JobId, int, int, Lane]] = []
+        for lane in lanes:
+            uid = lane.key.uid
+            lead = leads.get(uid)
+            if lead is None:
+                lead = leads[uid] = self.lead_ms(uid)
+            submitted_at, job_id = lane.line[0]
+            heap.append((submitted_at - lead, job_id, 0, lead, lane))
+        heapq.heapify(heap)
+        while heap:
+            _, job_id, place, lead, lane = heap[0]
+            if lane.key not in closed:
+                yield job_id, lane.key
+            place += 1
+            if place < len(lane.line) and lane.key not in closed:
+                submitted_at, following = lane.line[place]
+                heapq.heapreplace(heap, (submitted_at - lead, following, place, lead, lane))
+            else:
+                heapq.heappop(heap)
+
+    def count_before(self, lanes: Iterable[Lane], waiting: Waiting) -> dict[LaneKey, int]:
+        """Return how many jobs of each lane are served before this one (those with any)."""
+        own_key, own_id = self.key(waiting)
+        before: dict[LaneKey, int] = {}
+        for lane in lanes:
+            place = bisect_left(lane.line, (own_key + self.lead_ms(lane.key.uid), own_id))
+            if place:
+                before[lane.key] = place
+        return before

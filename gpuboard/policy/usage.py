@@ -1,0 +1,76 @@
+"""Usage and fair share: what a person was charged, how it fades, and where that puts their jobs.
+
+Slurm's classic fair share ("Multifactor Priority Plugin", slurm.schedmd.com): usage decays with a
+half-life H, `U(t+dt) = U(t) 2^(-dt/H) + r (1 - 2^(-dt/H)) H/ln 2` for r devices held all through
+dt, and the factor is `F_u = 2^(-(U_u / sum U) / S_u)` with S_u the person's part of all shares.
+Devices held are charged, not devices used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from gpuboard.model.ids import Uid
+from gpuboard.model.world import PolicySettings, Usage
+
+
+def decay_factor(span_s: float, half_life_s: int) -> float:
+    """Return what is left of a charge after `span_s` seconds: `2^(-span/H)`; H <= 0 forgets nothing."""
+    if half_life_s <= 0 or span_s <= 0:
+        return 1.0
+    return float(2.0 ** (-span_s / half_life_s))
+
+
+def decayed(device_seconds: float, from_at: int, to_at: int, half_life_s: int) -> float:
+    """Return the usage of `from_at` (ms) as it counts at `to_at` (ms). A clock set back decays nothing."""
+    return device_seconds * decay_factor((to_at - from_at) / 1000, half_life_s)
+
+
+def charge(
+    device_seconds: float, devices: float, from_at: int, to_at: int, half_life_s: int
+) -> float:
+    """Return usage at `to_at` after holding `devices` devices from `from_at` on (instants in ms).
+
+    Splitting the span into parts changes nothing: the charge is the exact integral of the decay.
+    """
+    span_s = max(0.0, (to_at - from_at) / 1000)
+    left = decay_factor(span_s, half_life_s)
+    if half_life_s <= 0:
+        return device_seconds + devices * span_s
+    # expm1 keeps its digits where 1 - 2^(-dt/H) would lose them: dt is seconds, H is days.
+    held = -math.expm1(-math.log(2) * span_s / half_life_s) * half_life_s / math.log(2)
+    return device_seconds * left + devices * held
+
+
+def charged_interval(
+    devices: float, from_at: int, until_at: int, at: int, half_life_s: int
+) -> float:
+    """Return what a lease of `devices` from `from_at` until `until_at` counts at the later instant `at`."""
+    return decayed(charge(0.0, devices, from_at, until_at, half_life_s), until_at, at, half_life_s)
+
+
+def fair_share_factors(usage: Iterable[Usage], settings: PolicySettings) -> dict[Uid, float]:
+    """Return `F_u` in (0, 1] by uid for the people in `usage`; whoever is absent has 1.
+
+    Only ratios count, so the instant at which `usage` was read does not matter.
+    """
+    rows = list(usage)
+    total = sum(row.device_seconds for row in rows)
+    shares = sum(row.shares for row in rows)
+    if settings.priority_window_s <= 0 or total <= 0 or shares <= 0:
+        return {row.uid: 1.0 for row in rows}
+    return {row.uid: _factor(row, total, shares) for row in rows}
+
+
+def _factor(row: Usage, total: float, shares: float) -> float:
+    if row.device_seconds <= 0:
+        return 1.0
+    if row.shares <= 0:
+        return 0.0
+    return float(2.0 ** -((row.device_seconds / total) / (row.shares / shares)))
+
+
+def virtual_lead_ms(uid: Uid, factors: Mapping[Uid, float], settings: PolicySettings) -> int:
+    """Return `D * F_u` in ms: how much earlier than submitted a person's jobs count as submitted."""
+    return round(settings.priority_window_s * 1000 * factors.get(uid, 1.0))
