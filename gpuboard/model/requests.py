@@ -125,3 +125,13 @@ class BlackoutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = ""
     cancel: int | None = None
     """Id of a blackout to take back."""
+
+
+class BackupRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an admin wants a copy of the database; empty = beside the database, named by the time."""
+
+    path: str = ""
+
+
+class Empty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request that says nothing: `{}`, or no body at all."""

@@ -1,0 +1,92 @@
+"""Who is at the other end of a connection: what the kernel says, never what they say.
+
+SO_PEERCRED gives the effective uid at connect time and outlives the client, so nothing is ever
+authorised through `/proc/<pid>`. The pid serves one purpose: a peer inside a container is never
+an admin, and where that cannot be read the answer is "inside".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpuboard.devices.cgroups import CgroupKind, parse_cgroup
+from gpuboard.model.person import Caller
+
+_CREDENTIALS = struct.Struct("iII")
+_REMEMBER_S = 30.0
+"""A person who joins or leaves a group is seen as such after so long."""
+_REMEMBERED = 4096
+_CONTAINED = frozenset(
+    {
+        CgroupKind.CONTAINER,
+        CgroupKind.CONFLICT,
+        CgroupKind.OTHER_CONTAINER,
+        CgroupKind.OUTSIDE,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What the kernel says of the process that connected."""
+
+    pid: int
+    uid: int
+    gid: int
+    is_contained: bool = False
+    """Whether it runs in a container of the box (or nothing could be learned)."""
+
+
+def peer_of(connection: socket.socket, is_contained: Callable[[int], bool]) -> Peer:
+    """Return the peer of an accepted Unix connection; `is_contained` is asked with its pid."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    # pid 0: a process outside our pid namespace; whatever it is, it is not one of ours
+    return Peer(pid=pid, uid=uid, gid=gid, is_contained=pid <= 0 or is_contained(pid))
+
+
+def is_in_foreign_container(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Say whether a process is in a container that is not the daemon's own; unreadable counts as yes.
+
+    The paths are read anchored (SAFETY.md B4): nobody escapes or fakes this by naming a cgroup.
+    """
+    try:
+        theirs = parse_cgroup((proc / str(pid) / "cgroup").read_text())
+        ours = parse_cgroup((proc / "self" / "cgroup").read_text())
+    except OSError:
+        return True
+    return theirs.kind in _CONTAINED and theirs != ours
+
+
+class Identities:
+    """Turns peers into callers, on a worker (passwd may be a slow directory), and remembers them."""
+
+    def __init__(self, caller_of: Callable[[Peer], Caller], workers: Executor) -> None:
+        self._caller_of = caller_of
+        self._workers = workers
+        self._known: dict[tuple[int, bool], tuple[float, Caller]] = {}
+
+    async def caller(self, peer: Peer) -> Caller:
+        """Return the caller behind a peer. Raises PermissionDenied for one who is nobody here."""
+        key = (peer.uid, peer.is_contained)
+        now = time.monotonic()
+        known = self._known.get(key)
+        if known is not None and now - known[0] < _REMEMBER_S:
+            return known[1]
+        loop = asyncio.get_running_loop()
+        caller = await loop.run_in_executor(self._workers, self._caller_of, peer)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[key] = (now, caller)
+        return caller
+
+    def forget(self) -> None:
+        """Ask anew for everybody: the configuration may name other admins now."""
+        self._known.clear()

@@ -1,0 +1,316 @@
+"""A scripted set of services and a real server around it, on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from gpuboard.api.dispatch import EngineDispatch
+from gpuboard.api.feed import Marks
+from gpuboard.api.peer import Peer
+from gpuboard.api.server import ApiServer
+from gpuboard.config import ApiConfig
+from gpuboard.errors import NotFound, PermissionDenied, StateError
+from gpuboard.model import views
+from gpuboard.model.ids import Uid
+from gpuboard.model.person import Caller, Person
+from gpuboard.service.services import Services
+
+AT = "2026-11-22T20:01:00Z"
+
+
+def person(uid: int) -> Person:
+    return Person(uid=Uid(uid), gid=uid, name=f"user{uid}")
+
+
+def job_view(job_id: int = 1, **fields: Any) -> views.JobView:
+    defaults: dict[str, Any] = {
+        "id": job_id, "name": "train", "user": "user0", "uid": 0, "mine": True, "state": "queued",
+        "runtime": "process", "gpus": 1, "limit_s": 60, "submitted_at": AT,
+    }  # fmt: skip
+    return views.JobView(**{**defaults, **fields})
+
+
+def reservation_view(reservation_id: int = 1, gpus: int = 1) -> views.ReservationView:
+    return views.ReservationView(
+        id=reservation_id, user="user0", uid=0, mine=True, state="booked", gpus=gpus,
+        from_at=AT, until_at=AT,
+    )  # fmt: skip
+
+
+class ScriptedBox:
+    """What the scripted services answer, and what they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Caller, Any]] = []
+        self.callers: list[Caller] = []
+        self.revision = 1
+        self.events: list[views.EventView] = []
+        self.log: Callable[[Callable[[], bool]], Iterator[bytes]] = lambda _c: iter([b"hello\n"])
+        self.reservations: list[views.ReservationView] = []
+        self.boards = 0
+        self.threads: set[str] = set()
+
+    def note(self, name: str, caller: Caller, content: Any = None) -> None:
+        self.asked.append((name, caller, content))
+        self.threads.add(threading.current_thread().name)
+
+    def last(self, name: str) -> Any:
+        return next(content for asked, _, content in reversed(self.asked) if asked == name)
+
+    def add_event(self, words: str = "submitted") -> None:
+        number = len(self.events) + 1
+        self.events.append(views.EventView(id=number, at=AT, kind="job.submitted", words=words))
+
+    def marks(self) -> Marks:
+        return Marks(self.revision, len(self.events))
+
+    def services(self) -> Services:
+        return cast(
+            "Services",
+            SimpleNamespace(
+                jobs=ScriptedJobs(self),
+                bookings=ScriptedBookings(self),
+                board=ScriptedBoard(self),
+                admin=ScriptedAdmin(self),
+            ),
+        )
+
+
+class ScriptedJobs:
+    def __init__(self, box: ScriptedBox) -> None:
+        self.box = box
+
+    def submit(self, caller: Caller, request: Any) -> views.SubmitResult:
+        self.box.note("submit", caller, request)
+        return views.SubmitResult(ids=[1], jobs=[job_view()])
+
+    def dry_run(self, caller: Caller, request: Any) -> views.DryRunView:
+        self.box.note("dry_run", caller, request)
+        return views.DryRunView(would_start_now=True)
+
+    def live(self, caller: Caller, **query: Any) -> views.JobList:
+        self.box.note("live", caller, query)
+        return views.JobList(at=AT, jobs=[job_view()], total=1)
+
+    def history(self, caller: Caller, **query: Any) -> views.JobList:
+        self.box.note("history", caller, query)
+        return views.JobList(at=AT, jobs=[job_view(state="succeeded", exit_code=0)], total=1)
+
+    def show(self, caller: Caller, selector: str) -> views.JobDetail:
+        self.box.note("show", caller, selector)
+        if selector == "404":
+            raise NotFound("there is no job 404", hint="`gpuboard ps` lists yours", field="job")
+        if selector == "crash":
+            raise ZeroDivisionError("secret detail")
+        if selector == "broken":
+            raise StateError("a lease without a job")
+        return views.JobDetail(job=job_view())
+
+    def why(self, caller: Caller, selector: str) -> views.WhyView:
+        self.box.note("why", caller, selector)
+        return views.WhyView(id=1, state="queued", words="GPU 0 is held")
+
+    def _act(self, name: str, caller: Caller, request: Any) -> views.ActionResults:
+        self.box.note(name, caller, request)
+        return views.ActionResults(results=[views.ActionResult(id=1, ok=True, words=name)])
+
+    def cancel(self, caller: Caller, request: Any) -> views.ActionResults:
+        return self._act("cancel", caller, request)
+
+    def hold(self, caller: Caller, request: Any) -> views.ActionResults:
+        return self._act("hold", caller, request)
+
+    def release(self, caller: Caller, request: Any) -> views.ActionResults:
+        return self._act("release", caller, request)
+
+    def update(self, caller: Caller, request: Any) -> views.ActionResults:
+        return self._act("update", caller, request)
+
+    def log(self, caller: Caller, selector: str, **query: Any) -> Any:
+        self.box.note("log", caller, query)
+        if selector == "404":
+            raise NotFound("there is no job 404")
+        return self.box.log
+
+
+class ScriptedBookings:
+    def __init__(self, box: ScriptedBox) -> None:
+        self.box = box
+
+    def reserve(self, caller: Caller, request: Any) -> views.ReserveResult:
+        self.box.note("reserve", caller, request)
+        return views.ReserveResult(reservation=reservation_view(gpus=request.gpus))
+
+    def change(self, caller: Caller, number: int, request: Any) -> views.ReserveResult:
+        self.box.note("change", caller, (number, request))
+        return views.ReserveResult(reservation=reservation_view(number))
+
+    def cancel(self, caller: Caller, number: int) -> views.ReservationView:
+        self.box.note("unreserve", caller, number)
+        return reservation_view(number)
+
+    def list(self, caller: Caller, **query: Any) -> views.ReservationList:
+        self.box.note("reservations", caller, query)
+        return views.ReservationList(at=AT, reservations=list(self.box.reservations))
+
+    def timeline(self, caller: Caller, **query: Any) -> views.TimelineView:
+        self.box.note("timeline", caller, query)
+        return views.TimelineView(at=AT, from_at=AT, until_at=AT)
+
+
+class ScriptedBoard:
+    def __init__(self, box: ScriptedBox) -> None:
+        self.box = box
+
+    def board(self, caller: Caller) -> views.BoardView:
+        self.box.note("board", caller)
+        self.box.boards += 1
+        return views.BoardView(
+            at=AT, user=caller.person.name, uid=caller.uid, is_admin=caller.is_admin,
+            host=views.HostView(hostname="box", version="0"),
+        )  # fmt: skip
+
+    def history(self, caller: Caller, seconds: int = 120) -> views.DeviceHistory:
+        self.box.note("device_history", caller, seconds)
+        return views.DeviceHistory(at=AT)
+
+    def usage(self, caller: Caller) -> views.UsageView:
+        self.box.note("usage", caller)
+        return views.UsageView(at=AT)
+
+    def images(self, caller: Caller) -> Callable[[], views.ImageList]:
+        def work() -> views.ImageList:
+            self.box.note("images", caller)
+            return views.ImageList()
+
+        return work
+
+    def events(
+        self, caller: Caller, after_id: int, limit: int = 1000, job: str | None = None
+    ) -> views.EventList:
+        self.box.note("events", caller, (after_id, limit, job))
+        return views.EventList(events=[e for e in self.box.events if e.id > after_id][:limit])
+
+    def doctor(self, caller: Caller) -> Callable[[], views.DoctorView]:
+        self.box.note("doctor", caller)
+        return views.DoctorView
+
+
+class ScriptedAdmin:
+    def __init__(self, box: ScriptedBox) -> None:
+        self.box = box
+
+    def __getattr__(self, name: str) -> Callable[..., views.AdminResult]:
+        def act(caller: Caller, request: Any = None) -> views.AdminResult:
+            self.box.note(name, caller, request)
+            if not caller.is_admin:
+                raise PermissionDenied("only administrators may do this")
+            return views.AdminResult(words=name)
+
+        return act
+
+
+class EngineThread:
+    """A thread that takes functions, as the engine's does."""
+
+    def __init__(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    def post(self, work: Callable[[], Any]) -> Future[Any]:
+        return self._pool.submit(work)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class RunningServer:
+    """The real server around scripted services."""
+
+    def __init__(self, box: ScriptedBox, path: Path, server: ApiServer, loop: Any) -> None:
+        self.box = box
+        self.path = str(path)
+        self.server = server
+        self.loop = loop
+
+    def raw(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(self.path)
+        return connection
+
+    def ask_raw(self, content: bytes) -> bytes:
+        """Send bytes and return all that comes back until the server hangs up."""
+        with self.raw() as connection:
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            found += piece
+    return found
+
+
+def caller_by_uid(peer: Peer) -> Caller:
+    if peer.uid == 4242:
+        raise PermissionDenied("uid 4242 has no account on this box")
+    return Caller(person=person(peer.uid), is_admin=peer.uid == 0 and not peer.is_contained)
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path,
+    box: ScriptedBox | None = None,
+    *,
+    limits: ApiConfig | None = None,
+    is_contained: Callable[[int], bool] = lambda _pid: False,
+) -> Iterator[RunningServer]:
+    """Run the real server on a socket in `folder` while the block runs."""
+    box = box or ScriptedBox()
+    path = folder / "gpuboard.sock"
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    os.chmod(path, 0o666)
+    listening.listen(256)
+    engine = EngineThread()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="api-loop")
+    thread.start()
+
+    async def begin() -> ApiServer:
+        server = ApiServer(
+            box.services(),
+            EngineDispatch(engine.post, timeout_s=5),
+            caller_of=caller_by_uid,
+            marks=box.marks,
+            limits=limits or ApiConfig(),
+            metrics=lambda: b"gpuboard_up 1\n",
+            is_contained=is_contained,
+        )
+        await server.start(listening)
+        return server
+
+    server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+    try:
+        yield RunningServer(box, path, server, loop)
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        engine.close()
+        listening.close()
+        loop.close()
