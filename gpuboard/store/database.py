@@ -1,0 +1,72 @@
+"""The store: every table's room over one connection, opened and used on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from gpuboard.store.backup import backup_database, check_database, newest_backup, prune_backups
+from gpuboard.store.connection import BUSY_TIMEOUT_MS
+from gpuboard.store.devices import DeviceTable
+from gpuboard.store.events import EventTable
+from gpuboard.store.jobs import JobTable
+from gpuboard.store.opening import BACKUP_FOLDER, open_connection
+from gpuboard.store.people import PeopleTable
+from gpuboard.store.reservations import ReservationTable
+
+FILE_NAME = "gpuboard.db"
+
+
+class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable):
+    """The database of one installation. The caller holds its lock; one thread opens and uses it."""
+
+    def __init__(self, state_dir: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+        self.state_dir = state_dir
+        self.path = str(Path(state_dir) / FILE_NAME)
+        super().__init__(open_connection(self.path, busy_timeout_ms=busy_timeout_ms))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """Commit all writes inside durably, or none; joins a transaction that is open.
+
+        Writes outside one raise StateError. Raises Unavailable (held by another program: nothing
+        changed, try again), HostError (disk full, damage), StateError (a rule of the schema broken).
+        """
+        with self._connection.transaction():
+            yield self
+
+    def checkpoint(self) -> bool:
+        """Fold the write-ahead log back into the file; False when somebody reads. Every five minutes."""
+        return self._connection.checkpoint()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    @property
+    def backup_folder(self) -> str:
+        """Return where automatic backups lie."""
+        return str(Path(self.state_dir) / BACKUP_FOLDER)
+
+    def newest_backup(self) -> str:
+        """Return the path of the newest automatic backup, or an empty string."""
+        return newest_backup(self.backup_folder)
+
+    def backup(self, path: str) -> None:
+        """Write a checked, consistent copy to `path` (0600). Safe on any thread. Raises HostError."""
+        backup_database(self.path, path)
+
+    def backup_daily(self, name: str) -> str:
+        """Write `backups/<name>.db`, remove the oldest ones, and return its path. Safe on any thread."""
+        folder = Path(self.backup_folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        target = str(folder / f"{name}.db")
+        backup_database(self.path, target)
+        prune_backups(str(folder))
+        return target
+
+    def check_database(self) -> str:
+        """Run the full integrity check; return `ok` or what is wrong. Safe on any thread."""
+        return check_database(self.path)

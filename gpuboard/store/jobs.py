@@ -1,0 +1,233 @@
+"""Jobs in the database: written whole, found by what people look for."""
+
+# ruff: noqa: S608 - only names of ours are put into SQL; values are always bound
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gpuboard.errors import StateError
+from gpuboard.model.ids import JobId, ReservationId
+from gpuboard.model.job import Job, JobSpec, JobState, StopCause
+from gpuboard.store.connection import Row
+from gpuboard.store.people import upsert_person
+from gpuboard.store.rows import Table, decoded_devices, decoded_person, encoded, marks
+
+_COLUMNS = (
+    "id",
+    "uid",
+    "owner",
+    "spec",
+    "name",
+    "gpus",
+    "limit_s",
+    "state",
+    "submitted_at",
+    "attempt",
+    "reason",
+    "held_by",
+    "array_id",
+    "array_index",
+    "array_limit",
+    "token",
+    "image_id",
+    "start_issued",
+    "handle",
+    "reservation_id",
+    "devices",
+    "leased_at",
+    "started_at",
+    "started_boot_ms",
+    "boot_id",
+    "stop_cause",
+    "stop_by",
+    "stop_requested_at",
+    "ended_at",
+    "exit_code",
+    "oom_killed",
+)
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
+_INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)})"
+_UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} WHERE id = ?"
+_LIVE = "state IN ('queued', 'starting', 'running', 'stopping')"
+_spec = msgspec.json.Decoder(JobSpec)
+
+
+class JobTable(Table):
+    """Queries on `jobs`."""
+
+    def insert_jobs(self, jobs: Sequence[Job]) -> list[Job]:
+        """Insert jobs (their ids are ignored) and return them with their ids, in the same order.
+
+        An array's jobs (those with an index) come from one call and get the id of their first as
+        `array_id`. Raises StateError when a token of this owner is already there.
+        """
+        last = self._connection.row("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")
+        first_id = (last[0] if last else 0) + 1
+        for owner, at in {job.owner.uid: (job.owner, job.submitted_at) for job in jobs}.values():
+            upsert_person(self._connection, owner, at)
+        placed = []
+        array_id: JobId | None = None
+        for job_id, job in enumerate(jobs, first_id):
+            if job.array_index is not None and array_id is None:
+                array_id = JobId(job_id)
+            of_array = array_id if job.array_index is not None else None
+            placed.append(msgspec.structs.replace(job, id=JobId(job_id), array_id=of_array))
+        self._connection.write_many(_INSERT, map(_values, placed))
+        return placed
+
+    def save_job(self, job: Job) -> None:
+        """Write a job whole. Raises StateError when there is none of that id."""
+        job_id, *rest = _values(job)
+        if self._connection.write(_UPDATE, (*rest, job_id)).rowcount != 1:
+            raise StateError(f"job {job.id} is not in the database")
+
+    def get_job(self, job_id: JobId) -> Job | None:
+        """Return a job, live or ended."""
+        row = self._connection.row(f"{_SELECT} WHERE id = ?", (job_id,))
+        return None if row is None else _job(row)
+
+    def load_live_jobs(self) -> list[Job]:
+        """Return all jobs that have not ended, oldest first."""
+        return [_job(row) for row in self._connection.rows(f"{_SELECT} WHERE {_LIVE} ORDER BY id")]
+
+    def last_job(self, uid: int) -> Job | None:
+        """Return the person's last submission."""
+        row = self._connection.row(f"{_SELECT} WHERE uid = ? ORDER BY id DESC LIMIT 1", (uid,))
+        return None if row is None else _job(row)
+
+    def jobs_by_token(self, uid: int, token: str) -> list[Job]:
+        """Return what the person submitted with this token: none, one job, or an array in order."""
+        if not token:
+            return []
+        rows = self._connection.rows(
+            f"{_SELECT} WHERE uid = ? AND token = ? AND token <> '' ORDER BY id", (uid, token)
+        )
+        return [_job(row) for row in rows]
+
+    def find_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        uid: int | None = None,
+        name: str = "",
+        array_id: JobId | None = None,
+        since_at: int | None = None,
+        until_at: int | None = None,
+        limit: int = 100,
+        before_id: JobId | None = None,
+    ) -> list[Job]:
+        """Return jobs of the record, newest first.
+
+        `name` is exact, or a pattern when it has a `*`. A time window finds every job that was
+        queued or running in it: submitted before its end and not ended before its start.
+        """
+        wanted: list[tuple[str, Sequence[object]]] = []
+        if states:
+            wanted.append((f"state IN ({marks(states)})", [str(state) for state in states]))
+        if uid is not None:
+            wanted.append(("uid = ?", (uid,)))
+        if name:
+            wanted.append(("name GLOB ?", (_glob(name),)) if "*" in name else ("name = ?", (name,)))
+        if array_id is not None:
+            wanted.append(("array_id = ?", (array_id,)))
+        if since_at is not None:
+            wanted.append(("(ended_at IS NULL OR ended_at >= ?)", (since_at,)))
+        if until_at is not None:
+            wanted.append(("submitted_at < ?", (until_at,)))
+        if before_id is not None:
+            wanted.append(("id < ?", (before_id,)))
+        where = " AND ".join(condition for condition, _ in wanted) or "1"
+        values = [value for _, some in wanted for value in some]
+        rows = self._connection.rows(
+            f"{_SELECT} WHERE {where} ORDER BY id DESC LIMIT ?", (*values, max(0, limit))
+        )
+        return [_job(row) for row in rows]
+
+    def recent_runs(self, uid: int, gpus: int, limit_s: int, n: int = 2) -> list[int]:
+        """Return how long (s) the person's last n runs of this width and limit took, newest first."""
+        rows = self._connection.rows(
+            "SELECT max(0, ended_at - started_at) / 1000 FROM jobs"
+            " WHERE uid = ? AND gpus = ? AND limit_s = ?"
+            " AND state IN ('succeeded', 'failed', 'timed_out')"
+            " AND started_at IS NOT NULL AND ended_at IS NOT NULL ORDER BY id DESC LIMIT ?",
+            (uid, gpus, limit_s, n),
+        )
+        return [row[0] for row in rows]
+
+
+def _glob(name: str) -> str:
+    """Return the pattern with nothing special in it but `*`."""
+    return "".join(f"[{char}]" if char in "?[" else char for char in name)
+
+
+def _values(job: Job) -> tuple[object, ...]:
+    """Return a job's row in the order of `_COLUMNS`."""
+    return (
+        job.id,
+        job.owner.uid,
+        encoded(job.owner),
+        encoded(job.spec),
+        job.spec.name,
+        job.spec.gpus,
+        job.spec.limit_s,
+        job.state.value,
+        job.submitted_at,
+        job.attempt,
+        job.reason,
+        job.held_by,
+        job.array_id,
+        job.array_index,
+        job.array_limit,
+        job.token,
+        job.image_id,
+        job.start_issued,
+        job.handle,
+        job.reservation_id,
+        encoded(job.devices),
+        job.leased_at,
+        job.started_at,
+        job.started_boot_ms,
+        job.boot_id,
+        job.stop_cause.value if job.stop_cause else None,
+        job.stop_by,
+        job.stop_requested_at,
+        job.ended_at,
+        job.exit_code,
+        job.oom_killed,
+    )
+
+
+def _job(row: Row) -> Job:
+    """Return the job of a row in the order of `_COLUMNS`."""
+    return Job(
+        id=JobId(row[0]),
+        owner=decoded_person(row[2]),
+        spec=_spec.decode(row[3]),
+        state=JobState(row[7]),
+        submitted_at=row[8],
+        attempt=row[9],
+        reason=row[10],
+        held_by=row[11],
+        array_id=row[12],
+        array_index=row[13],
+        array_limit=row[14],
+        token=row[15],
+        image_id=row[16],
+        start_issued=bool(row[17]),
+        handle=row[18],
+        reservation_id=None if row[19] is None else ReservationId(row[19]),
+        devices=decoded_devices(row[20]),
+        leased_at=row[21],
+        started_at=row[22],
+        started_boot_ms=row[23],
+        boot_id=row[24],
+        stop_cause=None if row[25] is None else StopCause(row[25]),
+        stop_by=row[26],
+        stop_requested_at=row[27],
+        ended_at=row[28],
+        exit_code=row[29],
+        oom_killed=bool(row[30]),
+    )

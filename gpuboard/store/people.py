@@ -1,0 +1,82 @@
+"""People who came here, and what they were charged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gpuboard.model.ids import Uid
+from gpuboard.model.person import Person
+from gpuboard.store.connection import Connection, Row
+from gpuboard.store.rows import Table, encoded
+
+
+class UsageRow(msgspec.Struct, frozen=True):
+    """A person's account: decayed device-seconds as of `at`."""
+
+    uid: Uid
+    device_seconds: float
+    at: int
+    shares: float = 1.0
+
+
+class PeopleTable(Table):
+    """Queries on `people` and `usage`."""
+
+    def upsert_person(self, person: Person, seen_at: int) -> None:
+        """Remember a person as they are now."""
+        upsert_person(self._connection, person, seen_at)
+
+    def get_person(self, uid: int) -> Person | None:
+        """Return a person as they last came here."""
+        row = self._connection.row(
+            "SELECT uid, gid, name, home, groups FROM people WHERE uid = ?", (uid,)
+        )
+        return None if row is None else _person(row)
+
+    def people(self) -> list[Person]:
+        """Return everybody who ever came here, by uid."""
+        rows = self._connection.rows("SELECT uid, gid, name, home, groups FROM people ORDER BY uid")
+        return [_person(row) for row in rows]
+
+    def save_usage(self, rows: Sequence[UsageRow]) -> None:
+        """Write accounts, each whole; the person must be known."""
+        self._connection.write_many(
+            "INSERT INTO usage (uid, device_seconds, at, shares) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (uid) DO UPDATE SET device_seconds = excluded.device_seconds,"
+            " at = excluded.at, shares = excluded.shares",
+            [(row.uid, row.device_seconds, row.at, row.shares) for row in rows],
+        )
+
+    def load_usage(self) -> list[UsageRow]:
+        """Return all accounts, by uid."""
+        rows = self._connection.rows(
+            "SELECT uid, device_seconds, at, shares FROM usage ORDER BY uid"
+        )
+        return [UsageRow(*row) for row in rows]
+
+    def charged_since(self, since_at: int, now: int) -> Mapping[int, float]:
+        """Return device-seconds held from `since_at` to `now` by uid, from the leases, not decayed."""
+        rows = self._connection.rows(
+            "SELECT uid, sum(max(0, min(ifnull(released_at, ?2), ?2) - max(granted_at, ?1))) / 1000.0"
+            " FROM leases WHERE granted_at < ?2 AND (released_at IS NULL OR released_at > ?1)"
+            " GROUP BY uid",
+            (since_at, now),
+        )
+        return dict(rows)
+
+
+def upsert_person(connection: Connection, person: Person, seen_at: int) -> None:
+    """Remember a person as they are now."""
+    connection.write(
+        "INSERT INTO people (uid, gid, name, home, groups, seen_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (uid) DO UPDATE SET gid = excluded.gid, name = excluded.name,"
+        " home = excluded.home, groups = excluded.groups, seen_at = excluded.seen_at",
+        (person.uid, person.gid, person.name, person.home, encoded(person.groups), seen_at),
+    )
+
+
+def _person(row: Row) -> Person:
+    uid, gid, name, home, groups = row
+    return Person(Uid(uid), gid, name, home, tuple(msgspec.json.decode(groups)))

@@ -1,0 +1,235 @@
+"""The schema: every table, its rules, and the migrations that lead to it.
+
+`sqlite_utils` runs the migrations and is imported only then, since it costs 100 ms. All pending
+ones are one exclusive transaction together with `user_version`: killed half way, the old version
+stays. Never change a released migration; add one.
+
+There is deliberately no CHECK that compares two instants: the wall clock may jump back between
+them, and a lease that cannot be closed is worse than an odd record. Nor is there `json_valid`:
+under `trusted_schema = OFF` SQLite 3.40 refuses it as unsafe.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+APPLICATION_ID = 0x67707562
+"""`gpub` in the file's header: this database is ours."""
+
+MIGRATIONS_TABLE = """
+CREATE TABLE _sqlite_migrations (
+  id INTEGER PRIMARY KEY,
+  migration_set TEXT NOT NULL,
+  name TEXT NOT NULL,
+  applied_at TEXT NOT NULL,
+  UNIQUE (migration_set, name)
+) STRICT
+"""
+"""sqlite-utils would make its own, without STRICT."""
+
+FIRST = (
+    """
+    CREATE TABLE people (
+      uid INTEGER PRIMARY KEY CHECK (uid >= 0),
+      gid INTEGER NOT NULL,
+      name TEXT NOT NULL,
+      home TEXT NOT NULL,
+      groups TEXT NOT NULL,
+      seen_at INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE reservations (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      uid INTEGER NOT NULL REFERENCES people (uid),
+      owner TEXT NOT NULL,
+      gpus INTEGER NOT NULL CHECK (gpus > 0),
+      from_at INTEGER NOT NULL,
+      until_at INTEGER NOT NULL CHECK (until_at > from_at),
+      state TEXT NOT NULL CHECK (state IN ('booked', 'active', 'ended', 'cancelled')),
+      gpu_uuids TEXT NOT NULL,
+      gpu_type TEXT NOT NULL,
+      name TEXT NOT NULL,
+      devices TEXT NOT NULL,
+      created_at INTEGER NOT NULL,
+      ended_at INTEGER
+    ) STRICT
+    """,
+    "CREATE INDEX reservations_live ON reservations (from_at) WHERE state IN ('booked', 'active')",
+    "CREATE INDEX reservations_until ON reservations (until_at)",
+    """
+    CREATE TABLE jobs (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      uid INTEGER NOT NULL REFERENCES people (uid),
+      owner TEXT NOT NULL,
+      spec TEXT NOT NULL,
+      name TEXT NOT NULL,
+      gpus INTEGER NOT NULL CHECK (gpus >= 0),
+      limit_s INTEGER NOT NULL CHECK (limit_s >= 0),
+      state TEXT NOT NULL CHECK (state IN (
+        'queued', 'starting', 'running', 'stopping',
+        'succeeded', 'failed', 'cancelled', 'timed_out', 'preempted', 'lost')),
+      submitted_at INTEGER NOT NULL,
+      attempt INTEGER NOT NULL CHECK (attempt >= 1),
+      reason TEXT NOT NULL,
+      held_by TEXT NOT NULL CHECK (held_by IN ('', 'user', 'admin')),
+      array_id INTEGER REFERENCES jobs (id),
+      array_index INTEGER,
+      array_limit INTEGER CHECK (array_limit > 0),
+      token TEXT NOT NULL,
+      image_id TEXT NOT NULL,
+      start_issued INTEGER NOT NULL CHECK (start_issued IN (0, 1)),
+      handle TEXT NOT NULL,
+      reservation_id INTEGER REFERENCES reservations (id),
+      devices TEXT NOT NULL,
+      leased_at INTEGER,
+      started_at INTEGER,
+      started_boot_ms INTEGER,
+      boot_id TEXT NOT NULL,
+      stop_cause TEXT CHECK (stop_cause IN (
+        'cancel', 'time_limit', 'preemption', 'device_fault', 'mismatch')),
+      stop_by TEXT NOT NULL,
+      stop_requested_at INTEGER,
+      ended_at INTEGER,
+      exit_code INTEGER,
+      oom_killed INTEGER NOT NULL CHECK (oom_killed IN (0, 1)),
+      CHECK (state IN ('queued', 'starting', 'running', 'stopping') OR ended_at IS NOT NULL)
+    ) STRICT
+    """,
+    """
+    CREATE UNIQUE INDEX jobs_token ON jobs (uid, token, ifnull(array_index, -1))
+    WHERE token <> ''
+    """,
+    """
+    CREATE INDEX jobs_live ON jobs (id)
+    WHERE state IN ('queued', 'starting', 'running', 'stopping')
+    """,
+    "CREATE INDEX jobs_uid ON jobs (uid, id)",
+    "CREATE INDEX jobs_name ON jobs (name, id)",
+    "CREATE INDEX jobs_array ON jobs (array_id) WHERE array_id IS NOT NULL",
+    """
+    CREATE INDEX jobs_runs ON jobs (uid, gpus, limit_s, id)
+    WHERE state IN ('succeeded', 'failed', 'timed_out')
+      AND started_at IS NOT NULL AND ended_at IS NOT NULL
+    """,
+    """
+    CREATE TABLE leases (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      device TEXT NOT NULL CHECK (device <> ''),
+      uid INTEGER NOT NULL REFERENCES people (uid),
+      job_id INTEGER REFERENCES jobs (id),
+      reservation_id INTEGER REFERENCES reservations (id),
+      attempt INTEGER NOT NULL CHECK (attempt >= 1),
+      granted_at INTEGER NOT NULL,
+      until_at INTEGER NOT NULL,
+      released_at INTEGER,
+      CHECK (job_id IS NOT NULL OR reservation_id IS NOT NULL)
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX leases_live ON leases (device) WHERE released_at IS NULL",
+    "CREATE INDEX leases_released ON leases (released_at)",
+    "CREATE INDEX leases_job ON leases (job_id) WHERE job_id IS NOT NULL",
+    """
+    CREATE TABLE drains (
+      device TEXT PRIMARY KEY CHECK (device <> ''),
+      at INTEGER NOT NULL,
+      by TEXT NOT NULL,
+      note TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE blackouts (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      from_at INTEGER NOT NULL,
+      until_at INTEGER NOT NULL CHECK (until_at > from_at),
+      note TEXT NOT NULL,
+      devices TEXT NOT NULL,
+      cancelled_at INTEGER
+    ) STRICT
+    """,
+    """
+    CREATE TABLE notices (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      at INTEGER NOT NULL,
+      by TEXT NOT NULL,
+      text TEXT NOT NULL,
+      until_at INTEGER,
+      cleared_at INTEGER
+    ) STRICT
+    """,
+    """
+    CREATE TABLE events (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      at INTEGER NOT NULL,
+      kind TEXT NOT NULL CHECK (kind <> ''),
+      job_id INTEGER REFERENCES jobs (id),
+      reservation_id INTEGER REFERENCES reservations (id),
+      device TEXT,
+      uid INTEGER,
+      detail TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX events_job ON events (job_id, id) WHERE job_id IS NOT NULL",
+    """
+    CREATE TABLE usage (
+      uid INTEGER PRIMARY KEY REFERENCES people (uid),
+      device_seconds REAL NOT NULL CHECK (device_seconds >= 0),
+      at INTEGER NOT NULL,
+      shares REAL NOT NULL CHECK (shares >= 0)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE state (
+      key TEXT PRIMARY KEY CHECK (key <> ''),
+      value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+STEPS: tuple[tuple[str, Sequence[str]], ...] = (("m001_first", FIRST),)
+"""Migrations by name, oldest first; a database that has had n of them is of version n."""
+
+VERSION = len(STEPS)
+"""What `PRAGMA user_version` says of a database of this gpuboard."""
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    *,
+    steps: Sequence[tuple[str, Sequence[str]]] = STEPS,
+) -> None:
+    """Bring a database (an empty one too) to the version of `steps`, in one exclusive transaction.
+
+    The caller holds the daemon's lock and has taken a backup. Raises sqlite3.Error, with nothing changed.
+    """
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("gpuboard")
+    for name, statements in steps:
+        migrations(name=name)(_runner(statements))
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        known = connection.execute(
+            "SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'"
+        ).fetchone()
+        if known is None:
+            connection.execute(MIGRATIONS_TABLE)
+        migrations.apply(Database(connection, execute_plugins=False))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _runner(statements: Sequence[str]) -> Callable[[object], None]:
+    def run(db: object) -> None:
+        connection: sqlite3.Connection = db.conn  # type: ignore[attr-defined]
+        for statement in statements:  # one by one: `executescript` would commit
+            connection.execute(statement)
+
+    return run
