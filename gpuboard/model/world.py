@@ -27,7 +27,10 @@ class DeviceFact(msgspec.Struct, frozen=True):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """A job that holds devices now (starting, running or stopping)."""
+    """A job that holds devices now (starting, running or stopping).
+
+    A running job without devices is a holder of none: arrays and dependents count on it.
+    """
 
     job_id: JobId
     uid: Uid
@@ -43,6 +46,8 @@ class Holder(msgspec.Struct, frozen=True):
     array_id: JobId | None = None
     grace_s: int = 10
     """From a stop signal to the end at the latest: how soon a preemptible holder can be gone."""
+    predicted_s: int | None = None
+    """As in `Waiting`: feeds the forecast, promises nothing."""
 
 
 class Booking(msgspec.Struct, frozen=True):
