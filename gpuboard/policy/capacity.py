@@ -25,9 +25,10 @@ REARRANGEMENTS = 64
 class Capacity:
     """Devices and promises at one instant; grows fuller as the round starts jobs."""
 
-    def __init__(self, world: World, now: int) -> None:
+    def __init__(self, world: World, now: int, box: DeviceBox | None = None) -> None:
+        """Take stock. `box` may be one made before from the same devices."""
         self.now = now
-        self.box = DeviceBox(world.devices)
+        self.box = box or DeviceBox(world.devices)
         self.blackouts = [
             (self._dark(booking), booking)
             for booking in _in_order(world)

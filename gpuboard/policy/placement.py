@@ -92,11 +92,6 @@ class DeviceBox:
         return _take((groups[key] for key in sorted(groups)), count)
 
 
-def taketake_lowest(mask: int, count: int) -> int:
-    """Return the `count` devices of lowest index of a set (all, if it has fewer)."""
-    return take_lowest(mask, count)
-
-
 def take_lowest(mask: int, count: int) -> int:
     """Return the `count` devices of lowest index of a set (all, if it has fewer)."""
     if mask.bit_count() <= count:

@@ -18,6 +18,7 @@ from gpuboard.model.ids import JobId, ReservationId
 from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
+from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.queue import Lane, LaneKey, ServingOrder, WaitingQueue, span_of
 from gpuboard.policy.quota import Allowance
 
@@ -30,11 +31,13 @@ def plan_round(world: World, queue: WaitingQueue, now: int) -> Plan:
 class Round:
     """One round of planning. `run` decides; afterwards the state says why (for `explain`)."""
 
-    def __init__(self, world: World, queue: WaitingQueue, now: int) -> None:
+    def __init__(
+        self, world: World, queue: WaitingQueue, now: int, box: DeviceBox | None = None
+    ) -> None:
         self.world = world
         self.queue = queue
         self.now = now
-        self.capacity = Capacity(world, now)
+        self.capacity = Capacity(world, now, box)
         self.allowance = Allowance(world)
         self.order = ServingOrder(world)
         self.lanes = list(queue.lanes(now))

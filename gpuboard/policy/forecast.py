@@ -1,0 +1,206 @@
+"""The forecast: the same plan run forward, by limits ("no later than") and by prediction ("about").
+
+Both runs ask `plan.Round` again and again on a world in which jobs end and bookings come: there is
+no second scheduler. Slow work for a decision's standards, so it runs beside the engine on a
+snapshot, is bounded by `max_jobs`, and stops when it is cancelled.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import islice
+
+from msgspec.structs import replace
+
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
+from gpuboard.model.plan import Plan, StartForecast
+from gpuboard.model.world import Holder, Usage, Waiting, World
+from gpuboard.policy.capacity import OVERDUE_MS
+from gpuboard.policy.placement import DeviceBox
+from gpuboard.policy.plan import Round
+from gpuboard.policy.queue import WaitingQueue, span_of
+from gpuboard.policy.usage import charge
+
+STEPS_PER_JOB = 8
+"""Rounds a forecast may take for each job; more would mean that it does not converge."""
+
+
+def forecast_starts(
+    world: World,
+    queue: WaitingQueue,
+    now: int,
+    *,
+    max_jobs: int = 1000,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> dict[JobId, StartForecast]:
+    """Return when waiting jobs should start, for the `max_jobs` that are served first.
+
+    A job of which nothing can be said (held, a broken dependency, no such device) is in the answer
+    with None. Dependencies are taken to be met. A cancelled forecast returns what it knows.
+    """
+    jobs = _first_jobs(world, queue, now, max_jobs)
+    latest = _Run(world, jobs, now, by_prediction=False).starts(is_cancelled)
+    expected = _Run(world, jobs, now, by_prediction=True).starts(is_cancelled)
+    forecasts: dict[JobId, StartForecast] = {}
+    for job in jobs:
+        latest_at, devices = latest.get(job.job_id, (None, ()))
+        expected_at, likely = expected.get(job.job_id, (latest_at, devices))
+        if latest_at is not None and expected_at is not None:
+            # Ending early may let others in first (Graham's anomaly); "about" is not after "at most".
+            expected_at = min(expected_at, latest_at)
+        forecasts[job.job_id] = StartForecast(job.job_id, expected_at, latest_at, likely or devices)
+    return forecasts
+
+
+def _first_jobs(world: World, queue: WaitingQueue, now: int, max_jobs: int) -> list[Waiting]:
+    chosen = {job_id: queue.get(job_id) for job_id in queue.serving_order(world, now, max_jobs)}
+    if len(chosen) < max_jobs:
+        others = (job for job in queue if job.job_id not in chosen)
+        for job in islice(others, max_jobs - len(chosen)):
+            chosen[job.job_id] = job
+    return [job for job in chosen.values() if job is not None]
+
+
+class _Run:
+    """One run forward from the present world."""
+
+    def __init__(self, world: World, jobs: list[Waiting], now: int, *, by_prediction: bool) -> None:
+        self._by_prediction = by_prediction
+        self._world = world
+        self._box = DeviceBox(world.devices)
+        self._now = now
+        self._queue = WaitingQueue(jobs)
+        self._jobs = {job.job_id: job for job in jobs}
+        self._wanted = {job.job_id for job in jobs}
+        self._starts: dict[JobId, tuple[int, tuple[DeviceUuid, ...]]] = {}
+        self._holders: dict[JobId, Holder] = {}
+        self._ends: list[tuple[int, JobId]] = []
+        self._bookings = {(b.reservation_id, b.is_blackout): b for b in world.bookings}
+        self._usage: dict[Uid, Usage] = {usage.uid: usage for usage in world.usage}
+        self._dependents: dict[JobId, list[JobId]] = {}
+        for job in jobs:
+            for needed in job.depends_on:
+                self._dependents.setdefault(needed, []).append(job.job_id)
+        for holder in world.holders:
+            self._hold(holder)
+
+    def starts(
+        self, is_cancelled: Callable[[], bool]
+    ) -> dict[JobId, tuple[int, tuple[DeviceUuid, ...]]]:
+        """Return start and devices of every wanted job that starts."""
+        for _ in range(STEPS_PER_JOB * (len(self._wanted) + 1)):
+            if is_cancelled() or len(self._starts) == len(self._wanted):
+                break
+            plan = Round(self._world_now(), self._queue, self._now, self._box).run()
+            self._apply(plan)
+            following = self._next_instant(plan)
+            if following is None:
+                break
+            self._advance(following)
+        return self._starts
+
+    def _world_now(self) -> World:
+        return replace(
+            self._world,
+            holders=tuple(self._holders.values()),
+            bookings=tuple(self._bookings.values()),
+            usage=tuple(self._usage.values()),
+            usage_at=self._now,
+        )
+
+    def _apply(self, plan: Plan) -> None:
+        self._world = replace(self._world, head=plan.head)
+        for bind in plan.binds:
+            booking = self._bookings[bind.reservation_id, False]
+            bound = replace(booking, devices=(*booking.devices, *bind.devices))
+            self._bookings[bind.reservation_id, False] = bound
+        for start in plan.starts:
+            self._begin(self._jobs[start.job_id], start.devices, start.reservation_id)
+        for stop in plan.stops:
+            holder = self._holders[stop.job_id]
+            ends_at = min(holder.ends_at, self._now + holder.grace_s * 1000)
+            self._hold(replace(holder, stopping=True, ends_at=ends_at))
+
+    def _begin(
+        self,
+        job: Waiting,
+        devices: tuple[DeviceUuid, ...],
+        reservation_id: ReservationId | None,
+    ) -> None:
+        self._queue.remove(job.job_id)
+        self._starts.setdefault(job.job_id, (self._now, devices))
+        self._hold(
+            Holder(
+                job_id=job.job_id,
+                uid=job.uid,
+                devices=devices,
+                ends_at=self._now + span_of(job),
+                started_at=self._now,
+                reservation_id=reservation_id,
+                preemptible=job.preemptible,
+                array_id=job.array_id,
+                grace_s=job.grace_s,
+                predicted_s=job.predicted_s,
+            )
+        )
+
+    def _hold(self, holder: Holder) -> None:
+        self._holders[holder.job_id] = holder
+        heapq.heappush(self._ends, (self._end_of(holder), holder.job_id))
+
+    def _end_of(self, holder: Holder) -> int:
+        """Return when the holder is taken to end in this run (ms)."""
+        latest_at = max(holder.ends_at, self._now + OVERDUE_MS)
+        if not self._by_prediction or holder.predicted_s is None or holder.stopping:
+            return latest_at
+        expected_at = holder.started_at + holder.predicted_s * 1000
+        if expected_at <= self._now:
+            # It has outlived its prediction: half as long again as it has run is the next guess.
+            expected_at = self._now + (self._now - holder.started_at) // 2 + OVERDUE_MS
+        return min(expected_at, latest_at)
+
+    def _next_instant(self, plan: Plan) -> int | None:
+        instants = [] if plan.wake_at is None else [plan.wake_at]
+        if self._ends:
+            instants.append(self._ends[0][0])
+        return max(self._now, min(instants)) if instants else None
+
+    def _advance(self, to_at: int) -> None:
+        self._charge(to_at)
+        self._now = to_at
+        while self._ends and self._ends[0][0] <= to_at:
+            ends_at, job_id = heapq.heappop(self._ends)
+            holder = self._holders.get(job_id)
+            if holder is None or (holder.stopping and holder.ends_at > ends_at):
+                continue
+            del self._holders[job_id]
+            job = self._jobs.get(job_id)
+            if holder.stopping and holder.preemptible and job is not None:
+                self._queue.add(job)
+            else:
+                self._release_dependents(job_id)
+        over = [key for key, booking in self._bookings.items() if booking.until_at <= to_at]
+        for key in over:
+            del self._bookings[key]
+
+    def _release_dependents(self, ended: JobId) -> None:
+        for job_id in self._dependents.pop(ended, ()):
+            job = self._jobs[job_id]
+            left = tuple(needed for needed in job.depends_on if needed != ended)
+            self._jobs[job_id] = released = replace(job, depends_on=left)
+            if job_id in self._queue:
+                self._queue.add(released)
+
+    def _charge(self, to_at: int) -> None:
+        """Charge what is held until `to_at`, so that the order of later rounds is the real one."""
+        if to_at <= self._now:
+            return
+        held: dict[Uid, int] = {}
+        for holder in self._holders.values():
+            held[holder.uid] = held.get(holder.uid, 0) + len(holder.devices)
+        half_life_s = self._world.settings.half_life_s
+        for uid in held.keys() | self._usage.keys():
+            usage = self._usage.get(uid) or Usage(uid, 0.0)
+            charged = charge(usage.device_seconds, held.get(uid, 0), self._now, to_at, half_life_s)
+            self._usage[uid] = replace(usage, device_seconds=charged)
