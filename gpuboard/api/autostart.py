@@ -5,7 +5,7 @@ whoever comes after the first finds it answering.
 """
 
 # pathlib would cost every command an import:
-# ruff: noqa: PTH118, PTH120, PTH123, PTH202
+# ruff: noqa: PTH105, PTH116, PTH118, PTH120, PTH123, PTH202
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from gpuboard.api.wire import Connection
 from gpuboard.errors import Unavailable
 
 START_TIMEOUT_S = 30.0
+_LONGEST_LOG_BYTES = 5 * 2**20
 
 
 def start_personal_daemon(socket_path: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -71,6 +72,7 @@ def _spawn(log_path: str, deadline: float) -> None:
     """Start the daemon and wait until it says on a pipe that it is ready (or ends)."""
     ready, tell = os.pipe()
     try:
+        _put_long_log_aside(log_path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(log_path, flags, 0o600), "ab") as log:
             process = subprocess.Popen(
@@ -95,6 +97,14 @@ def _spawn(log_path: str, deadline: float) -> None:
         os.close(ready)
         if tell >= 0:
             os.close(tell)
+
+
+def _put_long_log_aside(log_path: str) -> None:
+    try:
+        if os.stat(log_path).st_size > _LONGEST_LOG_BYTES:
+            os.replace(log_path, log_path + ".1")
+    except FileNotFoundError:
+        pass
 
 
 def _did_not_start(log_path: str) -> Unavailable:

@@ -61,10 +61,13 @@ class ApiServer:
         caller_of: Callable[[Peer], Caller],
         marks: Callable[[], Marks],
         limits: ApiConfig,
-        metrics: Callable[[], bytes] | None = None,
+        metrics: Callable[[], Callable[[], bytes]] | None = None,
         is_contained: Callable[[int], bool] = is_in_foreign_container,
     ) -> None:
-        """`caller_of` runs on a worker; `marks` and `metrics` run on the engine's thread."""
+        """`caller_of` runs on a worker; `marks` and `metrics` run on the engine's thread.
+
+        `metrics` only collects there: what it returns writes them down, on a worker.
+        """
         self._services = services
         self._dispatch = dispatch
         self._limits = limits
@@ -262,7 +265,8 @@ class ApiServer:
     ) -> web.Response:
         if self._metrics is None:
             raise NotFound("this daemon keeps no metrics")
-        content = await self._dispatch(self._metrics)
+        write = await self._dispatch(self._metrics)
+        content = await asyncio.get_running_loop().run_in_executor(self._workers, write)
         return web.Response(body=content, headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def _send_document(

@@ -298,7 +298,7 @@ def serving(
             caller_of=caller_by_uid,
             marks=box.marks,
             limits=limits or ApiConfig(),
-            metrics=lambda: b"gpuboard_up 1\n",
+            metrics=lambda: lambda: b"gpuboard_up 1\n",
             is_contained=is_contained,
         )
         await server.start(listening)

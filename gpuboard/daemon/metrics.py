@@ -1,0 +1,163 @@
+"""Metrics for Prometheus: collected on the engine's thread, written on a worker.
+
+prometheus_client is imported at the first scrape, so that a box that nobody scrapes does not pay
+for it; the registry is our own and holds nothing of the process-wide one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gpuboard import __version__
+from gpuboard.engine.protocol import Engine
+from gpuboard.model.device import DeviceReading
+from gpuboard.model.reservation import Lease
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+_GIVEN = (
+    ("utilization", "gpuboard_device_utilization_percent", "Utilisation as the driver says"),
+    ("memory_used_bytes", "gpuboard_device_memory_used_bytes", "Memory in use"),
+    ("memory_total_bytes", "gpuboard_device_memory_total_bytes", "Memory"),
+    ("temperature_c", "gpuboard_device_temperature_celsius", "Temperature"),
+    ("power_w", "gpuboard_device_power_watts", "Power drawn"),
+    ("ecc_uncorrected", "gpuboard_device_ecc_uncorrected", "Uncorrected memory errors"),
+)
+"""Field of a reading, name of its metric, help. What the driver does not say is left out."""
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What one scrape needs, taken at one instant."""
+
+    readings: tuple[DeviceReading, ...]
+    leases: dict[str, Lease]
+    names: dict[int, str]
+    drained: frozenset[str]
+    foreign: frozenset[str]
+    states: dict[str, int]
+    queued: int
+    bookings: int
+    driver_ok: bool
+    runtimes: dict[str, bool]
+    connections: int
+    pass_s: float
+
+
+def collect(engine: Engine, *, connections: int = 0, pass_s: float = 0.0) -> Collected:
+    """Take the figures. On the engine's thread; `pass_s` is how long its last pass took."""
+    leases = {str(device): lease for device, lease in engine.leases().items()}
+    capabilities = engine.capabilities()
+    snapshot = engine.snapshot()
+    return Collected(
+        readings=tuple(engine.devices()),
+        leases=leases,
+        names={lease.uid: engine.person_of(lease.uid) for lease in leases.values()},
+        drained=frozenset(engine.drains()),
+        foreign=frozenset(engine.foreign_use()),
+        states=dict(Counter(job.state.value for job in engine.running_jobs())),
+        queued=engine.queue_length(),
+        bookings=len(engine.reservations()),
+        driver_ok=not snapshot.fault,
+        runtimes={
+            **dict.fromkeys(capabilities.runtimes, True),
+            **dict.fromkeys(capabilities.faults, False),
+        },
+        connections=connections,
+        pass_s=pass_s,
+    )
+
+
+def metrics_of(
+    engine: Engine, connections: Callable[[], int], pass_s: Callable[[], float]
+) -> Callable[[], Callable[[], bytes]]:
+    """Return what the server wants: a function that collects and returns one that writes."""
+
+    def collect_now() -> Callable[[], bytes]:
+        found = collect(engine, connections=connections(), pass_s=pass_s())
+        return lambda: write(found)
+
+    return collect_now
+
+
+def write(found: Collected) -> bytes:
+    """Return the figures in Prometheus's text format."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(_Once(found))
+    return generate_latest(registry)
+
+
+class _Once:
+    """A collector over figures that are already there."""
+
+    def __init__(self, found: Collected) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        yield from _box_metrics(self._found)
+        yield from _device_metrics(self._found)
+
+
+def _box_metrics(found: Collected) -> Iterator[Metric]:
+    build = _gauge("gpuboard_build_info", "The daemon's version", ("version",))
+    build.add_metric((__version__,), 1)
+    yield build
+    jobs = _gauge("gpuboard_jobs", "Jobs that have not ended, by state", ("state",))
+    jobs.add_metric(("queued",), found.queued)
+    for state in ("starting", "running", "stopping"):
+        jobs.add_metric((state,), found.states.get(state, 0))
+    yield jobs
+    runtimes = _gauge("gpuboard_runtime_up", "Whether a runtime can be used", ("runtime",))
+    for name, is_up in sorted(found.runtimes.items()):
+        runtimes.add_metric((name,), is_up)
+    yield runtimes
+    for name, words, value in (
+        ("gpuboard_driver_up", "Whether the driver answers", found.driver_ok),
+        ("gpuboard_reservations", "Bookings that have not ended", found.bookings),
+        ("gpuboard_connections", "Open connections to the socket", found.connections),
+        ("gpuboard_pass_seconds", "How long the engine's last pass took", found.pass_s),
+    ):
+        gauge = _gauge(name, words, ())
+        gauge.add_metric((), value)
+        yield gauge
+
+
+def _device_metrics(found: Collected) -> Iterator[Metric]:
+    labels = ("uuid", "device", "name")
+    for field, name, words in _GIVEN:
+        gauge = _gauge(name, words, labels)
+        for reading in found.readings:
+            value: Any = getattr(reading, field)
+            if value is not None:
+                gauge.add_metric(_labels(reading), value)
+        yield gauge
+    held = _gauge("gpuboard_device_held", "1 with the holder while leased", (*labels, "user"))
+    health = _gauge("gpuboard_device_healthy", "Whether the device may be given out", labels)
+    drained = _gauge("gpuboard_device_drained", "Whether it is out of service", labels)
+    foreign = _gauge("gpuboard_device_foreign", "Whether it is used outside the queue", labels)
+    for reading in found.readings:
+        uuid = reading.device.uuid
+        lease = found.leases.get(uuid)
+        if lease is not None:
+            held.add_metric((*_labels(reading), found.names.get(lease.uid, "")), 1)
+        health.add_metric(_labels(reading), reading.health == "ok")
+        drained.add_metric(_labels(reading), uuid in found.drained)
+        foreign.add_metric(_labels(reading), uuid in found.foreign)
+    yield from (held, health, drained, foreign)
+
+
+def _labels(reading: DeviceReading) -> tuple[str, str, str]:
+    return (reading.device.uuid, reading.device.label, reading.device.name)
+
+
+def _gauge(name: str, words: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    return GaugeMetricFamily(name, words, labels=labels)
