@@ -1,0 +1,424 @@
+"""NVML's calls as values, N/A and three faults: the only importer of pynvml.
+
+Every figure may be missing on some driver or board, so it is a value or None. Three things are
+not a missing figure and are raised: the driver as a whole does not work (`DriverFault`), this
+device does not answer any more (`DeviceLost`), this device wants a reset (`ResetRequired`).
+
+Process lists are read with one call into the library, not through pynvml's functions: those ask
+for the size first, and a list may take the driver milliseconds. So an old driver's layout can be
+read too, where pynvml raises `NVMLLibraryMismatchError`, which is not an `NVMLError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple, NewType, TypeVar
+
+from gpuboard.errors import HostError
+
+T = TypeVar("T")
+Handle = NewType("Handle", object)
+"""pynvml's handle of a GPU or MIG instance; valid until the library is closed."""
+
+
+class DriverFault(HostError):
+    """The driver as a whole does not answer: not installed, not loaded, mismatch."""
+
+
+class DeviceLost(HostError):
+    """A device does not answer any more."""
+
+
+class ResetRequired(HostError):
+    """A device answers that it needs a reset."""
+
+
+class ListedProcess(NamedTuple):
+    """A line of a process list."""
+
+    pid: int
+    memory_bytes: int | None
+
+
+_FAULT_WORDS: dict[str, tuple[str, str]] = {
+    "NVML_ERROR_LIBRARY_NOT_FOUND": (
+        "the NVIDIA driver's library (libnvidia-ml.so.1) is not installed",
+        "install the NVIDIA driver (`apt install nvidia-driver`), then try `nvidia-smi`",
+    ),
+    "NVML_ERROR_DRIVER_NOT_LOADED": (
+        "the NVIDIA driver is not loaded",
+        "`modprobe nvidia`; if that fails after a new kernel: `dkms autoinstall`, then reboot",
+    ),
+    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": (
+        "the NVIDIA driver in the kernel and its library are of different versions",
+        (
+            "reboot, or unload the old driver (`modprobe -r nvidia_uvm nvidia_drm nvidia_modeset nvidia`,"
+            " `modprobe nvidia`); then restart gpuboard"
+        ),
+    ),
+    "NVML_ERROR_NO_PERMISSION": (
+        "no permission to ask the NVIDIA driver",
+        "look at `ls -l /dev/nvidiactl`: the daemon must be able to open it",
+    ),
+    "NVML_ERROR_UNINITIALIZED": ("the NVIDIA driver went away", "try `nvidia-smi`"),
+    "NVML_ERROR_FUNCTION_NOT_FOUND": (
+        "the NVIDIA driver is too old",
+        "install a driver of version 450 or later",
+    ),
+}
+_WHOLE_DRIVER = (
+    "NVML_ERROR_UNINITIALIZED",
+    "NVML_ERROR_DRIVER_NOT_LOADED",
+    "NVML_ERROR_LIB_RM_VERSION_MISMATCH",
+    "NVML_ERROR_LIBRARY_NOT_FOUND",
+)
+"""Answers of any call that mean: nothing else will work either."""
+_NEVER_LISTED = ("NVML_ERROR_NOT_SUPPORTED", "NVML_ERROR_FUNCTION_NOT_FOUND")
+"""Answers of a graphics or MPS list that mean: there are no such processes here."""
+
+_PROCESS_LISTS = {
+    "C": "nvmlDeviceGetComputeRunningProcesses",
+    "G": "nvmlDeviceGetGraphicsRunningProcesses",
+    "M": "nvmlDeviceGetMPSComputeRunningProcesses",
+}
+_NO_MEMORY_FIGURE = 2**64 - 1
+_FIRST_ROOM = 32
+_MAX_ROOM = 65536
+
+_THROTTLE_WORDS = (
+    (0x04, "power cap"),
+    (0x08, "hardware slowdown"),
+    (0x20, "thermal"),
+    (0x40, "hardware thermal"),
+    (0x80, "power brake"),
+)
+"""Bits of the clocks' event reasons that cost somebody performance; idle clocks are no throttle."""
+
+
+class _ProcessInfoV1(ctypes.Structure):
+    """The layout of drivers before 450: without MIG ids."""
+
+    _fields_ = (("pid", ctypes.c_uint), ("usedGpuMemory", ctypes.c_ulonglong))
+
+
+class NvmlCalls:
+    """The opened library. Belongs to one thread.
+
+    Any call may raise DriverFault; calls with a handle also DeviceLost and ResetRequired.
+    """
+
+    def __init__(self) -> None:
+        """Load and initialise the library.
+
+        Raises:
+            DriverFault: in words that say what to mend.
+        """
+        import pynvml
+
+        self._nvml: ModuleType = pynvml
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise self._driver_fault(error) from error
+        self._lists = {kind: self._chosen_list(name) for kind, name in _PROCESS_LISTS.items()}
+        self._room = _FIRST_ROOM
+        self._memory_version: int | None = pynvml.nvmlMemory_v2
+        self._events: object | None = None
+
+    def close(self) -> None:
+        """Let go of the library; it may be opened anew."""
+        if self._events is not None:
+            self._quiet(self._nvml.nvmlEventSetFree, self._events)
+        self._quiet(self._nvml.nvmlShutdown)
+
+    # What there is
+
+    def versions(self) -> tuple[str, str]:
+        """Return the driver's version and the highest CUDA version it runs (`12.9`)."""
+        driver = self._value(self._nvml.nvmlSystemGetDriverVersion)
+        cuda = self._value(self._nvml.nvmlSystemGetCudaDriverVersion_v2)
+        return driver or "", f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
+
+    def gpu_count(self) -> int:
+        """Return how many GPUs the driver lists, lost ones included.
+
+        Raises:
+            DriverFault: also for any other answer, since nothing can be said without it.
+        """
+        try:
+            return int(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as error:
+            raise self._driver_fault(error) from error
+
+    def gpu(self, index: int) -> Handle:
+        """Return the GPU at an index.
+
+        Raises:
+            DeviceLost: for any answer but a handle: it cannot be reached.
+        """
+        handle: Handle = self._handle(self._nvml.nvmlDeviceGetHandleByIndex, index)
+        return handle
+
+    def uuid(self, handle: Handle) -> str:
+        """Return the UUID.
+
+        Raises:
+            DeviceLost: for any answer but a UUID: an unnamed device cannot be given out.
+        """
+        uuid: str = self._handle(self._nvml.nvmlDeviceGetUUID, handle)
+        return uuid
+
+    def mig_instances(self, gpu: Handle) -> list[tuple[int, Handle]] | None:
+        """Return the MIG instances of a GPU by their number; None when it is not split."""
+        mode = self._value(self._nvml.nvmlDeviceGetMigMode, gpu)
+        if not mode or mode[0] != self._nvml.NVML_DEVICE_MIG_ENABLE:
+            return None
+        count = self._value(self._nvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0
+        return [
+            (number, handle)
+            for number in range(count)
+            if (handle := self._value(self._nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, number))
+        ]
+
+    # Fixed facts
+
+    def product_name(self, handle: Handle) -> str | None:
+        """Return the product's name."""
+        return self._value(self._nvml.nvmlDeviceGetName, handle)
+
+    def bus_id(self, handle: Handle) -> str | None:
+        """Return the PCI address, as `00000000:17:00.0`."""
+        pci = self._value(self._nvml.nvmlDeviceGetPciInfo, handle)
+        if pci is None:
+            return None
+        return pci.busId if isinstance(pci.busId, str) else str(pci.busId.decode())
+
+    def numa_node(self, handle: Handle) -> int | None:
+        """Return the NUMA node that the GPU hangs on."""
+        node: int | None = self._value(self._nvml.nvmlDeviceGetNumaNodeId, handle)
+        return node if node is not None and 0 <= node < 2**16 else None
+
+    def shutdown_c(self, handle: Handle) -> int | None:
+        """Return the temperature at which the GPU turns itself off."""
+        return self._value(
+            self._nvml.nvmlDeviceGetTemperatureThreshold,
+            handle,
+            self._nvml.NVML_TEMPERATURE_THRESHOLD_SHUTDOWN,
+        )
+
+    # Figures
+
+    def memory(self, handle: Handle) -> tuple[int | None, int | None]:
+        """Return used and total memory in bytes, without the driver's reserve where it says so."""
+        info = None
+        if self._memory_version is not None:
+            info = self._value(self._nvml.nvmlDeviceGetMemoryInfo, handle, self._memory_version)
+            if info is None and not hasattr(self._nvml.nvmlLib, "nvmlDeviceGetMemoryInfo_v2"):
+                self._memory_version = None
+        if info is None:  # the first version counts the reserve as used
+            info = self._value(self._nvml.nvmlDeviceGetMemoryInfo, handle)
+        return (None, None) if info is None else (int(info.used), int(info.total))
+
+    def utilization(self, handle: Handle) -> tuple[int | None, int | None]:
+        """Return how busy the cores and the memory are, in percent."""
+        rates = self._value(self._nvml.nvmlDeviceGetUtilizationRates, handle)
+        return (None, None) if rates is None else (int(rates.gpu), int(rates.memory))
+
+    def temperature_c(self, handle: Handle) -> int | None:
+        """Return the temperature of the core."""
+        return self._value(
+            self._nvml.nvmlDeviceGetTemperature, handle, self._nvml.NVML_TEMPERATURE_GPU
+        )
+
+    def power_w(self, handle: Handle) -> float | None:
+        """Return the power drawn now."""
+        return _watts(self._value(self._nvml.nvmlDeviceGetPowerUsage, handle))
+
+    def power_limit_w(self, handle: Handle) -> float | None:
+        """Return the power limit in force."""
+        return _watts(self._value(self._nvml.nvmlDeviceGetEnforcedPowerLimit, handle))
+
+    def fan_percent(self, handle: Handle) -> int | None:
+        """Return the fan's speed."""
+        return self._value(self._nvml.nvmlDeviceGetFanSpeed, handle)
+
+    def sm_clock_mhz(self, handle: Handle) -> int | None:
+        """Return the clock of the cores."""
+        return self._value(self._nvml.nvmlDeviceGetClockInfo, handle, self._nvml.NVML_CLOCK_SM)
+
+    def memory_clock_mhz(self, handle: Handle) -> int | None:
+        """Return the clock of the memory."""
+        return self._value(self._nvml.nvmlDeviceGetClockInfo, handle, self._nvml.NVML_CLOCK_MEM)
+
+    def performance_state(self, handle: Handle) -> int | None:
+        """Return 0 (fastest) to 15."""
+        state: int | None = self._value(self._nvml.nvmlDeviceGetPerformanceState, handle)
+        return state if state is not None and 0 <= state <= 15 else None
+
+    def throttle(self, handle: Handle) -> tuple[str, ...]:
+        """Return, in words, what slows the clocks down."""
+        bits = self._value(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+        return tuple(words for bit, words in _THROTTLE_WORDS if bits & bit)
+
+    def ecc_uncorrected(self, handle: Handle) -> int | None:
+        """Return the uncorrectable memory errors since the driver was loaded or the GPU reset."""
+        return self._value(
+            self._nvml.nvmlDeviceGetTotalEccErrors,
+            handle,
+            self._nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+            self._nvml.NVML_VOLATILE_ECC,
+        )
+
+    def is_remap_failed(self, handle: Handle) -> bool | None:
+        """Return whether a bad memory row could not be replaced by a spare one."""
+        rows = self._value(self._nvml.nvmlDeviceGetRemappedRows, handle)
+        return None if rows is None else bool(rows[3])
+
+    def pcie_bytes_s(self, handle: Handle) -> tuple[int | None, int | None]:
+        """Return bytes a second sent and received; a driver samples each for some 20 ms."""
+        tx, rx = (
+            self._value(self._nvml.nvmlDeviceGetPcieThroughput, handle, counter)
+            for counter in (self._nvml.NVML_PCIE_UTIL_TX_BYTES, self._nvml.NVML_PCIE_UTIL_RX_BYTES)
+        )
+        return None if tx is None else tx * 1024, None if rx is None else rx * 1024
+
+    # Processes
+
+    def processes(self, handle: Handle, kind: str) -> list[ListedProcess] | None:
+        """Return the processes of a kind (`C`, `G`, `M`) on a device.
+
+        None when the list could not be read. A driver that has no graphics or MPS lists has no
+        such processes; one that has no compute list tells nothing.
+        """
+        chosen = self._lists[kind]
+        if chosen is None:
+            return None if kind == "C" else []
+        try:
+            return self._read_list(handle, *chosen)
+        except self._nvml.NVMLError as error:
+            self._raise_if_grave(error)
+            return [] if kind != "C" and self._is(error, _NEVER_LISTED) else None
+
+    def process_utilization(self, handle: Handle, since_us: int) -> dict[int, int]:
+        """Return by pid how busy it kept the cores, in percent, at its newest sample since then."""
+        samples = self._value(self._nvml.nvmlDeviceGetProcessUtilization, handle, since_us) or ()
+        return {
+            int(each.pid): int(each.smUtil)
+            for each in sorted(samples, key=lambda each: int(each.timeStamp))
+            if each.smUtil <= 100  # some drivers leave entries uninitialised
+        }
+
+    def _chosen_list(self, name: str) -> tuple[Callable[..., int], type[ctypes.Structure]] | None:
+        """Return the newest version of a list that the library has, with its layout."""
+        versions: tuple[tuple[str, type[ctypes.Structure]], ...] = (
+            ("_v3", self._nvml.c_nvmlProcessInfo_v3_t),
+            ("_v2", self._nvml.c_nvmlProcessInfo_v2_t),
+            ("", _ProcessInfoV1),
+        )
+        for suffix, layout in versions:
+            function = getattr(self._nvml.nvmlLib, name + suffix, None)
+            if function is not None:
+                return function, layout
+        return None
+
+    def _read_list(
+        self, handle: Handle, function: Callable[..., int], layout: type[ctypes.Structure]
+    ) -> list[ListedProcess]:
+        """Read a list into room that is enough as a rule; more is asked for only when it is not."""
+        while True:
+            entries = (layout * self._room)()
+            count = ctypes.c_uint(self._room)
+            code = function(handle, ctypes.byref(count), entries)
+            if code != self._nvml.NVML_ERROR_INSUFFICIENT_SIZE or self._room >= _MAX_ROOM:
+                break
+            self._room = min(_MAX_ROOM, max(count.value, self._room) * 2)
+        if code != self._nvml.NVML_SUCCESS:
+            raise self._nvml.NVMLError(code)
+        return [
+            ListedProcess(each.pid, None if used == _NO_MEMORY_FIGURE else used)
+            for each in entries[: count.value]
+            for used in (each.usedGpuMemory,)
+        ]
+
+    # Xids
+
+    def watch_xids(self, gpu: Handle) -> None:
+        """Have this GPU's critical errors reported by `new_xids`, where the driver can."""
+        if self._events is None:
+            self._events = self._value(self._nvml.nvmlEventSetCreate)
+        if self._events is not None:
+            self._value(
+                self._nvml.nvmlDeviceRegisterEvents,
+                gpu,
+                self._nvml.nvmlEventTypeXidCriticalError,
+                self._events,
+            )
+
+    def new_xids(self) -> dict[str, tuple[int, ...]]:
+        """Return the Xids since the last call by the GPU's UUID; at once, waiting for none."""
+        xids: dict[str, tuple[int, ...]] = {}
+        for _ in range(_MAX_XIDS if self._events is not None else 0):
+            event = self._value(self._nvml.nvmlEventSetWait_v2, self._events, 0)
+            if event is None:
+                break
+            try:
+                uuid = self.uuid(event.device)
+            except (DeviceLost, ResetRequired):
+                continue  # its loss is told by its own reading
+            xids[uuid] = (*xids.get(uuid, ()), int(event.eventData))
+        return xids
+
+    # Answers
+
+    def _value(self, function: Callable[..., T], *arguments: object) -> T | None:
+        """Return a call's value, or None where there is none."""
+        try:
+            return function(*arguments)
+        except self._nvml.NVMLError as error:
+            self._raise_if_grave(error)
+        except (self._nvml.NVMLLibraryMismatchError, UnicodeDecodeError):
+            pass
+        return None
+
+    def _handle(self, function: Callable[..., T], *arguments: object) -> T:
+        """Return a call's value, without which the device is as good as lost."""
+        try:
+            return function(*arguments)
+        except self._nvml.NVMLError as error:
+            self._raise_if_grave(error)
+            raise DeviceLost(f"the driver answers: {error}") from error
+
+    def _raise_if_grave(self, error: Exception) -> None:
+        if self._is(error, _WHOLE_DRIVER):
+            raise self._driver_fault(error) from error
+        if self._is(error, ("NVML_ERROR_GPU_IS_LOST",)):
+            raise DeviceLost("fell off the bus: the driver lost it") from error
+        if self._is(error, ("NVML_ERROR_RESET_REQUIRED",)):
+            raise ResetRequired("needs a reset") from error
+
+    def _driver_fault(self, error: Exception) -> DriverFault:
+        for name, (words, hint) in _FAULT_WORDS.items():
+            if self._is(error, (name,)):
+                return DriverFault(words, hint=hint)
+        return DriverFault(f"the NVIDIA driver answers: {error}", hint="try `nvidia-smi`")
+
+    def _is(self, error: Exception, names: tuple[str, ...]) -> bool:
+        code = getattr(error, "value", None)
+        return any(code == getattr(self._nvml, name) for name in names)
+
+    def _quiet(self, function: Callable[..., Any], *arguments: object) -> None:
+        """Make a call of which nothing is expected any more."""
+        try:
+            function(*arguments)
+        except self._nvml.NVMLError:
+            pass
+
+
+_MAX_XIDS = 64
+"""At most so many a sweep, so that a storm of them cannot hold it up."""
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1000

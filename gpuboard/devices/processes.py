@@ -1,0 +1,166 @@
+"""Who a pid is: start time, command, person and container, read from /proc and kept.
+
+A pid means nothing without its start time: NVML may name one that ended and was given out again.
+The start time is read each time (one small file); the rest is kept for that (pid, start time) and
+read again every few seconds, since a process may change its command and its user.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import msgspec
+
+from gpuboard.devices.cgroups import CgroupKind, parse_cgroup
+from gpuboard.model.text import plain
+
+REFRESH_S = 5.0
+"""How long the facts of a process are believed."""
+COMMAND_WIDTH = 64
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_START_FIELD = 19
+"""Of `/proc/<pid>/stat`, counted from the field after the command (proc_pid_stat(5): field 22)."""
+_USER_NAME_S = 300.0
+
+
+class ProcessFacts(msgspec.Struct, frozen=True):
+    """What is known of a living process. A hidden one (hidepid) has nothing but its pid."""
+
+    pid: int
+    started_at: int | None = None
+    """Milliseconds since the epoch, to the kernel's tick (10 ms)."""
+    command: str = ""
+    """Name of the program, made harmless; never its arguments, which may hold secrets."""
+    uid: int | None = None
+    user: str = ""
+    container_id: str = ""
+    """64-hex id of the engine's container that it is in."""
+
+
+class ProcessTable:
+    """Facts of processes by pid. Belongs to one thread."""
+
+    def __init__(
+        self,
+        *,
+        proc: Path = Path("/proc"),
+        cgroup_parents: tuple[str, ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._proc = str(proc)
+        self._clock = clock
+        self._boot_ms = _boot_ms(proc)
+        self._kept: dict[int, tuple[int, float, ProcessFacts]] = {}
+        """By pid: start in ticks, when the facts were read, the facts."""
+        self._names: dict[int, tuple[float, str]] = {}
+        self.cgroup_parents = cgroup_parents
+        """Further cgroup parents of the engine; a new tuple may be set at any time."""
+
+    def facts(self, pid: int) -> ProcessFacts | None:
+        """Return what is known of a process; None when there is no such process (any more)."""
+        if pid <= 0:
+            return None
+        stat = self._stat(pid)
+        if stat is None:
+            return ProcessFacts(pid) if self._is_alive(pid) else None
+        ticks, comm = stat
+        now = self._clock()
+        kept = self._kept.get(pid)
+        if kept is not None and kept[0] == ticks and now - kept[1] < REFRESH_S:
+            return kept[2]
+        facts = self._read_facts(pid, ticks, comm, now)
+        again = self._stat(pid)
+        if again is None or again[0] != ticks:
+            return None  # ended while we read: the facts may be those of the pid's next owner
+        self._kept[pid] = (ticks, now, facts)
+        return facts
+
+    def keep_only(self, pids: Collection[int]) -> None:
+        """Forget every process that is not among these."""
+        for pid in self._kept.keys() - set(pids):
+            del self._kept[pid]
+
+    def _read_facts(self, pid: int, ticks: int, comm: str, now: float) -> ProcessFacts:
+        uid = self._uid(pid)
+        cgroup = parse_cgroup(self._text(pid, "cgroup") or "", self.cgroup_parents)
+        return ProcessFacts(
+            pid,
+            started_at=self._boot_ms + ticks * 1000 // _TICKS_PER_S,
+            command=self._command(pid, comm),
+            uid=uid,
+            user="" if uid is None else self._user_name(uid, now),
+            container_id=cgroup.name if cgroup.kind is CgroupKind.CONTAINER else "",
+        )
+
+    def _stat(self, pid: int) -> tuple[int, str] | None:
+        """Return start time in ticks and command; the command may hold blanks and brackets."""
+        text = self._text(pid, "stat")
+        if not text:
+            return None
+        head, _, tail = text.rpartition(")")
+        fields = tail.split(None, _START_FIELD + 1)
+        try:
+            return int(fields[_START_FIELD]), head.partition("(")[2]
+        except (IndexError, ValueError):
+            return None
+
+    def _uid(self, pid: int) -> int | None:
+        """Return the real uid. The owner of /proc/<pid> would be root for a non-dumpable process."""
+        for line in (self._text(pid, "status") or "").split("\n"):  # a name may hold a \r
+            if line.startswith("Uid:"):
+                return int(line.split()[1])
+        return None
+
+    def _command(self, pid: int, comm: str) -> str:
+        """Return the program's name: by its argv, since runtimes rename their threads."""
+        program = (self._text(pid, "cmdline") or "").partition("\0")[0]
+        program = program.rpartition("/")[2] if program.startswith("/") else program
+        return plain(program or comm, COMMAND_WIDTH)
+
+    def _user_name(self, uid: int, now: float) -> str:
+        at, name = self._names.get(uid, (0.0, ""))
+        if name and now - at < _USER_NAME_S:
+            return name
+        try:
+            name = plain(pwd.getpwuid(uid).pw_name, COMMAND_WIDTH)
+        except (KeyError, OverflowError):
+            name = str(uid)
+        self._names[uid] = (now, name)
+        return name
+
+    def _text(self, pid: int, name: str) -> str | None:
+        try:
+            fd = os.open(f"{self._proc}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return os.read(fd, 16384).decode(errors="replace")
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def _is_alive(self, pid: int) -> bool:
+        """Return whether the pid exists though /proc hides it. Signal 0 is sent to nobody."""
+        if self._proc != "/proc":
+            return Path(self._proc, str(pid)).exists()
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            pass
+        return True
+
+
+def _boot_ms(proc: Path) -> int:
+    """Return when the kernel started (ms since epoch), read once so that start times stand still."""
+    for line in (proc / "stat").read_text().splitlines():
+        if line.startswith("btime "):
+            return int(line.split()[1]) * 1000
+    return 0

@@ -1,0 +1,201 @@
+"""A probe's threads: one that may hang in a driver, and one that says so in time.
+
+A call into a driver cannot be interrupted, so it is made on a thread that nobody waits for without
+a time-out (the *reader*). The other thread (the *pacer*) asks it for a sweep each interval, and
+publishes what came. When nothing came in time, it publishes that instead, each interval, until
+the old call returns; only then is a new sweep begun. Threads never pile up behind a hung driver.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from gpuboard.errors import HostError, StateError
+from gpuboard.model.device import DeviceReading, Health, ProbeSnapshot
+
+logger = logging.getLogger(__name__)
+
+NOT_READ_YET = ProbeSnapshot(at=0, fault="the devices have not been read yet")
+"""What is known before the first sweep."""
+
+
+class DeviceSource(Protocol):
+    """What a probe reads. Called on the reader's thread only."""
+
+    def sweep(self) -> ProbeSnapshot:
+        """Read all devices once (`sequence` is set by the caller).
+
+        Raises:
+            HostError: the driver as a whole does not work; the next sweep tries anew.
+        """
+
+    def close(self) -> None:
+        """Let go of the driver."""
+
+
+class SweepingProbe:
+    """A `Probe` over a `DeviceSource`. Safe to use from any thread."""
+
+    def __init__(
+        self,
+        name: str,
+        source: DeviceSource,
+        *,
+        interval_s: float,
+        timeout_s: float,
+        clock: Callable[[], int],
+        driver_words: str = "the driver",
+        hang_hint: str = "",
+    ) -> None:
+        self.name = name
+        self._source = source
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._driver_words = driver_words
+        self._hang_hint = hang_hint
+        self._snapshot = NOT_READ_YET
+        self._last = NOT_READ_YET
+        """The last sweep that ended."""
+        self._on_snapshot: Callable[[ProbeSnapshot], None] | None = None
+        self._first = threading.Event()
+        self._stopping = threading.Event()
+        self._requests: SimpleQueue[bool] = SimpleQueue()
+        """True: read; False: close and end."""
+        self._answers: SimpleQueue[ProbeSnapshot | HostError | None] = SimpleQueue()
+        """A sweep, the driver's fault, or None: stop waiting."""
+        self._threads: tuple[threading.Thread, ...] = ()
+
+    def start(self, on_snapshot: Callable[[ProbeSnapshot], None] | None = None) -> None:
+        """Begin to sweep; `on_snapshot` is called on the pacer's thread after each sweep.
+
+        It is also called, once an interval, while the driver hangs.
+
+        Raises:
+            StateError: the probe was started before.
+        """
+        if self._threads:
+            raise StateError("a probe is started once")
+        self._on_snapshot = on_snapshot
+        self._threads = (
+            threading.Thread(target=self._read, name=f"{self.name}-reader", daemon=True),
+            threading.Thread(target=self._pace, name=f"{self.name}-pacer", daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
+
+    def snapshot(self) -> ProbeSnapshot:
+        """Return the last snapshot at once; before the first sweep, one with a `fault`."""
+        return self._snapshot
+
+    def wait_first(self, timeout_s: float) -> ProbeSnapshot:
+        """Wait for the first sweep, at most so long, and return what is known then."""
+        self._first.wait(timeout_s)
+        return self._snapshot
+
+    def stop(self) -> None:
+        """End the threads; one that hangs in the driver is left behind as a daemon thread."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._requests.put(False)
+        self._answers.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(self._timeout_s)
+
+    def _read(self) -> None:
+        """Sweep when asked, on the only thread that touches the driver."""
+        while self._requests.get() and not self._stopping.is_set():
+            try:
+                self._answers.put(self._source.sweep())
+            except HostError as fault:
+                self._answers.put(fault)
+            except Exception as error:  # a border: a bug in a binding must not blind the daemon
+                logger.exception("reading the devices failed")
+                self._answers.put(HostError(f"reading the devices failed: {error}"))
+        self._source.close()
+
+    def _pace(self) -> None:
+        """Ask for a sweep each interval, and publish what comes of it."""
+        while not self._stopping.is_set():
+            asked_at = time.monotonic()
+            self._requests.put(True)
+            if not self._await_answer(asked_at):
+                continue  # it hung: what came at last is old, so read again at once
+            self._stopping.wait(self._interval_s - (time.monotonic() - asked_at))
+
+    def _await_answer(self, asked_at: float) -> bool:
+        """Publish the answer, and return whether it came in time."""
+        patience_s = self._timeout_s
+        while True:
+            try:
+                answer = self._answers.get(timeout=patience_s)
+            except Empty:
+                patience_s = self._interval_s
+                self._publish(self._hung_snapshot(time.monotonic() - asked_at))
+                continue
+            if self._stopping.is_set() or answer is None:
+                return True
+            if time.monotonic() - asked_at > self._timeout_s:
+                return False
+            self._last = self._numbered(answer)
+            self._publish(self._last)
+            return True
+
+    def _numbered(self, answer: ProbeSnapshot | HostError) -> ProbeSnapshot:
+        sequence = self._last.sequence + 1
+        if isinstance(answer, ProbeSnapshot):
+            return replace(answer, sequence=sequence)
+        return ProbeSnapshot(
+            at=self._clock(),
+            readings=unknown_readings(self._last.readings, answer.message),
+            fault=answer.message,
+            hint=answer.hint,
+            sequence=sequence,
+        )
+
+    def _hung_snapshot(self, waited_s: float) -> ProbeSnapshot:
+        """Return the last sweep without its figures: they are old, and nobody may act on them."""
+        words = f"{self._driver_words} has not answered for {waited_s:.0f} s"
+        return replace(
+            self._last,
+            readings=unknown_readings(self._last.readings, words),
+            fault=words,
+            hint=self._hang_hint,
+        )
+
+    def _publish(self, snapshot: ProbeSnapshot) -> None:
+        self._snapshot = snapshot
+        self._first.set()
+        if self._on_snapshot is None:
+            return
+        try:
+            self._on_snapshot(snapshot)
+        except Exception:  # a border: a bug in a listener must not end the sweeps
+            logger.exception("a listener of the %s probe failed", self.name)
+
+
+def unknown_readings(readings: tuple[DeviceReading, ...], words: str) -> tuple[DeviceReading, ...]:
+    """Return the same devices with nothing known of them: not free, not empty, not healthy.
+
+    A lost or faulty one stays what it was, with its own words.
+    """
+    return tuple(
+        DeviceReading(
+            device=reading.device,
+            health=reading.health if reading.health in _BAD else Health.UNKNOWN,
+            fault=reading.fault if reading.health in _BAD else words,
+        )
+        for reading in readings
+    )
+
+
+_BAD = (Health.LOST, Health.FAULTY)
