@@ -29,6 +29,7 @@ class Capacity:
         """Take stock. `box` may be one made before from the same devices."""
         self.now = now
         self.box = box or DeviceBox(world.devices)
+        self.holders = world.holders
         self.blackouts = [
             (self._dark(booking), booking)
             for booking in _in_order(world)

@@ -1,0 +1,363 @@
+"""Why a job waits: each cause counted and in words, its place, and what would start it now.
+
+The causes are read from the state in which a round of planning ends, so they are the plan's own
+reasons; a change that is said to start the job has been planned first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from msgspec.structs import replace
+
+from gpuboard.errors import Conflict
+from gpuboard.model.ids import JobId
+from gpuboard.model.plan import Cause, Explanation, Plan, StartForecast, WaitCause
+from gpuboard.model.world import Booking, Holder, Waiting, World
+from gpuboard.policy.plan import Round, plan_round
+from gpuboard.policy.queue import LaneKey, ServingOrder, WaitingQueue, span_of
+from gpuboard.policy.quota import quota_of
+from gpuboard.policy.words import clock_words, count_words, devices_words
+
+LIMITS_TO_TRY = tuple(
+    (minutes * 60, f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m")
+    for minutes in (2880, 1440, 720, 480, 360, 240, 180, 120, 90, 60, 45, 30, 20, 15, 10, 5)
+)
+"""Limits (s) that `would_start_now` may propose, longest first, as people write them."""
+
+
+def explain_wait(  # noqa: PLR0917 (all six are needed, and named by the callers)
+    world: World,
+    queue: WaitingQueue,
+    plan: Plan,
+    job_id: JobId,
+    now: int,
+    forecast: Mapping[JobId, StartForecast] | None = None,
+) -> Explanation:
+    """Say why a waiting job waits at `now` (ms), given the plan made last.
+
+    Raises Conflict when the job does not wait.
+    """
+    waiting = queue.get(job_id)
+    if waiting is None:
+        raise Conflict(f"job {job_id} is not waiting", hint="see it with: gpuboard show")
+    if any(start.job_id == job_id for start in plan.starts):
+        return _with_forecast(Explanation(job_id, (), place=0), forecast)
+    causes = _own_causes(waiting, now)
+    if causes:
+        return _with_forecast(Explanation(job_id, tuple(causes)), forecast)
+    round_ = Round(world, queue, now)
+    round_.run()
+    reason = _Reasons(round_, waiting)
+    place, ahead_gpus = reason.place()
+    explanation = Explanation(
+        job_id,
+        tuple(reason.causes(place, ahead_gpus)),
+        place=place,
+        ahead_gpus=ahead_gpus,
+        would_start_now=_would_start_now(round_, waiting),
+    )
+    return _with_forecast(explanation, forecast)
+
+
+def _with_forecast(
+    explanation: Explanation, forecast: Mapping[JobId, StartForecast] | None
+) -> Explanation:
+    known = (forecast or {}).get(explanation.job_id)
+    if known is None:
+        return explanation
+    return replace(
+        explanation,
+        expected_start_at=known.expected_start_at,
+        latest_start_at=known.latest_start_at,
+    )
+
+
+def _own_causes(waiting: Waiting, now: int) -> list[Cause]:
+    """Return what keeps the job from being eligible at all."""
+    causes: list[Cause] = []
+    if waiting.is_held:
+        by = {"user": "its owner", "admin": "an admin"}.get(waiting.held_by, waiting.held_by)
+        words = f"held by {by}; release it to let it go on" if by else "held"
+        causes.append(Cause(WaitCause.HELD, words))
+    if waiting.is_dependency_broken:
+        causes.append(
+            Cause(
+                WaitCause.DEPENDENCY_BROKEN, "a job it depends on ended so that it can never start"
+            )
+        )
+    elif waiting.depends_on:
+        names = ", ".join(str(needed) for needed in waiting.depends_on[:5])
+        more = len(waiting.depends_on) - 5
+        words = f"waits for job {names}" + (f" and {more} more" if more > 0 else "") + " to end"
+        count = len(waiting.depends_on)
+        causes.append(Cause(WaitCause.DEPENDENCY, words, count=count, job_ids=waiting.depends_on))
+    if waiting.begin_at is not None and waiting.begin_at > now:
+        words = f"asked to begin not before {clock_words(waiting.begin_at, now)}"
+        causes.append(Cause(WaitCause.BEGIN_TIME, words, until_at=waiting.begin_at))
+    return causes
+
+
+class _Reasons:
+    """The reasons of one eligible job at the end of a round."""
+
+    def __init__(self, round_: Round, waiting: Waiting) -> None:
+        self._round = round_
+        self._capacity = round_.capacity
+        self._waiting = waiting
+        self._now = round_.now
+        self._named = self._capacity.box.candidates(waiting.gpu_uuids, waiting.gpu_type)
+        self._until_at = self._now + span_of(waiting)
+
+    def place(self) -> tuple[int, int]:
+        """Return how many jobs are served before this one, and for how many devices they ask."""
+        waiting, round_ = self._waiting, self._round
+        head = round_.head
+        if head is not None and head.job_id == waiting.job_id:
+            return 0, 0
+        lanes = [lane for lane in round_.lanes if waiting.preemptible or not lane.key.preemptible]
+        same = [lane for lane in lanes if lane.key.preemptible == waiting.preemptible]
+        before: dict[LaneKey, int] = ServingOrder(round_.world).count_before(same, waiting)
+        for lane in lanes:
+            if lane.key.preemptible != waiting.preemptible:
+                before[lane.key] = len(lane.line)
+        jobs = sum(before.values())
+        gpus = sum(key.gpus * count for key, count in before.items())
+        order = round_.order
+        for started in round_.starts:
+            other = round_.queue.get(started)
+            if other is not None and self._is_before(order, other):
+                jobs, gpus = jobs - 1, gpus - other.gpus
+        if head is not None and not self._is_before(order, head):
+            jobs, gpus = jobs + 1, gpus + head.gpus
+        return max(0, jobs), max(0, gpus)
+
+    def _is_before(self, order: ServingOrder, other: Waiting) -> bool:
+        mine = self._waiting
+        if mine.preemptible != other.preemptible:
+            return mine.preemptible
+        return order.key(other) < order.key(mine)
+
+    def causes(self, place: int, ahead_gpus: int) -> list[Cause]:
+        """Return all causes, the most telling first."""
+        waiting = self._waiting
+        causes = [*self._limits()]
+        if not waiting.gpus:
+            return causes + ([] if causes else [self._blackout_of_box()])
+        total = self._named.bit_count()
+        if total < waiting.gpus:
+            return [self._no_such_device(total), *causes]
+        if not causes:
+            causes += self._promises()
+        busy = [*self._unavailable(), *self._holders(), *self._bound(), *self._dark()]
+        causes += busy
+        if place and not any(cause.cause is WaitCause.WOULD_DELAY_HEAD for cause in causes):
+            jobs = count_words(place, "job", "jobs")
+            words = (
+                f"{jobs} for {count_words(ahead_gpus, 'GPU', 'GPUs')} in all are served before it"
+            )
+            causes.append(Cause(WaitCause.AHEAD, words, count=place))
+        return causes
+
+    def _limits(self) -> Iterator[Cause]:
+        waiting, allowance = self._waiting, self._round.allowance
+        if not allowance.has_device_room(waiting):
+            limit = quota_of(self._round.world.settings, waiting.uid).running_gpus
+            held = allowance.devices_held(waiting.uid)
+            words = (
+                f"the quota allows {limit} GPUs at once, {held} are in use, {waiting.gpus} wanted"
+            )
+            yield Cause(WaitCause.QUOTA, words, user=waiting.user)
+        if not allowance.has_array_room(waiting) and waiting.array_id is not None:
+            running = allowance.running_in_array(waiting.array_id)
+            words = f"{running} of array {waiting.array_id} run, and it allows {waiting.array_limit} at once"
+            yield Cause(WaitCause.ARRAY_LIMIT, words, count=running)
+
+    def _no_such_device(self, total: int) -> Cause:
+        waiting = self._waiting
+        kind = f" of type {waiting.gpu_type}" if waiting.gpu_type else ""
+        words = f"{count_words(waiting.gpus, 'GPU', 'GPUs')}{kind} wanted, this box has {total}"
+        return Cause(WaitCause.NO_SUCH_DEVICE, words)
+
+    def _unavailable(self) -> Iterator[Cause]:
+        for fact in self._capacity.box.facts_of(self._named & ~self._capacity.box.available):
+            words = f"{devices_words([fact])} is {fact.unavailable_reason or 'out of service'}"
+            yield Cause(WaitCause.DEVICE_UNAVAILABLE, words, devices=(fact.uuid,))
+
+    def _holders(self) -> Iterator[Cause]:
+        box = self._capacity.box
+        named = self._named & box.available
+        by_end: dict[tuple[int, str], list[Holder]] = {}
+        for holder in self._round.world.holders:
+            if box.mask_of(holder.devices) & named:
+                user = holder.user or f"uid {holder.uid}"
+                by_end.setdefault((holder.ends_at, user), []).append(holder)
+        for (ends_at, user), holders in sorted(by_end.items(), key=lambda item: item[0]):
+            mask = 0
+            for holder in holders:
+                mask |= box.mask_of(holder.devices) & named
+            facts = box.facts_of(mask)
+            verb = "is" if len(facts) == 1 else "are"
+            end = (
+                f"until {clock_words(ends_at, self._now)}"
+                if ends_at > self._now
+                else "past its limit"
+            )
+            yield Cause(
+                WaitCause.DEVICES_BUSY,
+                f"{devices_words(facts)} {verb} held by {user} {end}",
+                count=len(facts),
+                devices=box.uuids_of(mask),
+                job_ids=tuple(sorted(holder.job_id for holder in holders)),
+                user=user,
+                until_at=ends_at,
+            )
+
+    def _bound(self) -> Iterator[Cause]:
+        for booking in self._capacity.bookings:
+            mask = self._capacity.bound_to(booking) & self._named & ~self._capacity.held
+            if mask:
+                facts = self._capacity.box.facts_of(mask)
+                verb = "is" if len(facts) == 1 else "are"
+                words = f"{devices_words(facts)} {verb} booked by {_booker(booking)} until "
+                words += clock_words(booking.until_at, self._now)
+                yield self._booked(booking, words, mask, booking.until_at)
+
+    def _dark(self) -> Iterator[Cause]:
+        for mask, blackout in self._capacity.blackouts:
+            if mask & self._named and blackout.from_at < self._until_at:
+                yield self._blackout(blackout, mask & self._named)
+
+    def _blackout(self, blackout: Booking, mask: int) -> Cause:
+        begin, end = (clock_words(at, self._now) for at in (blackout.from_at, blackout.until_at))
+        words = f"maintenance from {begin} until {end}"
+        if blackout.from_at > self._now:
+            words += ", and it could still run then"
+        return Cause(
+            WaitCause.BLACKOUT,
+            words,
+            count=mask.bit_count(),
+            devices=self._capacity.box.uuids_of(mask),
+            until_at=blackout.until_at,
+        )
+
+    def _blackout_of_box(self) -> Cause:
+        for mask, blackout in self._capacity.blackouts:
+            if blackout.from_at < self._until_at:
+                return self._blackout(blackout, mask)
+        return Cause(WaitCause.HOST, "it starts as soon as the box can start it")
+
+    def _promises(self) -> Iterator[Cause]:
+        """Yield the promises that free devices are kept for."""
+        waiting, round_ = self._waiting, self._round
+        idle = self._capacity.idle & self._named
+        if not idle:
+            return
+        kept = idle & ~self._capacity.arrangement.profile.free_throughout(self._now, self._until_at)
+        head = round_.head
+        is_enough = idle.bit_count() >= waiting.gpus
+        for claim, mask, from_at in self._capacity.arrangement.given:
+            if claim.from_at >= self._until_at or not (mask & kept or is_enough):
+                continue
+            if claim.reservation_id is None:
+                if head is not None and head.job_id != waiting.job_id and is_enough:
+                    yield self._delays(head)
+                continue
+            booking = next(
+                b for b in self._capacity.bookings if b.reservation_id == claim.reservation_id
+            )
+            words = f"{count_words(claim.gpus, 'GPU is', 'GPUs are')} booked by {_booker(booking)} from "
+            words += clock_words(max(booking.from_at, from_at), self._now)
+            words += ", and it could still run then"
+            yield self._booked(booking, words, mask & kept, booking.until_at, claim.gpus)
+
+    def _delays(self, head: Waiting) -> Cause:
+        start_at = self._round.head_start_at or self._now
+        words = (
+            f"it would delay job {head.job_id}, which is next and promised "
+            f"{count_words(head.gpus, 'GPU', 'GPUs')} by {clock_words(start_at, self._now)}"
+        )
+        return Cause(
+            WaitCause.WOULD_DELAY_HEAD,
+            words,
+            job_ids=(head.job_id,),
+            user=head.user,
+            until_at=self._round.head_start_at,
+        )
+
+    def _booked(
+        self, booking: Booking, words: str, mask: int, until_at: int, count: int | None = None
+    ) -> Cause:
+        return Cause(
+            WaitCause.BOOKED,
+            words,
+            count=mask.bit_count() if count is None else count,
+            devices=self._capacity.box.uuids_of(mask),
+            reservation_id=booking.reservation_id,
+            user=booking.user,
+            until_at=until_at,
+        )
+
+
+def _booker(booking: Booking) -> str:
+    return booking.user or f"uid {booking.uid}"
+
+
+def _would_start_now(round_: Round, waiting: Waiting) -> str:
+    """Return the smallest changes that start the job now, each planned: `--time 1h or --gpus 1`."""
+    if not waiting.gpus or not round_.capacity.idle:
+        return ""
+    trial = round_.queue.snapshot()
+    families = (_shorter(waiting), _any_type(waiting), _fewer(waiting))
+    found = [words for family in families if (words := _first_that_starts(round_, trial, family))]
+    return " or ".join(found) or _first_that_starts(round_, trial, _fewer_and_shorter(waiting))
+
+
+def _first_that_starts(
+    round_: Round, trial: WaitingQueue, variants: Iterator[tuple[str, Waiting]]
+) -> str:
+    for words, variant in variants:
+        if _may_start(round_, variant) and _starts(round_, trial, variant):
+            return words
+    return ""
+
+
+def _shorter(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
+    for limit_s, words in LIMITS_TO_TRY:
+        if limit_s < waiting.limit_s:
+            yield f"--time {words}", replace(waiting, limit_s=limit_s)
+
+
+def _any_type(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
+    if waiting.gpu_uuids:
+        yield "without --gpu-ids", replace(waiting, gpu_uuids=())
+    if waiting.gpu_type:
+        yield "without --gpu-type", replace(waiting, gpu_type="", gpu_uuids=())
+
+
+def _fewer(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
+    if not waiting.gpu_uuids:
+        for gpus in range(waiting.gpus - 1, 0, -1):
+            yield f"--gpus {gpus}", replace(waiting, gpus=gpus)
+
+
+def _fewer_and_shorter(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
+    for fewer_words, fewer in _fewer(waiting):
+        for shorter_words, variant in _shorter(fewer):
+            yield f"{fewer_words} {shorter_words}", variant
+
+
+def _may_start(round_: Round, variant: Waiting) -> bool:
+    """Whether it is worth planning: cheap, and never false where the plan would say yes."""
+    candidates = round_.capacity.candidates(variant.gpu_uuids, variant.gpu_type)
+    if (round_.capacity.idle & candidates).bit_count() < variant.gpus:
+        return False
+    is_head = round_.head is not None and round_.head.job_id == variant.job_id
+    return is_head or (round_.has_room(variant) and bool(round_.devices_for(variant)))
+
+
+def _starts(round_: Round, trial: WaitingQueue, variant: Waiting) -> bool:
+    """Whether the plan starts the changed job now."""
+    trial.add(variant)
+    plan = plan_round(round_.world, trial, round_.now)
+    return any(start.job_id == variant.job_id for start in plan.starts)
