@@ -1,0 +1,137 @@
+"""Whether processes live in a control group, and their end: the kernel's word on a job.
+
+Both layouts are known: v2 (one tree) and v1 (a tree a controller). Only reads and kills; the
+groups of containers are made by the engine, those of plain processes by `process_cgroup`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from gpuboard.errors import HostError
+
+ROOT = Path("/sys/fs/cgroup")
+_V1_CONTROLLERS = ("pids", "devices", "memory", "freezer")
+_TEMPLATES = ("/docker/{id}", "/system.slice/docker-{id}.scope")
+_FULL_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class ContainerCgroups:
+    """Finds the control groups of containers by id; learns an unusual parent from a running one."""
+
+    def __init__(self, root: Path = ROOT, proc: Path = Path("/proc")) -> None:
+        self._root = root
+        self._proc = proc
+        self._templates = list(_TEMPLATES)
+        self._has_learned = False
+
+    def learn(self, container_id: str, pid: int) -> None:
+        """Note where the engine puts containers, from the main process of one (cgroup-parent)."""
+        if self._has_learned or pid <= 0:
+            return
+        try:
+            text = (self._proc / str(pid) / "cgroup").read_text()
+        except OSError:
+            return
+        for line in text.splitlines():
+            path = line.split(":", 2)[-1]
+            before, found, after = path.partition(container_id)
+            suffix = after.split("/", 1)[0]
+            if found:
+                template = f"{before}{{id}}{suffix}"
+                if template not in self._templates:
+                    self._templates.append(template)
+                self._has_learned = True
+
+    def directories(self, container_id: str) -> list[Path]:
+        """Return the existing control groups of a container; raise HostError when none can be seen."""
+        if not _FULL_ID.fullmatch(container_id):
+            raise HostError(f"{container_id[:80]} is no container id")
+        trees = hierarchies(self._root)
+        if not trees:
+            raise HostError(
+                f"no control groups below {self._root}", hint="mount cgroup2 or the v1 controllers"
+            )
+        found = []
+        for tree in trees:
+            for template in self._templates:
+                directory = tree / template.format(id=container_id).lstrip("/")
+                if directory.is_dir():
+                    found.append(directory)
+        return found
+
+    def pids(self, container_id: str) -> set[int]:
+        """Return the processes of a container, from its control group or, lacking one, from /proc."""
+        directories = self.directories(container_id)
+        if directories or self._has_learned:
+            return members(directories)
+        return self._scan(container_id)
+
+    def _scan(self, container_id: str) -> set[int]:
+        """Search every process: only until the engine's parent group has been learned."""
+        found = set()
+        for entry in self._proc.iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                text = (entry / "cgroup").read_text()
+            except OSError:
+                continue
+            for line in text.splitlines():
+                path = line.split(":", 2)[-1]
+                if container_id in path and not path.startswith("/user.slice/"):
+                    found.add(int(entry.name))
+        return found
+
+    def kill(self, container_id: str, grace_s: float = 5.0) -> bool:
+        """SIGKILL everything in the container's groups until they are empty; whether they are."""
+        directories = self.directories(container_id)
+        return kill_members(lambda: self.pids(container_id), directories, grace_s)
+
+
+def hierarchies(root: Path = ROOT) -> list[Path]:
+    """Return the trees in which membership is read: one on v2, some controllers on v1."""
+    if (root / "cgroup.controllers").exists():
+        return [root]
+    return [root / name for name in _V1_CONTROLLERS if (root / name / "cgroup.procs").exists()]
+
+
+def members(directories: Iterable[Path]) -> set[int]:
+    """Return the pids in control groups and in all groups below them."""
+    return {pid for top in directories for pid in _walk(top)}
+
+
+def _walk(top: Path) -> Iterator[int]:
+    for directory, _, files in os.walk(top):
+        if "cgroup.procs" not in files:
+            continue
+        try:
+            text = Path(directory, "cgroup.procs").read_text()
+        except (FileNotFoundError, OSError):
+            continue
+        yield from (int(word) for word in text.split())
+
+
+def kill_members(pids: Callable[[], set[int]], directories: Iterable[Path], grace_s: float) -> bool:
+    """SIGKILL whole groups (v2: cgroup.kill) until nobody is left or the grace is over."""
+    deadline = time.monotonic() + grace_s
+    for directory in directories:
+        try:
+            (directory / "cgroup.kill").write_text("1")
+        except OSError:
+            continue
+    while alive := pids():
+        for pid in alive:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

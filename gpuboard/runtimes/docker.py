@@ -1,0 +1,361 @@
+"""Jobs as containers of a Docker Engine: the runtime protocol over the SDK's low-level client.
+
+What the engine says is one witness; whether processes live is read from the kernel's control
+groups (`cgroups.py`), since a killed engine leaves running processes that it calls `created`.
+Created by name exactly once, operated by id ever after, started once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpuboard.errors import Conflict, GpuboardError, HostError, NotFound, Unavailable
+from gpuboard.model.ids import DeviceUuid
+from gpuboard.runtimes import docker_logs
+from gpuboard.runtimes.cgroups import ContainerCgroups
+from gpuboard.runtimes.docker_api import DockerConnection, instant_ms
+from gpuboard.runtimes.docker_check import EngineFacts, check_engine, engine_pid
+from gpuboard.runtimes.docker_events import EventWatcher
+from gpuboard.runtimes.docker_images import ImageStore
+from gpuboard.runtimes.mounts import MountBoard
+from gpuboard.runtimes.protocol import (
+    ImageInfo,
+    Observed,
+    RunRequest,
+    RunState,
+    RuntimeCapabilities,
+)
+from gpuboard.runtimes.sandbox import (
+    LABEL_BOX,
+    LABEL_DEVICES,
+    LABEL_SPEC,
+    ImageDefaults,
+    SandboxSettings,
+    container_profile,
+)
+
+INSPECT_TIMEOUT_S = 2.0
+"""Inspecting a container whose start hangs in a hook blocks on the container's lock."""
+INSPECTS_A_PASS = 64
+_EXITED_TEXT = re.compile(r"Exited \((\d+)\)")
+_STATES = {
+    "created": RunState.CREATED,
+    "running": RunState.RUNNING,
+    "restarting": RunState.RUNNING,
+    "paused": RunState.PAUSED,
+    "exited": RunState.EXITED,
+    "removing": RunState.EXITED,
+    "dead": RunState.EXITED,
+}
+
+
+class DockerRuntime:
+    """Runs attempts as containers.
+
+    Args:
+        host: the engine's address, `unix:///run/docker.sock`.
+        settings: what the admin allows of a container.
+        box_id: tells this daemon's containers from another's on the same engine.
+        pin_dir: where mounts are pinned (root's own, not on a disk that outlives the box).
+    """
+
+    name = "docker"
+
+    def __init__(
+        self,
+        host: str,
+        settings: SandboxSettings,
+        box_id: str,
+        *,
+        pin_dir: str = "/run/gpuboard/mounts",
+    ) -> None:
+        self._settings = settings
+        self._box_id = box_id
+        self._connection = DockerConnection(host)
+        self._images = ImageStore(self._connection, settings)
+        self._cgroups = ContainerCgroups()
+        self._mounts = MountBoard(f"{pin_dir}/{box_id}")
+        self._events = EventWatcher(self._connection, box_id)
+        self._injection = settings.device_injection
+        self._known: dict[str, Observed] = {}
+        """Facts of running and ended containers that do not change any more, by id."""
+        self._starting: set[str] = set()
+        self._lock = threading.Lock()
+
+    # --- engine and images ---------------------------------------------------------------------
+
+    def check(self) -> RuntimeCapabilities:
+        """Test the engine for what gpuboard needs; HostError with the reason and the way out."""
+        facts: EngineFacts = check_engine(self._connection, self._box_id)
+        self._mounts.engine_pid = facts.pid
+        if self._settings.device_injection == "auto":
+            self._injection = facts.capabilities.devices or "request"
+        return facts.capabilities
+
+    def resolve_image(self, reference: str, pull: bool, progress: Callable[[str], None]) -> str:
+        """Return the image's id; pull it first when absent, wanted and allowed."""
+        return self._images.resolve(reference, pull, progress)
+
+    def images(self) -> list[ImageInfo]:
+        """List the local images that jobs may use."""
+        return self._images.local()
+
+    # --- one attempt's life --------------------------------------------------------------------
+
+    def create(self, request: RunRequest) -> str:
+        """Create the container and return its id; one of this name, box and spec is adopted."""
+        with contextlib.suppress(NotFound):
+            return self._adopt(request)
+        if not self._mounts.engine_pid:
+            self._mounts.engine_pid = engine_pid(self._connection.host)
+        body = container_profile(
+            request,
+            self._settings,
+            box_id=self._box_id,
+            mounts=self._mounts.resolve(request, self._settings),
+            image=self._image_of(request),
+            injection="request" if self._injection == "auto" else self._injection,
+        )
+        try:
+            with self._connection.acting(f"creating {request.name}") as api:
+                return str(api.create_container_from_config(body, request.name)["Id"])  # type: ignore[no-untyped-call]
+        except Conflict:
+            return self._adopt(request)
+
+    def _image_of(self, request: RunRequest) -> ImageDefaults:
+        try:
+            return self._images.defaults(request.image_id or request.image)
+        except NotFound as error:
+            raise NotFound(
+                f"the image {request.image} is gone from this box", field="image"
+            ) from error
+
+    def _adopt(self, request: RunRequest) -> str:
+        """Return the id of the container of this name when it is this very attempt of ours."""
+        with self._connection.reading(f"looking for {request.name}") as api:
+            found = api.inspect_container(request.name)
+        labels = found["Config"].get("Labels") or {}
+        is_ours = labels.get(LABEL_BOX) == self._box_id
+        if not is_ours or labels.get(LABEL_SPEC) != request.spec_hash():
+            raise Conflict(
+                f"a container {request.name} exists that is not this job's",
+                hint=f"look at it and remove it: docker rm {request.name}",
+            )
+        return str(found["Id"])
+
+    def start(self, handle: str) -> None:
+        """Start a created container; OutcomeUnknown when the answer was lost. Never called twice."""
+        with self._lock:
+            self._starting.add(handle)
+        try:
+            with self._connection.acting("starting the container") as api:
+                api.start(handle)
+        finally:
+            with self._lock:
+                self._starting.discard(handle)
+
+    def signal(self, handle: str, signal: str) -> None:
+        """Send a signal to the container's main process; Conflict when it does not run."""
+        with self._connection.reading("signalling the container") as api:
+            api.kill(handle, signal)
+
+    def kill(self, handle: str) -> None:
+        """SIGKILL everything in the container, through the kernel first: that ends ghosts too."""
+        if self._cgroups.kill(handle, grace_s=1.0):
+            return
+        with (
+            contextlib.suppress(NotFound, Conflict),
+            self._connection.reading("killing the container", 20.0) as api,
+        ):
+            api.kill(handle)
+        self._cgroups.kill(handle)
+
+    def is_gone(self, handle: str) -> bool:
+        """Whether the container's control group is empty."""
+        return not self._cgroups.pids(handle)
+
+    def remove(self, handle: str) -> None:
+        """Remove the container and let go of its mounts; one that is removed already is fine."""
+        name = ""
+        try:
+            with self._connection.reading("removing the container", 120.0) as api:
+                name = str(api.inspect_container(handle)["Name"]).lstrip("/")
+                api.remove_container(handle, v=True, force=True)
+        except NotFound:
+            pass
+        except Conflict as error:
+            if "already in progress" not in error.message:
+                raise
+        with self._lock:
+            known = self._known.pop(handle, None)
+        self._mounts.release(name or (known.name if known else ""))
+
+    # --- what is there -------------------------------------------------------------------------
+
+    def observe(self) -> Mapping[str, Observed]:
+        """Return all containers of this box by name: one list call, and an inspect for news."""
+        filters = {"label": f"{LABEL_BOX}={self._box_id}"}
+        with self._connection.reading("listing containers") as api:
+            rows = api.containers(all=True, filters=filters)
+        budget = INSPECTS_A_PASS
+        seen: dict[str, Observed] = {}
+        for row in rows:
+            summary = self._summary(row)
+            if self._needs_inspect(summary) and budget > 0:
+                budget -= 1
+                summary = self._inspected(summary)
+            else:
+                summary = self._with_known(summary)
+            seen[summary.name] = summary
+        live = {item.handle for item in seen.values()}
+        with self._lock:
+            for handle in self._known.keys() - live:
+                del self._known[handle]
+        return seen
+
+    def _summary(self, row: Mapping[str, Any]) -> Observed:
+        """Return what the list itself says of a container, and what the kernel says of its processes."""
+        handle = str(row["Id"])
+        code = _EXITED_TEXT.match(str(row.get("Status", "")))
+        names = row.get("Names") or [handle]
+        try:
+            populated: bool | None = bool(self._cgroups.pids(handle))
+        except HostError:
+            populated = None
+        return Observed(
+            name=min(names, key=len).lstrip("/"),
+            handle=handle,
+            state=_STATES.get(str(row.get("State")), RunState.EXITED),
+            spec_hash=(row.get("Labels") or {}).get(LABEL_SPEC, ""),
+            exit_code=int(code[1]) if code else None,
+            is_populated=populated,
+        )
+
+    def _needs_inspect(self, summary: Observed) -> bool:
+        """Whether the engine knows more: not of a start that is under way, and once of each state."""
+        with self._lock:
+            if summary.handle in self._starting:
+                return False
+            known = self._known.get(summary.handle)
+        return known is None or known.state is not summary.state
+
+    def _with_known(self, summary: Observed) -> Observed:
+        with self._lock:
+            known = self._known.get(summary.handle)
+        if known is None or known.state is not summary.state:
+            return summary
+        return _joined(summary, known)
+
+    def _inspected(self, summary: Observed) -> Observed:
+        """Return the summary with times, exit code and error; as it is when the engine is slow."""
+        try:
+            with self._connection.reading("inspecting", INSPECT_TIMEOUT_S) as api:
+                state = api.inspect_container(summary.handle)["State"]
+        except (NotFound, Unavailable):
+            return summary
+        self._cgroups.learn(summary.handle, int(state.get("Pid") or 0))
+        known = _facts(summary, state)
+        if known.state is summary.state and (known.state is not RunState.CREATED or known.error):
+            with self._lock:
+                self._known[summary.handle] = known
+        return _joined(summary, known)
+
+    def devices_of(self, handle: str) -> tuple[DeviceUuid, ...] | None:
+        """Read back the devices of the container's request (or, simulated, of its label)."""
+        with self._connection.reading("reading the devices back") as api:
+            found = api.inspect_container(handle)
+        if self._injection == "label":
+            words = (found["Config"].get("Labels") or {}).get(LABEL_DEVICES, "")
+            return tuple(DeviceUuid(word) for word in words.split(",") if word)
+        requests = found["HostConfig"].get("DeviceRequests") or []
+        return tuple(
+            DeviceUuid(str(word).removeprefix("nvidia.com/gpu="))
+            for request in requests
+            for word in request.get("DeviceIDs") or ()
+        )
+
+    def wait_event(self, timeout_s: float) -> bool:
+        """Block until something may have changed, or the time is over."""
+        return self._events.wait(timeout_s)
+
+    # --- logs ----------------------------------------------------------------------------------
+
+    def read_log(
+        self,
+        handle: str,
+        *,
+        tail: int | None = None,
+        since_at: int | None = None,
+        follow: bool = False,
+        is_cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[bytes]:
+        """Yield the log's bytes; `follow` until the container ended."""
+        if not follow:
+            return docker_logs.read_once(self._connection, handle, tail, since_at)
+        return docker_logs.follow(
+            self._connection,
+            handle,
+            tail=tail,
+            since_at=since_at,
+            is_cancelled=is_cancelled or (lambda: False),
+            is_running=lambda: self._is_running(handle),
+        )
+
+    def _is_running(self, handle: str) -> bool:
+        with self._connection.reading("looking at the container") as api:
+            state = api.inspect_container(handle)["State"]
+        return bool(state.get("Running"))
+
+    def save_log(self, handle: str, path: str) -> None:
+        """Write the whole log to a file (0600, by rename)."""
+        docker_logs.save(self._connection, handle, Path(path))
+
+    def close(self) -> None:
+        """End the event thread and close all connections."""
+        self._events.close()
+        self._connection.close()
+
+    def sweep_pins(self) -> None:
+        """Let go of pinned mounts whose container is gone: what a crash left behind."""
+        present = self.observe()
+        for name in self._mounts.names() - set(present):
+            with contextlib.suppress(GpuboardError):
+                self._mounts.release(name)
+
+
+def _facts(summary: Observed, state: Mapping[str, Any]) -> Observed:
+    """Return what an inspection says."""
+    status = _STATES.get(str(state.get("Status")), summary.state)
+    error = str(state.get("Error") or "")
+    has_code = status is RunState.EXITED or (status is RunState.CREATED and error)
+    return Observed(
+        name=summary.name,
+        handle=summary.handle,
+        state=status,
+        exit_code=int(state.get("ExitCode", 0)) if has_code else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        started_at=instant_ms(str(state.get("StartedAt", ""))),
+        ended_at=instant_ms(str(state.get("FinishedAt", ""))) if has_code else None,
+        error=error,
+    )
+
+
+def _joined(summary: Observed, known: Observed) -> Observed:
+    """Return the inspection's facts with the list's identity and the kernel's present word."""
+    return Observed(
+        name=summary.name,
+        handle=summary.handle,
+        state=known.state,
+        spec_hash=summary.spec_hash,
+        exit_code=known.exit_code if known.exit_code is not None else summary.exit_code,
+        oom_killed=known.oom_killed,
+        started_at=known.started_at,
+        ended_at=known.ended_at,
+        error=known.error,
+        is_populated=summary.is_populated,
+    )

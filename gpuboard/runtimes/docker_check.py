@@ -1,0 +1,182 @@
+"""Whether the engine behind the socket is one that gives a job the devices asked for, and no others.
+
+An engine that ignores device requests starts the job without a GPU and says nothing (Podman 4.3's
+compatible API, measured); so the engine is asked, not believed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gpuboard.errors import HostError
+from gpuboard.runtimes.docker_api import DockerConnection
+from gpuboard.runtimes.protocol import RuntimeCapabilities
+
+MIN_API = (1, 41)
+"""Docker Engine 20.10."""
+_HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+_PROBE_UUID = "GPU-00000000-0000-0000-0000-000000000000"
+_USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class EngineFacts(msgspec.Struct, frozen=True):
+    """What the check learned beyond the capabilities."""
+
+    capabilities: RuntimeCapabilities
+    cgroup_driver: str = ""
+    pid: int = 0
+    """The engine's process, from the socket's credentials; 0 when it is not local."""
+
+
+def check_engine(connection: DockerConnection, box_id: str) -> EngineFacts:
+    """Test the engine; raise HostError with the reason and the way out, Unavailable when it is down."""
+    with connection.reading("asking the engine's version") as api:
+        version = api.version()
+        info = api.info()
+    _check_product(version)
+    _check_version(version)
+    pid = engine_pid(connection.host)
+    detail = [_check_device_requests(connection, box_id)]
+    devices, words = _device_path(info, pid)
+    detail.append(words)
+    if info.get("CgroupDriver") == "none":
+        raise HostError("the engine runs without control groups (rootless): limits cannot be kept")
+    return EngineFacts(
+        capabilities=RuntimeCapabilities(
+            version=str(version.get("Version", "")),
+            images=True,
+            devices=devices,
+            detail="; ".join(part for part in detail if part),
+        ),
+        cgroup_driver=str(info.get("CgroupDriver", "")),
+        pid=pid,
+    )
+
+
+def _check_product(version: Mapping[str, Any]) -> None:
+    names = [str(part.get("Name", "")) for part in version.get("Components") or ()]
+    if any("podman" in name.lower() for name in names):
+        raise HostError(
+            "this is Podman's compatible API: it ignores device requests without a word,"
+            " so a job would start without its GPUs",
+            hint="point [docker] host at a Docker Engine 20.10 or later",
+        )
+
+
+def _check_version(version: Mapping[str, Any]) -> None:
+    spoken = str(version.get("ApiVersion", "0.0"))
+    numbers = tuple(int(word) for word in spoken.split(".") if word.isdigit())
+    if numbers < MIN_API:
+        raise HostError(
+            f"Docker Engine {version.get('Version')} speaks API {spoken}; 1.41 is needed",
+            hint="install Docker Engine 20.10 or later",
+        )
+
+
+def _check_device_requests(connection: DockerConnection, box_id: str) -> str:
+    """Create (never start) a container with a device request and read the request back."""
+    with connection.reading("testing device requests") as api:
+        images = api.images(quiet=True)
+        if not images:
+            return "no image to test device requests with"
+        body = {
+            "Image": images[0],
+            "Cmd": ["true"],
+            "HostConfig": {
+                "NetworkMode": "none",
+                "DeviceRequests": [
+                    {"Driver": "nvidia", "DeviceIDs": [_PROBE_UUID], "Capabilities": [["gpu"]]}
+                ],
+            },
+        }
+        name = f"gpuboard-probe-{box_id}-{secrets.token_hex(4)}"[:120]
+        made = api.create_container_from_config(body, name)["Id"]  # type: ignore[no-untyped-call]
+        try:
+            config = api.inspect_container(made)["HostConfig"]
+        finally:
+            api.remove_container(made, force=True)
+    recorded = config.get("DeviceRequests") or []
+    if [request.get("DeviceIDs") for request in recorded] != [[_PROBE_UUID]]:
+        raise HostError(
+            "the engine ignores device requests: a job would start without its GPUs",
+            hint="point [docker] host at a Docker Engine 20.10 or later",
+        )
+    return ""
+
+
+def _device_path(info: Mapping[str, Any], pid: int) -> tuple[str, str]:
+    """Return how devices are opened here: `cdi` where its specs name UUIDs, else the toolkit's hook."""
+    for directory in info.get("CDISpecDirs") or ():
+        if _has_cdi_uuids(Path(directory)):
+            return "cdi", f"devices by CDI from {directory}"
+    for folder in _engine_path(pid).split(":"):
+        for hook in _HOOKS:
+            if os.access(Path(folder, hook), os.X_OK):
+                return "request", f"devices by {hook}"
+    if "nvidia" in (info.get("Runtimes") or {}):
+        return "request", "devices by the nvidia runtime's toolkit"
+    return "", "no NVIDIA container toolkit: containers get no GPUs"
+
+
+def _has_cdi_uuids(directory: Path) -> bool:
+    try:
+        files = [*directory.glob("*.yaml"), *directory.glob("*.json")]
+        texts = [file.read_text(errors="replace") for file in files]
+    except OSError:
+        return False
+    return any("nvidia.com/gpu" in text and "GPU-" in text for text in texts)
+
+
+def _engine_path(pid: int) -> str:
+    """Return the PATH in which the engine looks for hooks."""
+    if pid:
+        try:
+            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return _USUAL_PATH
+        for entry in entries:
+            if entry.startswith(b"PATH="):
+                return os.fsdecode(entry[5:])
+    return _USUAL_PATH
+
+
+def engine_pid(host: str) -> int:
+    """Return the pid behind a unix socket; 0 when it cannot be told (TCP, ssh, another namespace)."""
+    path = host.removeprefix("unix://")
+    if not path.startswith("/"):
+        return 0
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(5)
+            connection.connect(path)
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    except OSError:
+        return 0
+    pid = int(struct.unpack("3i", raw)[0])
+    if pid > 0 and _is_engine(pid):
+        return pid
+    return _pid_from_file() if pid == 1 else 0
+
+
+def _is_engine(pid: int) -> bool:
+    try:
+        return "dockerd" in Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return False
+
+
+def _pid_from_file() -> int:
+    """Return the engine's pid from its pid file: with socket activation, pid 1 is the listener."""
+    try:
+        pid = int(Path("/run/docker.pid").read_text())
+    except (OSError, ValueError):
+        return 0
+    return pid if _is_engine(pid) else 0

@@ -1,0 +1,115 @@
+"""Images: the local ones, a reference's id by the allow-list, and pulls with their progress in words.
+
+The network is never asked unless the configuration says `pull = "missing"`: the SDK's own `run`
+would dial any registry that a reference names.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gpuboard.errors import HostError, NotFound
+from gpuboard.runtimes.docker_api import DockerConnection
+from gpuboard.runtimes.protocol import ImageInfo
+from gpuboard.runtimes.sandbox import (
+    ImageDefaults,
+    SandboxSettings,
+    canonical_reference,
+    check_image,
+    is_image_allowed,
+    may_pull,
+)
+
+PULL_TIMEOUT_S = 3600.0
+
+
+class ImageStore:
+    """The engine's images, as far as jobs may use them."""
+
+    def __init__(self, connection: DockerConnection, settings: SandboxSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._pulling = threading.Lock()
+
+    def local(self) -> list[ImageInfo]:
+        """Return the local images that jobs may use, one row a reference, newest first."""
+        with self._connection.reading("listing images") as api:
+            rows = api.images()
+        found = [
+            ImageInfo(
+                reference=tag,
+                id=str(row["Id"]),
+                created_at=int(row["Created"]) * 1000,
+                size_bytes=int(row["Size"]),
+            )
+            for row in rows
+            for tag in row.get("RepoTags") or ()
+            if tag != "<none>:<none>" and is_image_allowed(tag, self._settings.images)
+        ]
+        return sorted(found, key=lambda image: (-(image.created_at or 0), image.reference))
+
+    def resolve(self, reference: str, pull: bool, progress: Callable[[str], None]) -> str:
+        """Return the id of an allowed image; fetch it when absent, wanted and allowed."""
+        check_image(reference, self._settings.images)
+        try:
+            return self._id_of(reference)
+        except NotFound:
+            if not pull or not may_pull(reference, self._settings):
+                raise NotFound(
+                    f"the image {canonical_reference(reference)} is not on this box",
+                    field="image",
+                    hint="`gpuboard images` lists those that are; an admin can pull or build it",
+                ) from None
+        with self._pulling:
+            self._pull(canonical_reference(reference), progress)
+        return self._id_of(reference)
+
+    def defaults(self, image_id: str) -> ImageDefaults:
+        """Return entrypoint, command and environment of a local image."""
+        with self._connection.reading("inspecting the image") as api:
+            config = api.inspect_image(image_id).get("Config") or {}  # type: ignore[no-untyped-call]
+        pairs = (entry.partition("=") for entry in config.get("Env") or ())
+        return ImageDefaults(
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            env={key: value for key, _, value in pairs},
+        )
+
+    def _id_of(self, reference: str) -> str:
+        with self._connection.reading("looking for the image") as api:
+            return str(api.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call]
+
+    def _pull(self, reference: str, progress: Callable[[str], None]) -> None:
+        name, separator, digest = reference.partition("@")
+        if separator:
+            repository, tag = name, digest
+        else:
+            repository, _, tag = name.rpartition(":")
+        progress(f"pulling {reference}")
+        try:
+            with self._connection.reading("pulling the image", PULL_TIMEOUT_S) as api:
+                _follow(api.pull(repository, tag=tag, stream=True, decode=True), progress)
+        except NotFound as error:
+            raise NotFound(
+                f"the image {reference} cannot be pulled: {error.message}", field="image"
+            ) from error
+
+
+def _follow(rows: Iterable[dict[str, Any]], progress: Callable[[str], None]) -> None:
+    """Turn the engine's progress rows into words; a row with an error ends the pull."""
+    layers: dict[str, tuple[int, int]] = {}
+    last = ""
+    for row in rows:
+        if "error" in row:
+            raise HostError(f"pulling the image: {str(row['error'])[:300]}")
+        detail = row.get("progressDetail") or {}
+        if row.get("status") == "Downloading" and detail.get("total"):
+            layers[str(row.get("id"))] = (int(detail.get("current", 0)), int(detail["total"]))
+        done = sum(current for current, _ in layers.values())
+        total = sum(size for _, size in layers.values())
+        words = f"pulling: {done >> 20} of {total >> 20} MiB" if total else ""
+        if words and words != last:
+            last = words
+            progress(words)

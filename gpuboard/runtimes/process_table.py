@@ -1,0 +1,105 @@
+"""Which processes live, as the kernel names them: pid and start time together are an identity.
+
+No signal is ever sent to a bare number: the process is held by a pidfd, its start time compared,
+and only then signalled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+from pathlib import Path
+
+import msgspec
+
+from gpuboard.errors import HostError
+
+PROC = Path("/proc")
+
+
+class ProcessRow(msgspec.Struct, frozen=True):
+    """One line of the process table."""
+
+    pid: int
+    parent: int
+    session: int
+    state: str
+    start_ticks: int
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether only its entry is left."""
+        return self.state in "ZX"
+
+
+def row_of(pid: int) -> ProcessRow | None:
+    """Return a process's row; None when there is none."""
+    try:
+        raw = (PROC / str(pid) / "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except OSError as error:
+        raise HostError(f"process {pid} cannot be read: {error.strerror}") from error
+    words = raw.rpartition(b")")[2].split()
+    return ProcessRow(
+        pid=pid,
+        parent=int(words[1]),
+        session=int(words[3]),
+        state=words[0].decode(),
+        start_ticks=int(words[19]),
+    )
+
+
+def all_rows() -> list[ProcessRow]:
+    """Return the whole table. Raises HostError: an error is not an empty table."""
+    try:
+        pids = [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208 - hot
+    except OSError as error:
+        raise HostError(f"{PROC} cannot be read: {error.strerror}") from error
+    if not pids:
+        raise HostError(f"{PROC} shows no process", hint="mount proc")
+    return [row for row in map(row_of, pids) if row is not None]
+
+
+def is_alive(pid: int, start_ticks: int) -> bool:
+    """Whether this very process lives (a zombie does not)."""
+    row = row_of(pid)
+    return row is not None and row.start_ticks == start_ticks and not row.is_dead
+
+
+def has_marker(pid: int, marker: bytes) -> bool:
+    """Whether the process was started with this entry in its environment."""
+    try:
+        environ = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return False
+    return marker in environ.split(b"\0")
+
+
+def send(pid: int, start_ticks: int, number: signal.Signals) -> bool:
+    """Signal this very process; False when it is gone. Raises HostError when that is not allowed."""
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        row = row_of(pid)
+        if row is None or row.start_ticks != start_ticks:
+            return False
+        signal.pidfd_send_signal(held, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        raise HostError(f"process {pid} may not be signalled") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(held)
+    return True
+
+
+@functools.cache
+def boot_id() -> str:
+    """Return the kernel's id of this boot."""
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,536 @@
+"""What a person may ask of a container, and the one profile that every container gets.
+
+Pure: no file is looked at here (`mounts.py` does that), so that every attack of SAFETY.md B7 is one
+line of a table test. Nothing that a person sends reaches the engine by itself: `check_submission`
+refuses with the field's name at submit, `container_profile` builds every field of the engine's
+create call and checks again, since a spec may have been stored by an older version.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gpuboard.errors import InvalidRequest, PermissionDenied, Refused, StateError
+from gpuboard.model.ids import DeviceUuid
+from gpuboard.model.job import JobSpec, Mount, RuntimeName
+from gpuboard.model.person import Person
+from gpuboard.runtimes.protocol import RunRequest
+
+LABEL_JOB = "gpuboard.job"
+LABEL_ATTEMPT = "gpuboard.attempt"
+LABEL_UID = "gpuboard.uid"
+LABEL_SPEC = "gpuboard.spec"
+LABEL_BOX = "gpuboard.box"
+LABEL_DEVICES = "gpuboard.devices"
+
+STOP_SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"})
+DRIVER_CAPABILITIES = frozenset({"compute", "utility"})
+MIN_MEMORY_BYTES = 6 * 2**20
+"""Docker's own floor."""
+MAX_MOUNTS = 32
+MAX_ARGUMENTS = 4096
+MAX_ARGUMENT_BYTES = 131_071
+"""The kernel's MAX_ARG_STRLEN, less its NUL."""
+MAX_COMMAND_BYTES = 1 << 20
+
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_DEVICE_UUID = re.compile(rf"GPU-{_UUID}|MIG-{_UUID}|MIG-GPU-{_UUID}/[0-9]{{1,3}}/[0-9]{{1,3}}")
+_ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+_FORBIDDEN_TARGETS = (
+    *("/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"),
+    *("/libx32", "/run", "/var/run", "/boot"),
+)
+_HOOK_SWITCHES = (
+    *("NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES", "NVIDIA_IMEX_CHANNELS"),
+    *("NVIDIA_GDS", "NVIDIA_MOFED", "NVIDIA_NVSWITCH", "NVIDIA_GDRCOPY"),
+)
+"""What an image's ENV could ask of the container toolkit beyond the lease: emptied for every job."""
+_CHANGE_DIRECTORY = 'cd "$1" && shift && exec "$@"'
+
+
+class SandboxSettings(msgspec.Struct, frozen=True):
+    """What the admin allows; the daemon fills it from [docker] and [jobs]."""
+
+    images: tuple[str, ...] = ("*",)
+    """Globs of references that may run; `*` = every local image."""
+    pull: str = "never"
+    """`never` or `missing`."""
+    mount_roots: tuple[str, ...] = ("{home}",)
+    """Directories that may be mounted; `{home}` and `{user}` are the person's."""
+    mount_home: bool = False
+    network: str = "bridge"
+    log_max_bytes: int = 10 * 2**20
+    log_files: int = 3
+    default_shm_bytes: int = 16 * 2**30
+    pids_limit: int = 4096
+    max_cpus: float | None = None
+    """The daemon fills in the box's when the admin set none."""
+    max_memory_bytes: int | None = None
+    default_memory_bytes: int | None = None
+    min_uid: int = 0
+    max_env_bytes: int = 65_536
+    max_grace_s: int = 300
+    device_injection: str = "auto"
+    """`auto`, `request`, `cdi`, or `label` (simulated devices: recorded, nothing is opened)."""
+
+
+class ImageDefaults(msgspec.Struct, frozen=True):
+    """What an image brings along."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = {}
+
+
+# --- what may be asked -------------------------------------------------------------------------
+
+
+def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -> None:
+    """Refuse what no job of this person may be; the error names the field.
+
+    Raises InvalidRequest (malformed, out of range), PermissionDenied (not this person's),
+    Refused (not on the allow-list).
+    """
+    if person.uid < settings.min_uid:
+        raise PermissionDenied(
+            f"uid {person.uid} may not run jobs here",
+            hint=f"jobs belong to people: uids from {settings.min_uid} up",
+        )
+    check_command(spec.command)
+    check_environment(spec.env, settings.max_env_bytes, has_devices=spec.gpus > 0)
+    check_resources(
+        settings, cpus=spec.cpus, memory_bytes=spec.memory_bytes, shm_bytes=spec.shm_bytes
+    )
+    _check_stop(spec.stop_signal, spec.grace_s, settings.max_grace_s)
+    _check_workdir(spec.workdir)
+    if spec.runtime is RuntimeName.DOCKER:
+        check_image(spec.image, settings.images)
+        check_mounts(spec.mounts, mount_roots(settings, person.name, person.home))
+        return
+    if spec.image:
+        raise InvalidRequest("a process has no image", field="image", hint="use --runtime docker")
+    if spec.mounts:
+        raise InvalidRequest("a process sees the box's own files: nothing to mount", field="mounts")
+    if not spec.command:
+        raise InvalidRequest("nothing to run: the command is empty", field="command")
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Refuse argument lists that the kernel would not take."""
+    if len(command) > MAX_ARGUMENTS:
+        raise InvalidRequest(f"{len(command)} arguments; at most {MAX_ARGUMENTS}", field="command")
+    total = 0
+    for argument in command:
+        if "\0" in argument:
+            raise InvalidRequest("an argument contains a NUL character", field="command")
+        size = len(argument.encode("utf-8", "surrogateescape"))
+        total += size + 1
+        if size > MAX_ARGUMENT_BYTES or total > MAX_COMMAND_BYTES:
+            raise InvalidRequest(
+                "the command is too long",
+                field="command",
+                hint="put the script into a file and name the file",
+            )
+    if command and not command[0]:
+        raise InvalidRequest("the first word of the command is empty", field="command")
+
+
+def check_environment(env: Mapping[str, str], max_bytes: int, *, has_devices: bool) -> None:
+    """Refuse names and values that cannot be, and those that would open devices or bend a root hook."""
+    total = 0
+    for key, value in env.items():
+        if not _ENV_KEY.fullmatch(key):
+            raise InvalidRequest(
+                f"{_shown(key)} is no name of an environment variable", field="env"
+            )
+        if "\0" in value:
+            raise InvalidRequest(f"the value of {key} contains a NUL character", field="env")
+        total += len(key) + len(value.encode("utf-8", "surrogateescape")) + 2
+        _check_reserved(key, value, has_devices=has_devices)
+    if total > max_bytes:
+        raise InvalidRequest(
+            f"the environment has {total} bytes; at most {max_bytes}",
+            field="env",
+            hint="put large values into a file",
+        )
+
+
+def _check_reserved(key: str, value: str, *, has_devices: bool) -> None:
+    upper = key.upper()
+    if upper == "NVIDIA_DRIVER_CAPABILITIES" and key == upper:
+        wanted = set(value.split(","))
+        if not wanted <= DRIVER_CAPABILITIES:
+            raise InvalidRequest(
+                f"NVIDIA_DRIVER_CAPABILITIES={_shown(value)}: only compute and utility",
+                field="env",
+            )
+    elif upper.startswith("NVIDIA_"):
+        raise InvalidRequest(
+            f"{_shown(key)} cannot be set: which devices a job sees is gpuboard's to say",
+            field="env",
+            hint="ask with --gpus, --gpu-ids or --gpu-type",
+        )
+    elif upper.startswith("GPUBOARD_"):
+        raise InvalidRequest(f"{_shown(key)} cannot be set: GPUBOARD_* is ours", field="env")
+    elif has_devices and upper in {"LD_PRELOAD", "LD_AUDIT"}:
+        raise InvalidRequest(
+            f"{_shown(key)} cannot be set for a job with GPUs: hooks that run as root inherit it",
+            field="env",
+            hint=f"set it in the command: env {upper}=... your-command",
+        )
+
+
+def check_resources(
+    settings: SandboxSettings,
+    *,
+    cpus: float | None,
+    memory_bytes: int | None,
+    shm_bytes: int | None,
+) -> None:
+    """Refuse sizes out of range; Docker takes 0 and negative ones for `unlimited`."""
+    if cpus is not None and not 0.01 <= cpus <= (settings.max_cpus or 4096):
+        raise InvalidRequest(
+            f"--cpus {cpus:g}: between 0.01 and {settings.max_cpus or 4096:g}", field="cpus"
+        )
+    ceiling = settings.max_memory_bytes or 2**50
+    if memory_bytes is not None and not MIN_MEMORY_BYTES <= memory_bytes <= ceiling:
+        raise InvalidRequest(
+            f"--memory {memory_bytes} bytes: between {MIN_MEMORY_BYTES} and {ceiling}",
+            field="memory",
+        )
+    shm_ceiling = memory_bytes or settings.default_memory_bytes or ceiling
+    if shm_bytes is not None and not 4096 <= shm_bytes <= shm_ceiling:
+        raise InvalidRequest(
+            f"--shm-size {shm_bytes} bytes: between 4096 and {shm_ceiling} (it counts as memory)",
+            field="shm_size",
+        )
+
+
+def _check_stop(stop_signal: str, grace_s: int, max_grace_s: int) -> None:
+    if stop_signal not in STOP_SIGNALS:
+        raise InvalidRequest(
+            f"{_shown(stop_signal)} is no stop signal",
+            field="stop_signal",
+            hint="one of " + ", ".join(sorted(STOP_SIGNALS)),
+        )
+    if not 0 <= grace_s <= max_grace_s:
+        raise InvalidRequest(f"a grace of {grace_s} s: between 0 and {max_grace_s}", field="grace")
+
+
+def _check_workdir(workdir: str) -> None:
+    if workdir:
+        _check_path(workdir, "workdir")
+        if ".." in workdir.split("/"):
+            raise InvalidRequest(f"{_shown(workdir)} contains `..`", field="workdir")
+
+
+def check_image(reference: str, allowed: Sequence[str]) -> None:
+    """Refuse what is no image reference, and what the allow-list does not name; asks nobody."""
+    if not reference or len(reference) > 512 or not _IMAGE.fullmatch(reference):
+        raise InvalidRequest(
+            f"{_shown(reference) or 'an empty string'} is no image reference",
+            field="image",
+            hint="like python:3.12 or nvcr.io/nvidia/pytorch:24.05-py3; `gpuboard images` lists them",
+        )
+    if not is_image_allowed(reference, allowed):
+        raise Refused(
+            f"the image {_shown(reference)} may not run on this box",
+            field="image",
+            hint="allowed: " + ", ".join(allowed),
+        )
+
+
+def is_image_allowed(reference: str, allowed: Sequence[str]) -> bool:
+    """Whether a glob of the allow-list matches, in the spelling given or with `:latest` added."""
+    names = {reference, canonical_reference(reference)}
+    return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in allowed)
+
+
+def canonical_reference(reference: str) -> str:
+    """Return the reference as Docker lists it: without `docker.io/library/`, with a tag or digest."""
+    name = reference
+    for prefix in ("docker.io/library/", "docker.io/", "index.docker.io/"):
+        if name.startswith(prefix):
+            name = name.removeprefix(prefix)
+            break
+    if "@" not in name and ":" not in name.rsplit("/", 1)[-1]:
+        name += ":latest"
+    return name
+
+
+def may_pull(reference: str, settings: SandboxSettings) -> bool:
+    """Whether a missing image may be fetched: allowed, and not from a bare address that only `*` allows."""
+    if settings.pull != "missing" or not is_image_allowed(reference, settings.images):
+        return False
+    host, separator, _ = reference.partition("/")
+    if not separator or not _is_address(host):
+        return True
+    return is_image_allowed(reference, [glob for glob in settings.images if glob != "*"])
+
+
+def _is_address(host: str) -> bool:
+    name = host.rsplit(":", 1)[0] if host.count(":") == 1 else host
+    if name == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def mount_roots(settings: SandboxSettings, user: str, home: str) -> tuple[str, ...]:
+    """Return the directories that this person may mount, as they are written in the configuration."""
+    roots = []
+    for root in settings.mount_roots:
+        if "{home}" in root and not home.startswith("/"):
+            continue
+        path = posixpath.normpath(root.replace("{home}", home).replace("{user}", user))
+        if path.startswith("/") and path not in {"/", "//"}:
+            roots.append("/" + path.lstrip("/"))
+    return tuple(roots)
+
+
+def is_below(path: str, root: str) -> bool:
+    """Whether a path is a directory or lies in it, by component: `/home/bobby` is not in `/home/bob`."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def check_mounts(mounts: Sequence[Mount], roots: Sequence[str]) -> None:
+    """Refuse what by its name alone can be no mount; `mounts.py` then looks as the person."""
+    if len(mounts) > MAX_MOUNTS:
+        raise InvalidRequest(f"{len(mounts)} mounts; at most {MAX_MOUNTS}", field="mounts")
+    targets: set[str] = set()
+    for mount in mounts:
+        _check_path(mount.source, "mounts")
+        source = "/" + posixpath.normpath(mount.source).lstrip("/")
+        if not any(is_below(source, root) for root in roots):
+            raise PermissionDenied(
+                f"{_shown(mount.source)} may not be mounted",
+                field="mounts",
+                hint="below " + ", ".join(roots) if roots else "no directory may be mounted here",
+            )
+        target = check_target(mount.target)
+        if target in targets:
+            raise InvalidRequest(f"two mounts on {_shown(target)}", field="mounts")
+        targets.add(target)
+
+
+def check_target(target: str) -> str:
+    """Return the target without a trailing slash; refuse those that would replace the system's parts."""
+    _check_path(target, "mounts")
+    path = posixpath.normpath(target)
+    if ".." in target.split("/"):
+        raise InvalidRequest(f"the target {_shown(target)} contains `..`", field="mounts")
+    path = "/" + path.lstrip("/")
+    if path == "/" or any(is_below(path, bad) for bad in _FORBIDDEN_TARGETS):
+        raise InvalidRequest(
+            f"nothing may be mounted on {_shown(target)} in the container",
+            field="mounts",
+            hint="choose a target such as /work or /data",
+        )
+    return path
+
+
+def _check_path(path: str, field: str) -> None:
+    if not path.startswith("/"):
+        raise InvalidRequest(f"{_shown(path)} is no absolute path", field=field)
+    if len(path.encode("utf-8", "surrogateescape")) > 4095:
+        raise InvalidRequest("a path is longer than 4095 bytes", field=field)
+    if _CONTROL.search(path) or any("\ud800" <= char <= "\udfff" for char in path):
+        raise InvalidRequest(
+            f"{_shown(path)} contains control characters or is not UTF-8", field=field
+        )
+
+
+def check_devices(devices: Iterable[DeviceUuid]) -> None:
+    """Refuse anything but full UUIDs: the engine takes `all` and `0,1` without a word."""
+    for device in devices:
+        if not _DEVICE_UUID.fullmatch(device):
+            raise StateError(f"{_shown(device)} is no UUID of a device")
+
+
+def _shown(text: str) -> str:
+    """Return hostile text cut and with everything unprintable escaped."""
+    cut = text if len(text) <= 80 else text[:77] + "..."
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+
+
+# --- the profile -------------------------------------------------------------------------------
+
+
+def container_profile(
+    request: RunRequest,
+    settings: SandboxSettings,
+    *,
+    box_id: str,
+    mounts: Sequence[Mount],
+    image: ImageDefaults = ImageDefaults(),  # noqa: B008 - frozen
+    injection: str = "request",
+) -> dict[str, Any]:
+    """Return the whole body of the engine's create call.
+
+    Args:
+        request: the attempt; its own `mounts` are what was asked for and are not used here.
+        settings: what the admin allows.
+        box_id: whose container it is, when several daemons share an engine.
+        mounts: sources that `mounts.py` found safe, home included.
+        image: what the image brings along.
+        injection: how devices are opened here: `request`, `cdi` or `label`.
+    """
+    person_env = {k: v for k, v in request.env.items() if not k.startswith("GPUBOARD_")}
+    has_devices = bool(request.devices)
+    check_environment(person_env, settings.max_env_bytes, has_devices=has_devices)
+    check_command(request.command)
+    check_devices(request.devices)
+    _check_stop(request.stop_signal, request.grace_s, settings.max_grace_s)
+    if has_devices:
+        _check_image_env(image.env)
+    entrypoint, command, workdir = _launch(request, mounts, image)
+    body: dict[str, Any] = {
+        "Image": request.image_id or request.image,
+        "User": f"{request.uid}:{request.gid}",
+        "Env": [f"{k}={v}" for k, v in _environment(request, mounts, image, injection).items()],
+        "Labels": _labels(request, box_id),
+        "StopSignal": request.stop_signal,
+        "StopTimeout": request.grace_s,
+        "Tty": False,
+        "OpenStdin": False,
+        "HostConfig": _host_config(request, settings, mounts, injection),
+    }
+    if command:
+        body["Cmd"] = command
+    if entrypoint:
+        body["Entrypoint"] = entrypoint
+    if workdir:
+        body["WorkingDir"] = workdir
+    return body
+
+
+def _host_config(
+    request: RunRequest, settings: SandboxSettings, mounts: Sequence[Mount], injection: str
+) -> dict[str, Any]:
+    memory = request.memory_bytes or settings.default_memory_bytes or settings.max_memory_bytes
+    shm = request.shm_bytes or settings.default_shm_bytes
+    config: dict[str, Any] = {
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Privileged": False,
+        "Init": True,
+        "IpcMode": "private",
+        "NetworkMode": settings.network,
+        "GroupAdd": [str(gid) for gid in request.groups if gid != request.gid],
+        "PidsLimit": request.pids or settings.pids_limit,
+        "ShmSize": min(shm, memory) if memory else shm,
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": {
+            "Type": "local",
+            "Config": {
+                "max-size": str(settings.log_max_bytes),
+                "max-file": str(settings.log_files),
+            },
+        },
+        "Mounts": [_bind(mount) for mount in mounts],
+    }
+    if memory:
+        config["Memory"] = config["MemorySwap"] = memory
+    if request.cpus or settings.max_cpus:
+        config["NanoCpus"] = round((request.cpus or settings.max_cpus or 0) * 1e9)
+    if request.devices and injection != "label":
+        config["DeviceRequests"] = [_device_request(request.devices, injection)]
+    if not request.devices or injection != "request":
+        config["Runtime"] = "runc"
+    return config
+
+
+def _bind(mount: Mount) -> dict[str, Any]:
+    """Return a mount whose missing source is an error; Docker's `Binds` would create it as root."""
+    return {
+        "Type": "bind",
+        "Source": mount.source,
+        "Target": mount.target,
+        "ReadOnly": mount.read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def _device_request(devices: Sequence[DeviceUuid], injection: str) -> dict[str, Any]:
+    """Return the one request: of two, the engine keeps only the last."""
+    if injection == "cdi":
+        return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}" for uuid in devices]}
+    return {"Driver": "nvidia", "DeviceIDs": list(devices), "Capabilities": [["gpu"]]}
+
+
+def _environment(
+    request: RunRequest, mounts: Sequence[Mount], image: ImageDefaults, injection: str
+) -> dict[str, str]:
+    has_home = any(is_below(request.home, mount.target) for mount in mounts) and request.home
+    opens = bool(request.devices) and injection == "request"
+    env = {
+        "HOME": request.home if has_home else "/tmp",  # noqa: S108 - inside the container
+        "USER": request.user,
+        "LOGNAME": request.user,
+        **{name: "" for name in _HOOK_SWITCHES if name in image.env},
+        **request.env,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "NVIDIA_VISIBLE_DEVICES": ",".join(request.devices) if opens else "void",
+    }
+    if opens:
+        env.setdefault("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")
+    return env
+
+
+def _labels(request: RunRequest, box_id: str) -> dict[str, str]:
+    return {
+        LABEL_JOB: str(request.job_id),
+        LABEL_ATTEMPT: str(request.attempt),
+        LABEL_UID: str(request.uid),
+        LABEL_SPEC: request.spec_hash(),
+        LABEL_BOX: box_id,
+        LABEL_DEVICES: ",".join(request.devices),
+    }
+
+
+def _check_image_env(env: Mapping[str, str]) -> None:
+    """Refuse images that bend the toolkit's root hooks (CVE-2025-23266)."""
+    for name in ("LD_PRELOAD", "LD_AUDIT"):
+        if env.get(name):
+            raise Refused(
+                f"the image sets {name}: not with GPUs, since hooks that run as root inherit it",
+                field="image",
+                hint="set it in the command instead",
+            )
+    if "/proc" in env.get("LD_LIBRARY_PATH", ""):
+        raise Refused("the image's LD_LIBRARY_PATH leads into /proc", field="image")
+
+
+def _launch(
+    request: RunRequest, mounts: Sequence[Mount], image: ImageDefaults
+) -> tuple[list[str], list[str], str]:
+    """Return entrypoint, command and working directory.
+
+    A working directory below a mount is entered by a shell inside, as the person: the engine would
+    create a missing one there as root, on the host (measured).
+    """
+    command = list(request.command)
+    workdir = posixpath.normpath(request.workdir) if request.workdir else ""
+    below = any(workdir != m.target and is_below(workdir, m.target) for m in mounts)
+    if not workdir or not below:
+        return [], command, workdir
+    words = [*image.entrypoint, *(command or image.command)]
+    if not words:
+        raise InvalidRequest("the image has no command of its own: give one", field="command")
+    return ["sh", "-c", _CHANGE_DIRECTORY, "sh", workdir], words, ""
