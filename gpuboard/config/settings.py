@@ -1,8 +1,8 @@
-"""Configuration: TOML into one frozen Config; an unknown key is an error with the nearest spelling.
+"""Every setting as frozen data, with the defaults of a system daemon.
 
-Spans and sizes may be written as people write them (`"7d"`, `"16G"`). `defaults_for(personal=...)`
-gives what holds without a file. Every key is explained in packaging/config.toml, and a test
-compares the two.
+A field that ends in `_s` or `_bytes` is written in the file without that ending and in words
+(`default_time = "4h"`, `default_shm = "16G"`). Every key is explained in packaging/config.toml,
+and a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,0 +1,31 @@
+"""Configuration: TOML into one frozen Config; an unknown key is an error with the nearest spelling."""
+
+from gpuboard.config.reading import SYSTEM_FILE, load_config, parse_config
+from gpuboard.config.settings import (
+    ApiConfig,
+    Config,
+    DaemonConfig,
+    DevicesConfig,
+    DockerConfig,
+    JobsConfig,
+    PolicyConfig,
+    QuotaConfig,
+    ReservationsConfig,
+)
+from gpuboard.config.standard import defaults_for
+
+__all__ = [
+    "SYSTEM_FILE",
+    "ApiConfig",
+    "Config",
+    "DaemonConfig",
+    "DevicesConfig",
+    "DockerConfig",
+    "JobsConfig",
+    "PolicyConfig",
+    "QuotaConfig",
+    "ReservationsConfig",
+    "defaults_for",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,113 @@
+"""What a value must be beyond its type: choices, ranges, and what two keys must be to each other.
+
+Keys are written as people see them: `jobs.default_time`, not `jobs.default_time_s`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from gpuboard.config.settings import Config
+from gpuboard.model.durations import MAX_S, format_duration
+
+RUNTIMES = ("docker", "process", "simulated")
+
+USER_QUOTAS = ("running_gpus", "queued_jobs")
+"""Keys of a `[quota.users.NAME]`."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "jobs.runtimes": RUNTIMES,
+    "jobs.default_runtime": RUNTIMES,
+    "jobs.on_device_fault": ("stop", "keep"),
+    "docker.pull": ("never", "missing"),
+    "docker.network": ("bridge", "none"),
+    "devices.probe": ("nvml", "simulated"),
+    "devices.foreign": ("busy", "warn"),
+}
+"""The words that a text, or each of a list, may be."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "daemon.idle_exit": (0, MAX_S),
+    "jobs.default_time": (1, MAX_S),
+    "jobs.max_time": (1, MAX_S),
+    "jobs.default_shm": (1, math.inf),
+    "jobs.max_cpus": (0.01, math.inf),
+    "jobs.max_memory": (6 * 2**20, math.inf),
+    "jobs.default_memory": (6 * 2**20, math.inf),
+    "jobs.pids_limit": (16, 4_194_304),
+    "jobs.default_grace": (0, 86400),
+    "jobs.max_grace": (0, 86400),
+    "jobs.min_uid": (0, 2**32 - 2),
+    "jobs.max_env": (0, 2**20),
+    "jobs.max_array": (1, 100_000),
+    "jobs.max_attempts": (1, 100),
+    "docker.log_max": (2**12, math.inf),
+    "docker.log_files": (1, 100),
+    "devices.interval": (0.1, 60),
+    "devices.slow_interval": (0.1, 3600),
+    "devices.timeout": (0.1, 600),
+    "devices.idle_after": (1, MAX_S),
+    "policy.half_life": (1, MAX_S),
+    "policy.priority_window": (0, MAX_S),
+    "policy.shares": (0, 1e9),
+    "quota.running_gpus": (0, 10**9),
+    "quota.queued_jobs": (0, 10**9),
+    "reservations.max_gpus": (0, 10**9),
+    "reservations.max_duration": (1, MAX_S),
+    "reservations.max_ahead": (0, MAX_S),
+    "reservations.max_per_user": (0, 10**6),
+    "api.max_connections": (1, 100_000),
+    "api.max_connections_per_uid": (1, 100_000),
+    "api.max_request": (1024, 2**30),
+    "api.read_timeout": (0.1, 3600),
+}
+"""Least and most of a number; spans in seconds, sizes in bytes (6 MiB is Docker's least memory)."""
+
+_LONGEST_SOCKET_PATH = 107
+"""`sun_path` of unix(7), without its NUL."""
+
+PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
+    "daemon.socket": (
+        re.compile(rf"(?=.{{2,{_LONGEST_SOCKET_PATH}}}$)/[^\0]*[^/\0]"),
+        "an absolute path of at most 107 characters",
+    ),
+    "daemon.socket_mode": (re.compile(r"0[0-7]{3}"), 'octal digits such as "0660"'),
+    "daemon.state_dir": (re.compile(r"/[^\0]*"), "an absolute path"),
+    "docker.host": (
+        re.compile(r"unix:///[^\0]+"),
+        'a Unix socket such as "unix:///run/docker.sock"',
+    ),
+    "docker.mount_roots": (
+        re.compile(r"(?:/|\{home\})[^\0]*"),
+        'absolute paths, or ones that begin with "{home}"',
+    ),
+}
+"""The form of a text, or of each of a list, with its name in words."""
+
+
+def contradiction(config: Config) -> tuple[str, str]:
+    """Return the key and the complaint of the first pair of settings that cannot hold together."""
+    jobs = config.jobs
+    if jobs.default_time_s > jobs.max_time_s:
+        return "jobs.default_time", (
+            f"{format_duration(jobs.default_time_s)} is more than max_time, {format_duration(jobs.max_time_s)}"
+        )
+    if jobs.default_grace_s > jobs.max_grace_s:
+        return "jobs.default_grace", (
+            f"{jobs.default_grace_s}s is more than max_grace, {jobs.max_grace_s}s"
+        )
+    if not jobs.runtimes:
+        return "jobs.runtimes", "must name at least one runtime"
+    if jobs.default_runtime not in jobs.runtimes:
+        return (
+            "jobs.default_runtime",
+            f'"{jobs.default_runtime}" is not one of runtimes: {", ".join(jobs.runtimes)}',
+        )
+    if (
+        jobs.max_memory_bytes
+        and jobs.default_memory_bytes
+        and jobs.default_memory_bytes > jobs.max_memory_bytes
+    ):
+        return "jobs.default_memory", "is more than max_memory"
+    return "", ""
