@@ -32,6 +32,13 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Only jobs with a smaller number: the next page."""
 
 
+class ResolveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which jobs are meant."""
+
+    job: list[str] = []
+    """Numbers, ranges (`4-7`), `@`, names; repeated, or separated by commas."""
+
+
 class SubmitQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a submission is meant."""
 

@@ -171,6 +171,11 @@ JOBS: tuple[Route, ...] = (
         call=_history, query=queries.HistoryQuery, answers=(views.JobList,),
     ),
     Route(
+        "GET", "/resolve", "resolveJobs", "The numbers of the jobs that are meant, for a client that waits for them",
+        call=lambda s, c, a: views.JobIds(ids=s.jobs.resolve(c, a.query.job)),
+        query=queries.ResolveQuery, answer=views.JobIds,
+    ),
+    Route(
         "POST", "/jobs/cancel", "cancelJobs", "Cancel jobs: queued ones end at once, running ones are stopped",
         call=lambda s, c, a: s.jobs.cancel(c, a.body), body=requests.CancelRequest, answers=(views.ActionResults,),
     ),

@@ -315,6 +315,13 @@ class SubmitResult(msgspec.Struct, frozen=True, kw_only=True):
     """The first 100."""
 
 
+class JobIds(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers behind selectors: numbers, ranges, `@`, names, array ids."""
+
+    schema: int = SCHEMA
+    ids: list[int] = []
+
+
 class DryRunView(msgspec.Struct, frozen=True, kw_only=True):
     """`submit --dry-run`: which devices, when; nothing was stored."""
 
