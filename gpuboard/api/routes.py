@@ -173,7 +173,7 @@ JOBS: tuple[Route, ...] = (
     Route(
         "GET", "/resolve", "resolveJobs", "The numbers of the jobs that are meant, for a client that waits for them",
         call=lambda s, c, a: views.JobIds(ids=s.jobs.resolve(c, a.query.job)),
-        query=queries.ResolveQuery, answer=views.JobIds,
+        query=queries.ResolveQuery, answers=(views.JobIds,),
     ),
     Route(
         "POST", "/jobs/cancel", "cancelJobs", "Cancel jobs: queued ones end at once, running ones are stopped",
