@@ -1,0 +1,250 @@
+"""The box: `board`, `gpus`, `usage`, `images`, `doctor`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from gpuboard.cli import words
+from gpuboard.cli.session import Session, json_option, pass_session
+from gpuboard.cli.tables import Cell, Column, painted, print_table
+from gpuboard.model.text import plain
+
+_GPU_COLUMNS = (
+    Column("GPU"), Column("NAME", least=6), Column("STATE"), Column("WHO", least=6),
+    Column("JOB", least=6), Column("UNTIL"), Column("UTIL", right=True), Column("MEM GiB", right=True),
+    Column("TEMP", right=True), Column("NOTE", least=10),
+)  # fmt: skip
+
+
+def open_board(session: Session, *, plainly: bool = False) -> int:
+    """Open the app on a terminal; else print the board as text."""
+    if not plainly and sys.stdout.isatty() and sys.stdin.isatty():
+        socket_path = session.client.socket_path
+        from gpuboard.tui.app import run_app
+
+        return run_app(socket_path)
+    print_board(session)
+    return 0
+
+
+@click.command("board", short_help="Open the app, or print the board as text.")
+@click.option("--once", is_flag=True, help="Print it once, as text, also on a terminal.")
+@click.option("--plain", "plainly", is_flag=True, help="As text: for screen readers and logs.")
+@json_option
+@pass_session
+def board(session: Session, *, once: bool, plainly: bool) -> int:
+    """Open the terminal app; in a pipe, or with --once or --plain, print the board as text."""
+    if session.as_json:
+        session.pass_through("/board")
+        return 0
+    return open_board(session, plainly=once or plainly)
+
+
+def print_board(session: Session) -> None:
+    """Print notices, GPUs and everybody's live jobs."""
+    from gpuboard.cli.jobtable import print_jobs
+    from gpuboard.cli.lists import PS_COLUMNS
+
+    answer = session.client.get("/board")
+    _print_head(answer)
+    _print_devices(answer)
+    jobs = session.client.get("/jobs", limit=100)
+    if jobs["jobs"]:
+        print()
+        print_jobs(jobs, PS_COLUMNS, header=True)
+    if jobs["total"] > len(jobs["jobs"]):
+        print(f"... {jobs['total'] - len(jobs['jobs'])} more")
+
+
+@click.command("gpus", short_help="Show every GPU: who has it, until when.")
+@click.option(
+    "--free", "only_free", is_flag=True, help="Only those that are free now; exit 1 when none is."
+)
+@json_option
+@pass_session
+def gpus(session: Session, *, only_free: bool) -> int:
+    """Show every GPU: who has it, which job, until when, how busy it is.
+
+    --free answers which can be used now, and says so in the exit code.
+    """
+    if session.as_json and not only_free:
+        session.pass_through("/board")
+        return 0
+    answer = session.client.get("/board")
+    if not only_free:
+        _print_faults(answer)
+        _print_devices(answer)
+        return 0
+    free = [device for device in answer["devices"] if device["state"] == "free"]
+    if session.as_json:
+        session.answer({"schema": answer["schema"], "at": answer["at"], "devices": free})
+    elif free:
+        _print_free(free, words.at_ms(answer))
+    else:
+        _say_none_free(session, answer)
+    return 0 if free else 1
+
+
+def _print_free(free: list[dict[str, Any]], now: int) -> None:
+    for device in free:
+        booking = device["next_booking"]
+        until = (
+            f"until {words.clock(booking['from_at'], now)}, then booked by {booking['user']}"
+            if booking
+            else ""
+        )
+        print(plain(f"{device['label']}  {device['name']}  {until}").rstrip())
+
+
+def _say_none_free(session: Session, answer: dict[str, Any]) -> None:
+    ends = sorted(device["until_at"] for device in answer["devices"] if device["until_at"])
+    soonest = f"; the first is due {words.clock(ends[0], words.at_ms(answer))}" if ends else ""
+    session.note(f"no GPU is free now{soonest}")
+
+
+def _print_head(answer: dict[str, Any]) -> None:
+    host = answer["host"]
+    kind = " (simulated)" if host["simulated"] else ""
+    print(
+        plain(f"{host['hostname']}{kind}: {answer['running']} running, {answer['queued']} queued")
+    )
+    _print_faults(answer)
+    for notice in answer["notices"]:
+        print(plain(f"notice from {notice['by']}: {notice['text']}"))
+
+
+def _print_faults(answer: dict[str, Any]) -> None:
+    host = answer["host"]
+    for fault in (host["driver_fault"], host["engine_fault"]):
+        if fault:
+            print(f"warning: {plain(fault)}", file=sys.stderr)
+
+
+def _print_devices(answer: dict[str, Any]) -> None:
+    now = words.at_ms(answer)
+    if not answer["devices"]:
+        print("no GPUs")
+        return
+    print_table(_GPU_COLUMNS, [_device_row(device, now) for device in answer["devices"]])
+
+
+def _device_row(device: dict[str, Any], now: int) -> list[str | Cell]:
+    return [
+        device["label"],
+        device["name"],
+        Cell(device["state"], words.STYLES.get(device["state"], "")),
+        device["user"],
+        _job_words(device),
+        words.clock(device["until_at"], now),
+        _percent(device["utilization"]),
+        f"{words.gib(device['memory_used_bytes'])}/{words.gib(device['memory_total_bytes'])}",
+        "?" if device["temperature_c"] is None else f"{device['temperature_c']}C",
+        _note(device, now),
+    ]
+
+
+def _job_words(device: dict[str, Any]) -> str:
+    if device["job_id"] is None:
+        return f"booking {device['reservation_id']}" if device["reservation_id"] else ""
+    return f"{device['job_id']} {device['job_name']}".rstrip()
+
+
+def _percent(value: int | None) -> str:
+    return "?" if value is None else f"{value}%"
+
+
+def _note(device: dict[str, Any], now: int) -> str:
+    """Return what else should be known: a fault, idleness, the next booking."""
+    notes = [device["state_words"]] if device["state_words"] else []
+    if device["idle_s"] is not None:
+        notes.append(f"idle for {words.span(device['idle_s'])}")
+    if not device["processes_known"]:
+        notes.append("its processes cannot be read")
+    booking = device["next_booking"]
+    if booking:
+        notes.append(f"booked by {booking['user']} from {words.clock(booking['from_at'], now)}")
+    return "; ".join(notes)
+
+
+@click.command("usage", short_help="Show who used how much, and fair share.")
+@json_option
+@pass_session
+def usage(session: Session) -> None:
+    """Show who used how much (GPU-hours held, not utilisation) and where fair share stands."""
+    if session.as_json:
+        session.pass_through("/usage")
+        return
+    answer = session.client.get("/usage")
+    columns = (
+        Column("USER", least=6), Column("NOW", right=True), Column("QUEUED", right=True),
+        Column("GPU-HOURS 7D", right=True), Column("DECAYED", right=True), Column("SHARE", right=True),
+        Column("FACTOR", right=True),
+    )  # fmt: skip
+    rows: list[list[str | Cell]] = [
+        [
+            Cell(one["user"], "strong" if one["mine"] else ""),
+            str(one["running_gpus"]),
+            str(one["queued_jobs"]),
+            f"{one['device_seconds_7d'] / 3600:.1f}",
+            f"{one['device_seconds'] / 3600:.1f}",
+            f"{one['share']:.0%}",
+            f"{one['factor']:.2f}",
+        ]
+        for one in answer["people"]
+    ]
+    print_table(columns, rows)
+    session.note(
+        f"DECAYED: half of it is forgotten every {words.span(answer['half_life_s'])}; FACTOR 1 is served first"
+    )
+
+
+@click.command("images", short_help="List the images that jobs may use.")
+@json_option
+@pass_session
+def images(session: Session) -> None:
+    """List the local images that jobs may use."""
+    if session.as_json:
+        session.pass_through("/images")
+        return
+    from gpuboard.model.sizes import format_size
+
+    answer = session.client.get("/images")
+    now = words.at_ms({})
+    rows = [
+        [
+            image["reference"],
+            image["id"].removeprefix("sha256:")[:12],
+            words.clock(image["created_at"], now),
+            "" if image["size_bytes"] is None else format_size(image["size_bytes"]),
+        ]
+        for image in answer["images"]
+    ]
+    if not rows:
+        session.note("no images")
+        return
+    print_table(
+        (Column("IMAGE", least=12), Column("ID"), Column("CREATED"), Column("SIZE", right=True)),
+        rows,
+    )
+
+
+@click.command("doctor", short_help="Say what is wrong with the box and what mends it.")
+@json_option
+@pass_session
+def doctor(session: Session) -> int:
+    """Say in words what is wrong with the box, and the command that mends it. Exit 1 on an error."""
+    answer = session.client.get("/doctor")
+    has_error = any(check["status"] == "error" for check in answer["checks"])
+    if session.as_json:
+        session.answer(answer)
+        return int(has_error)
+    styles = {"ok": "good", "warning": "busy", "error": "bad", "skipped": "dim"}
+    for check in answer["checks"]:
+        status = painted(f"{plain(check['status']):<8}", styles.get(check["status"], ""))
+        print(f"{status} {plain(check['name'])}: {plain(check['words'])}")
+        if check["mend"]:
+            print(f"{'':<8} mend: {plain(check['mend'])}")
+    return int(has_error)

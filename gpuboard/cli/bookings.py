@@ -1,0 +1,196 @@
+"""Bookings: `reserve`, `reservations`, `unreserve`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from gpuboard.cli import words
+from gpuboard.cli.completion import complete_gpus, complete_reservations
+from gpuboard.cli.request import client_zone
+from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
+from gpuboard.cli.tables import Cell, Column, print_table
+from gpuboard.errors import InvalidRequest
+from gpuboard.model.text import plain
+
+
+@click.command("reserve", short_help="Book GPUs: gpuboard reserve 2 1h30m.")
+@click.argument("gpus", required=False, type=click.IntRange(1, 1024), metavar="GPUS")
+@click.argument("duration", required=False, metavar="SPAN")
+@click.option(
+    "--at",
+    "--begin",
+    "at",
+    default="",
+    metavar="TIME",
+    help="From: 'tomorrow 09:00', now+2h, ISO (default now).",
+)
+@click.option("--until", default="", metavar="TIME", help="Until, instead of SPAN.")
+@click.option(
+    "--gpu-ids",
+    default="",
+    metavar="LIST",
+    shell_complete=complete_gpus,
+    help="Exactly these: 2,3.",
+)
+@click.option(
+    "--gpu-type", default="", metavar="NAME", help="Only GPUs whose product name has this in it."
+)
+@click.option("-J", "--name", default="", help="What it is for.")
+@click.option(
+    "--change", "change_id", type=int, metavar="ID", help="Change this booking of mine instead."
+)
+@click.option("--dry-run", is_flag=True, help="Only say whether it could be had.")
+@json_option
+@quiet_option("Print only the booking's number.")
+@pass_session
+def reserve(
+    session: Session,
+    *,
+    gpus: int | None,
+    duration: str | None,
+    at: str,
+    until: str,
+    gpu_ids: str,
+    gpu_type: str,
+    name: str,
+    change_id: int | None,
+    dry_run: bool,
+) -> None:
+    """Book a number of GPUs for a span of time. In the window your jobs start on them at once.
+
+    \b
+    gpuboard reserve 2 1h30m
+    gpuboard reserve 2 1h30m --at 'tomorrow 09:00'
+    gpuboard reserve --change 7 2 3h
+    """
+    ids = [part.strip() for part in gpu_ids.split(",") if part.strip()]
+    body: dict[str, Any] = {"duration": duration, "at": at, "until": until, "name": name}
+    if at or until:
+        body["timezone"] = client_zone()
+    if change_id is not None:
+        if ids or gpu_type or dry_run:
+            raise InvalidRequest(
+                "--change does not go with --gpu-ids, --gpu-type or --dry-run", hint="book anew"
+            )
+        body = {key: value for key, value in (body | {"gpus": gpus}).items() if value}
+        answer = session.client.patch(f"/reservations/{change_id}", body)
+    else:
+        if duration is None and not until:
+            raise InvalidRequest("for how long?", hint="gpuboard reserve 2 1h30m", field="duration")
+        body |= {
+            "gpus": gpus or len(ids) or 1,
+            "gpu_ids": ids,
+            "gpu_type": gpu_type,
+            "dry_run": dry_run,
+        }
+        answer = session.client.post(
+            "/reservations", {key: value for key, value in body.items() if value}
+        )
+    _say_reserved(session, answer)
+
+
+def _say_reserved(session: Session, answer: dict[str, Any]) -> None:
+    if session.as_json:
+        session.answer(answer)
+        return
+    booking = answer["reservation"]
+    if session.quiet:
+        print(booking["id"])
+        return
+    now = words.at_ms({})
+    on = f" (GPU {words.devices_words(booking['devices'])})" if booking["devices"] else ""
+    verb = "could be had" if answer["dry_run"] else f"booking {booking['id']}"
+    window = (
+        f"from {words.clock(booking['from_at'], now)} until {words.clock(booking['until_at'], now)}"
+    )
+    print(plain(f"{verb}: {booking['gpus']} {_gpus_word(booking)}{on} {window}"))
+    for line in booking["on_them_now"]:
+        print(f"  now: {plain(line)}")
+
+
+def _gpus_word(booking: dict[str, Any]) -> str:
+    return f"{booking['gpu_type']} GPU{'s' * (booking['gpus'] != 1)}".strip()
+
+
+@click.command("reservations", short_help="List bookings.")
+@click.option("--mine", is_flag=True, help="Only mine.")
+@click.option("--past", is_flag=True, help="Also those that are over.")
+@json_option
+@quiet_option("Print only the numbers.")
+@pass_session
+def reservations(session: Session, *, mine: bool, past: bool) -> None:
+    """List bookings, by start."""
+    if session.as_json:
+        session.pass_through("/reservations", mine=mine, past=past)
+        return
+    answer = session.client.get("/reservations", mine=mine, past=past)
+    bookings = answer["reservations"]
+    if session.quiet:
+        for booking in bookings:
+            print(booking["id"])
+        return
+    if not bookings:
+        session.note("no bookings")
+        return
+    now = words.at_ms(answer)
+    rows: list[list[str | Cell]] = [
+        [
+            str(one["id"]),
+            Cell(one["user"], "strong" if one["mine"] else ""),
+            Cell(one["state"], "good" if one["state"] == "active" else ""),
+            f"{one['gpus']} {one['gpu_type']}".strip(),
+            words.devices_words(one["devices"]),
+            words.clock(one["from_at"], now),
+            words.clock(one["until_at"], now),
+            one["name"],
+        ]
+        for one in bookings
+    ]
+    columns = (
+        Column("ID", right=True), Column("USER", least=6), Column("STATE"), Column("GPUS", least=4),
+        Column("ON", least=4), Column("FROM"), Column("UNTIL"), Column("NAME", least=8),
+    )  # fmt: skip
+    print_table(columns, rows)
+
+
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+_LARGEST_RANGE = 1000
+
+
+@click.command("unreserve", short_help="Cancel bookings.")
+@click.argument(
+    "ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_reservations
+)
+@json_option
+@quiet_option("Print nothing.")
+@pass_session
+def unreserve(session: Session, ids: Sequence[str]) -> None:
+    """Cancel bookings of yours (7, 7-9); an active one ends now."""
+    ended = [session.client.delete(f"/reservations/{number}") for number in _numbers(ids)]
+    if session.as_json:
+        session.answer({"schema": 1, "reservations": ended})
+    elif not session.quiet:
+        for booking in ended:
+            print(plain(f"booking {booking['id']} {booking['state']}"))
+
+
+def _numbers(ids: Sequence[str]) -> list[int]:
+    """Return the numbers of `7` and `7-9`. Raises InvalidRequest."""
+    numbers: list[int] = []
+    for text in ids:
+        span = _RANGE.fullmatch(text)
+        if span and 0 <= int(span[2]) - int(span[1]) < _LARGEST_RANGE:
+            numbers += range(int(span[1]), int(span[2]) + 1)
+        elif text.isascii() and text.isdigit() and len(text) < 18:
+            numbers.append(int(text))
+        else:
+            raise InvalidRequest(
+                f"'{text}' is not the number of a booking",
+                hint="gpuboard reservations --mine",
+                field="id",
+            )
+    return numbers

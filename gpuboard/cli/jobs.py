@@ -1,0 +1,199 @@
+"""One job at a time: `show`, `why`, `logs`; and `wait` for any number."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from gpuboard.cli import follow, words
+from gpuboard.cli.completion import complete_jobs
+from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
+from gpuboard.errors import TimedOut
+from gpuboard.model.text import plain, quote_command
+
+_one_job = click.argument("job", metavar="JOB", shell_complete=complete_jobs)
+
+
+@click.command("show", short_help="Show everything of a job.")
+@_one_job
+@json_option
+@pass_session
+def show(session: Session, job: str) -> None:
+    """Show everything of a job that you may know: what was asked for, what became of it."""
+    if session.as_json:
+        session.pass_through(f"/jobs/{segment(job)}")
+        return
+    answer = session.client.get(f"/jobs/{segment(job)}")
+    now = words.at_ms({})
+    for title, text in _facts(answer, now):
+        if text:
+            print(f"{title:<12} {plain(text)}")
+    if answer["events"]:
+        print("events")
+        for event in answer["events"]:
+            by = f" ({event['user']})" if event["user"] else ""
+            print(f"  {words.clock(event['at'], now)}  {plain(event['words'] + by)}")
+
+
+def segment(selector: str) -> str:
+    """Return a selector as one segment of a path: a name may hold a slash."""
+    from gpuboard.api.client import quote
+
+    return quote(selector)
+
+
+def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
+    job = answer["job"]
+    yield "job", f"{job['id']} {job['name']}".strip()
+    yield "user", job["user"]
+    yield (
+        "state",
+        words.end_words(job) if follow.is_final(job) else f"{job['state']} {job['reason']}".strip(),
+    )
+    yield "when", words.when_words(job, now)
+    yield "held by", job["held_by"]
+    yield "GPUs", f"{job['gpus']} {job['gpu_type']}".strip()
+    yield "on GPU", words.devices_words(job["devices"])
+    yield "limit", words.span(job["limit_s"])
+    yield "ran", words.span(job["elapsed_s"])
+    yield "attempt", str(job["attempt"]) if job["attempt"] > 1 else ""
+    yield "submitted", words.clock(job["submitted_at"], now)
+    yield "begin", words.clock(job["begin_at"], now)
+    yield "started", words.clock(job["started_at"], now)
+    yield "runtime", job["runtime"]
+    yield "image", f"{job['image']} {answer['image_id'][:19]}".strip()
+    yield "command", quote_command(job["command"])
+    yield "workdir", answer["workdir"]
+    for mount in answer["mounts"]:
+        yield "mount", f"{mount['source']}:{mount['target']}{':ro' if mount['read_only'] else ''}"
+    for key, value in answer["env"].items():
+        yield "env", f"{key}={value}"
+    yield "cpus", "" if answer["cpus"] is None else f"{answer['cpus']:g}"
+    yield "memory", _size(answer["memory_bytes"])
+    yield "shm", _size(answer["shm_bytes"])
+    yield "depends on", ", ".join(job["depends_on"])
+    yield (
+        "array",
+        "" if job["array_id"] is None else f"{job['array_id']}, index {job['array_index']}",
+    )
+    yield "booking", "" if job["reservation_id"] is None else str(job["reservation_id"])
+    yield (
+        "may be",
+        " and ".join(
+            word for word in ("preempted" * job["preemptible"], "requeued" * job["requeue"]) if word
+        ),
+    )
+    yield "note", job["note"]
+
+
+def _size(size_bytes: int | None) -> str:
+    from gpuboard.model.sizes import format_size
+
+    return "" if size_bytes is None else format_size(size_bytes)
+
+
+@click.command("why", short_help="Say why a job waits and when it starts.")
+@_one_job
+@json_option
+@pass_session
+def why(session: Session, job: str) -> None:
+    """Say why a job waits, when it starts, and the smallest change that would start it now."""
+    if session.as_json:
+        session.pass_through(f"/jobs/{segment(job)}/why")
+        return
+    answer = session.client.get(f"/jobs/{segment(job)}/why")
+    now = words.at_ms({})
+    print(plain(f"job {answer['id']} ({answer['state']}): {answer['words']}"))
+    for cause in answer["causes"]:
+        until = f" until {words.clock(cause['until_at'], now)}" if cause["until_at"] else ""
+        spoken = cause["words"] if "until" in cause["words"] else cause["words"] + until
+        print(f"  - {plain(spoken)}")
+    start = words.start_words(answer, now)
+    if start:
+        print(f"starts {start}")
+    if answer["would_start_now"]:
+        print(f"would start now with {plain(answer['would_start_now'])}")
+
+
+@click.command("logs", short_help="Print a job's output, or follow it.")
+@_one_job
+@click.option("-f", "--follow", "follows", is_flag=True, help="Go on until the job has ended.")
+@click.option("-n", "--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option("--since", default="", metavar="TIME", help="Only output since: 10m ago, 14:30, ISO.")
+@click.option(
+    "--attempt", type=click.IntRange(1), metavar="N", help="Output of an earlier attempt."
+)
+@pass_session
+def logs(
+    session: Session, *, job: str, follows: bool, tail: int | None, since: str, attempt: int | None
+) -> None:
+    """Print a job's output, byte for byte; stderr is in it.
+
+    On a terminal, escape codes in the output of somebody else's job are made harmless.
+    """
+    from gpuboard.cli.times import instant
+
+    is_foreign = (
+        sys.stdout.isatty() and not session.client.get(f"/jobs/{segment(job)}")["job"]["mine"]
+    )
+    pieces = session.client.stream(
+        f"/jobs/{segment(job)}/log",
+        follow=follows,
+        tail=tail,
+        since=instant(since, "--since"),
+        attempt=attempt,
+    )
+    for piece in _harmless(pieces) if is_foreign else pieces:
+        follow.write_stdout(piece)
+
+
+_LONGEST_LINE = 64 * 1024
+
+
+def _harmless(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield whole lines without control codes; a line beyond 64 KiB is broken."""
+    pending = b""
+    for piece in pieces:
+        *lines, pending = (pending + piece).split(b"\n")
+        if len(pending) > _LONGEST_LINE:
+            lines, pending = [*lines, pending], b""
+        yield b"".join(plain(line.decode(errors="replace")).encode() + b"\n" for line in lines)
+    if pending:
+        yield plain(pending.decode(errors="replace")).encode() + b"\n"
+
+
+@click.command("wait", short_help="Wait until jobs have ended; give their exit code.")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=complete_jobs)
+@click.option("-t", "--timeout", metavar="SPAN", help="Give up, with 4, after this long.")
+@click.option("--started", is_flag=True, help="Wait only until they have started.")
+@json_option
+@quiet_option("Print nothing.")
+@pass_session
+def wait(session: Session, *, jobs: Sequence[str], timeout: str | None, started: bool) -> int:
+    """Wait until all these jobs have ended. The exit code is the job's own, of several the highest."""
+    from gpuboard.model.durations import parse_duration
+
+    until = (
+        None if timeout is None else time.monotonic() + parse_duration(timeout, field="--timeout")
+    )
+    is_there = follow.has_started if started else follow.is_final
+    ended = []
+    for job_id in follow.resolve(session, jobs):
+        try:
+            job = follow.wait_for(session, job_id, is_there, until=until)
+        except TimedOut as error:
+            raise TimedOut(
+                f"job {job_id} has not {'started' if started else 'ended'} within {timeout}",
+                hint=f"gpuboard why {job_id}",
+            ) from error
+        ended.append(job)
+        if not session.as_json and not session.quiet:
+            print(plain(f"job {job_id} {words.end_words(job)}"), flush=True)
+    code = max((follow.exit_code(job) for job in ended if follow.is_final(job)), default=0)
+    if session.as_json:
+        session.answer({"schema": 1, "exit_code": code, "jobs": ended})
+    return code

@@ -1,0 +1,190 @@
+"""The entry of `gpuboard`: a table of commands that are loaded only when asked for, and one border
+where every error becomes `error: ...`, `hint: ...` and an exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from gpuboard.cli.session import Session
+from gpuboard.errors import GpuboardError, InvalidRequest
+from gpuboard.model.text import plain
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "run": ("Jobs", "submit:run", "Run a job, follow its output, give its exit code."),
+    "submit": ("Jobs", "submit:submit", "Put a job into the queue and return."),
+    "ps": ("Jobs", "lists:ps", "List jobs that have not ended."),
+    "show": ("Jobs", "jobs:show", "Show everything of a job."),
+    "why": ("Jobs", "jobs:why", "Say why a job waits and when it starts."),
+    "logs": ("Jobs", "jobs:logs", "Print a job's output, or follow it."),
+    "wait": ("Jobs", "jobs:wait", "Wait until jobs have ended; give their exit code."),
+    "cancel": ("Jobs", "actions:cancel", "Cancel jobs."),
+    "hold": ("Jobs", "actions:hold", "Hold queued jobs back."),
+    "release": ("Jobs", "actions:release", "End a hold."),
+    "update": ("Jobs", "actions:update", "Change jobs that have not ended."),
+    "history": ("Jobs", "lists:history", "List jobs of the record, newest first."),
+    "gpus": ("Box", "board:gpus", "Show every GPU: who has it, until when."),
+    "board": ("Box", "board:board", "Open the app, or print the board as text."),
+    "timeline": ("Box", "timeline:timeline", "Print bookings and runs as bars, a row a GPU."),
+    "usage": ("Box", "board:usage", "Show who used how much, and fair share."),
+    "images": ("Box", "board:images", "List the images that jobs may use."),
+    "doctor": ("Box", "board:doctor", "Say what is wrong with the box and what mends it."),
+    "reserve": ("Bookings", "bookings:reserve", "Book GPUs: gpuboard reserve 2 1h30m."),
+    "reservations": ("Bookings", "bookings:reservations", "List bookings."),
+    "unreserve": ("Bookings", "bookings:unreserve", "Cancel bookings."),
+    "admin": ("Box", "admin:admin", "Drain, notices, maintenance, configuration, database."),
+    "daemon": ("Box", "starters:daemon", "Run the daemon in the foreground."),
+    "demo": ("Box", "starters:demo", "Show it all on a simulated box."),
+    "completion": ("Box", "completion:completion", "Print the completion script of a shell."),
+}
+"""Name -> section of the help, `module:attribute` below gpuboard.cli, short help."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called; their help lines are in the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        from importlib import import_module
+
+        module, _, attribute = row[1].partition(":")
+        command: click.Command = getattr(import_module(f"gpuboard.cli.{module}"), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command, or fail with the nearest name."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise _unknown_command(args[0])
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table by section, without importing a command."""
+        for section in ("Jobs", "Bookings", "Box"):
+            rows = [(name, row[2]) for name, row in COMMANDS.items() if row[0] == section]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+def _unknown_command(name: str) -> InvalidRequest:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    return InvalidRequest(
+        f"there is no command '{plain(name, 60)}'",
+        hint=f"did you mean 'gpuboard {near[0]}'?"
+        if near
+        else "gpuboard --help lists the commands",
+    )
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from gpuboard import __version__
+
+        print(f"gpuboard {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+@click.pass_context
+def cli(ctx: click.Context) -> int:
+    """Book a GPU, run a container on it, watch it.
+
+    Without a command: the terminal app, or, when the output is not a terminal, the board as text.
+
+    Jobs are named by number (12), range (4-7), @ (my last) or name.
+    """
+    if ctx.invoked_subcommand is not None:
+        return 0
+    from gpuboard.cli.board import open_board
+
+    return open_board(ctx.obj)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (STYLE.md lists them)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    session = Session()
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _call(session, args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout at exit: let that go nowhere (docs: signal, "Note on SIGPIPE").
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
+
+
+def _call(session: Session, args: list[str]) -> int:
+    try:
+        result = cli.main(args=args, prog_name="gpuboard", standalone_mode=False, obj=session)
+    except (KeyboardInterrupt, click.Abort):
+        _report(session, {"code": "interrupted", "message": "interrupted", "hint": ""})
+        return INTERRUPTED
+    except GpuboardError as error:
+        _report(session, error.to_json())
+        return error.exit_code
+    except click.ClickException as error:
+        if not session.as_json and "--json" in _own_part(args):
+            session.as_json = True  # the parser gave up before it came to --json
+        _report(session, _usage_error(error))
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _own_part(args: list[str]) -> list[str]:
+    return args[: args.index("--")] if "--" in args else args
+
+
+def _usage_error(error: click.ClickException) -> dict[str, str]:
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"{error.ctx.command_path} --help"
+    return {"code": "invalid", "message": error.format_message(), "hint": hint}
+
+
+def _report(session: Session, error: dict[str, Any]) -> None:
+    """Say what went wrong on stderr, and with `--json` also as the one value on stdout."""
+    print(f"error: {plain(error['message'])}", file=sys.stderr)
+    if error["hint"]:
+        print(f"hint: {plain(error['hint'])}", file=sys.stderr)
+    if session.as_json and not session.has_written:
+        print(json.dumps({"error": error}, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The flags of a job, as people know them from docker and Slurm: one list for run, submit and scripts."""
+
+from __future__ import annotations
+
+import click
+
+from gpuboard.cli.completion import complete_gpus, complete_images, complete_jobs
+
+
+def _option(*names: str, help: str, **settings: object) -> click.Option:
+    return click.Option(names, help=help, **settings)  # type: ignore[arg-type]
+
+
+JOB_OPTIONS: tuple[click.Option, ...] = (
+    _option("-g", "--gpus", type=click.IntRange(0, 1024), help="GPUs, whole (default 1; 0: none)."),
+    _option(
+        "-t", "--time", metavar="SPAN",
+        help="Kill limit: 90m, 2h30m, 2:00:00, 1-12:00:00; a bare number is minutes.",
+    ),
+    _option("--image", metavar="IMAGE", shell_complete=complete_images, help="Container image."),
+    _option("--process", is_flag=True, help="Run a plain process, no container."),
+    _option("--runtime", metavar="NAME", help="What runs it: docker or process."),
+    _option("-J", "--name", metavar="NAME", help="Name of the job."),
+    _option("-v", "--volume", "volumes", multiple=True, metavar="SRC:DST[:ro]", help="Mount a directory of the box."),
+    _option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable; KEY alone takes it from here."),
+    _option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file."),
+    _option("-w", "--workdir", metavar="DIR", help="Working directory (a process's default: this one)."),
+    _option("--shm-size", metavar="SIZE", help="Shared memory, e.g. 16g."),
+    _option("--cpus", type=click.FloatRange(0, min_open=True), help="Processors, e.g. 8 or 1.5."),
+    _option("-m", "--memory", metavar="SIZE", help="Memory, e.g. 64g."),
+    _option("--begin", "--at", "begin", metavar="TIME", help="Not before: 'tomorrow 09:00', now+1h, 14:30, ISO."),
+    _option(
+        "-d", "--depends-on", "depends_on", multiple=True, metavar="JOB", shell_complete=complete_jobs,
+        help="After a job ended well: 12, @, afterany:12, afternotok:12.",
+    ),
+    _option("-a", "--array", metavar="LIST", help="One job an index: 0-9, 0-9%2 (two at once), 1,3,5."),
+    _option(
+        "--gpu-ids", "gpu_ids", metavar="LIST", shell_complete=complete_gpus,
+        help="Exactly these GPUs: 2,3 or UUIDs.",
+    ),
+    _option("--gpu-type", metavar="NAME", help="Only GPUs whose product name has this in it: a100."),
+    _option("--preemptible/--no-preemptible", default=False, help="May be stopped, and queued again, for others."),
+    _option("--requeue/--no-requeue", default=False, help="Back into the queue when the box loses it."),
+    _option("--hold", is_flag=True, help="Queue it, but do not start it before `gpuboard release`."),
+    _option("--stop-signal", metavar="SIGNAL", help="Signal that asks it to end (default SIGTERM)."),
+    _option("--grace", metavar="SPAN", help="From that signal to SIGKILL, e.g. 30s."),
+    _option("--note", metavar="TEXT", help="A note to yourself."),
+)  # fmt: skip
+"""What a job is asked for with; all of it may also stand in a script's #GPUBOARD lines."""
+
+START_OPTIONS: tuple[click.Option, ...] = (
+    _option("--dry-run", is_flag=True, help="Only say on which GPUs it would run, and when."),
+    _option("--nonblock", is_flag=True, help="Fail at once, with 1, unless it can start now."),
+    _option("--wait", "patience", metavar="SPAN", help="Cancel it, and exit with 4, unless it started within this."),
+)  # fmt: skip
+"""How the submission is meant; not for scripts."""
+
+EXCLUSIVE: tuple[frozenset[str], ...] = (
+    frozenset({"gpus", "gpu_ids"}),
+    frozenset({"image", "process", "runtime"}),
+)
+"""Of each group the more specific source takes all: `-g 2` by hand beats `--gpu-ids` in a script."""

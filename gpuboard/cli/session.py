@@ -1,0 +1,102 @@
+"""What every command shares: the client, how answers go to stdout, how words go to stderr.
+
+stdout is data. With `--json` it carries exactly one JSON value, whatever happens; notes, warnings
+and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from gpuboard.api.client import Client
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """One run of the command line."""
+
+    def __init__(self) -> None:
+        self.as_json = False
+        """Whether `--json` was given: known as soon as the option is read, also when a later one fails."""
+        self.quiet = False
+        self.has_written = False
+        """Whether the one JSON value is on stdout already."""
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """Return the client of the box's daemon; a personal one is started where there is none."""
+        if self._client is None:
+            from gpuboard.api.client import connect
+
+            self._client = connect()
+        return self._client
+
+    def answer(self, value: dict[str, Any]) -> None:
+        """Print one JSON value."""
+        self.has_written = True
+        print(json.dumps(value, ensure_ascii=False))
+
+    def pass_through(self, path: str, **query: object) -> None:
+        """Print the daemon's answer to GET `path` as it came, without parsing it."""
+        content = b"".join(self.client.stream(path, **query))
+        self.has_written = True
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content.rstrip(b"\n") + b"\n")
+        sys.stdout.buffer.flush()
+
+    def note(self, words: str) -> None:
+        """Say something on stderr, unless `--quiet`."""
+        if not self.quiet:
+            from gpuboard.model.text import plain
+
+            print(plain(words), file=sys.stderr, flush=True)
+
+    def warn(self, words: str) -> None:
+        """Say on stderr what a person should know, also with `--quiet`."""
+        from gpuboard.model.text import plain
+
+        print(f"warning: {plain(words)}", file=sys.stderr, flush=True)
+
+
+def _set_json(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.obj, Session):
+        ctx.obj.as_json = True
+
+
+def _set_quiet(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.obj, Session):
+        ctx.obj.quiet = True
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_json,
+    help="Print one JSON value.",
+)
+
+
+def quiet_option(help: str) -> Callable[[F], F]:
+    """Return the option `-q`, which sets `Session.quiet`."""
+    return click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set_quiet,
+        help=help,
+    )
+
+
+pass_session = click.make_pass_decorator(Session)

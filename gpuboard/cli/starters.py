@@ -1,0 +1,28 @@
+"""`daemon` and `demo`: commands that hand over to a part which is imported only then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+
+@click.command(
+    "daemon",
+    short_help="Run the daemon in the foreground.",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def daemon(arguments: Sequence[str]) -> int:
+    """Run the daemon in the foreground (as systemd does); `gpuboard daemon --help` lists its options."""
+    from gpuboard.daemon.__main__ import main
+
+    return main(list(arguments))
+
+
+@click.command("demo", short_help="Show it all on a simulated box.")
+def demo() -> int:
+    """Show it all on a simulated box with a scripted lab: as the app, or in a pipe as a story in text."""
+    from gpuboard.cli.demo import main
+
+    return main()

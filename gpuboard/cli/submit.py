@@ -1,0 +1,284 @@
+"""`run` and `submit`.
+
+`run` is a job in the foreground: it waits for its turn, shows the output as it comes and ends with
+the job's own exit code. As with `docker run`, ^C (or SIGTERM) ends the job: the first one cancels
+it and still shows its last words, a second one leaves at once while the job is being stopped. When
+the terminal goes away (SIGHUP) only the command ends: the job goes on, `gpuboard logs -f @` has it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from gpuboard.cli import follow, words
+from gpuboard.cli.options import JOB_OPTIONS, START_OPTIONS
+from gpuboard.cli.request import FLAGS, gather, given
+from gpuboard.cli.session import Session, json_option, quiet_option
+from gpuboard.errors import GpuboardError, InvalidRequest, Refused, TimedOut, Unavailable
+from gpuboard.model.durations import parse_duration
+
+INTERRUPTED = 130
+_NOW_S = 5.0
+"""`--nonblock`: the engine decides on a new job at once; past this it did not start."""
+
+_SETTINGS = {"allow_interspersed_args": False}
+
+
+class JobCommand(click.Command):
+    """A command whose words after the options are IMAGE and COMMAND, left as they are."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and note whether `--` stood before the words."""
+        given_args = list(args)
+        rest = super().parse_args(ctx, args)
+        count = len(ctx.params.get("argv", ()))
+        ctx.meta["after_dashes"] = 0 < count < len(given_args) and given_args[-count - 1] == "--"
+        return rest
+
+
+class Submission(NamedTuple):
+    """A request, and how it is meant."""
+
+    body: dict[str, Any]
+    dry_run: bool
+    nonblock: bool
+    patience_s: int | None
+
+
+def _argv_argument(command: Any) -> Any:
+    return click.argument(
+        "argv", nargs=-1, type=click.UNPROCESSED, metavar="[IMAGE | SCRIPT] [--] [COMMAND]..."
+    )(command)
+
+
+@click.command(
+    "submit", cls=JobCommand, params=[*JOB_OPTIONS, *START_OPTIONS], context_settings=_SETTINGS,
+    short_help="Put a job into the queue and return.",
+)  # fmt: skip
+@_argv_argument
+@json_option
+@quiet_option("Print only the job's number.")
+@click.pass_context
+def submit(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
+    """Put a job into the queue and return.
+
+    The first word is the image, the rest the command, as with docker; all after `--`, or with
+    --image or --process, is the command. A file that begins with #! is a script: its content is
+    taken now, and its #GPUBOARD lines (and the common #SBATCH ones) count as flags.
+
+    \b
+    gpuboard submit -g 2 -t 2h pytorch:2 python train.py
+    gpuboard submit -g 1 -t 30m -- python train.py
+    gpuboard submit train.sh
+    """
+    session: Session = ctx.obj
+    asked = _submission(ctx, argv)
+    if asked.dry_run:
+        return _say_dry_run(session, asked)
+    answer = _submitted(session, asked)
+    if asked.nonblock or asked.patience_s is not None:
+        for job_id in answer["ids"]:
+            _await_start(session, job_id, asked)
+    _say_submitted(session, answer)
+    return 0
+
+
+@click.command(
+    "run", cls=JobCommand, params=[*JOB_OPTIONS, *START_OPTIONS], context_settings=_SETTINGS,
+    short_help="Run a job, follow its output, give its exit code.",
+)  # fmt: skip
+@_argv_argument
+@json_option
+@quiet_option("Say nothing but what the job says.")
+@click.pass_context
+def run(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
+    """Run a job: wait for its turn, show its output, end with its exit code.
+
+    IMAGE, COMMAND and scripts are told apart as by `gpuboard submit`. ^C cancels the job; a second
+    ^C leaves at once. When the terminal goes away, the job goes on (gpuboard logs -f @). With
+    --json the output goes to stderr, and the job as it ended to stdout.
+
+    \b
+    gpuboard run -g 1 pytorch:2 python train.py
+    gpuboard run -g 1 -t 10m -- ./bench
+    """
+    session: Session = ctx.obj
+    asked = _submission(ctx, argv)
+    if asked.dry_run:
+        return _say_dry_run(session, asked)
+    if "array" in asked.body:
+        raise InvalidRequest(
+            "--array: run follows one job",
+            hint="gpuboard submit --array ..., then gpuboard wait",
+            field="array",
+        )
+    signal.signal(signal.SIGTERM, _interrupt)
+    job_id = _submitted(session, asked)["ids"][0]
+    try:
+        if asked.nonblock or asked.patience_s is not None:
+            _await_start(session, job_id, asked)
+        job = _followed(session, job_id)
+    except KeyboardInterrupt:
+        _cancel_and_see(session, job_id)
+        return INTERRUPTED
+    if session.as_json:
+        session.answer({"schema": 1, "job": job})
+    if job["state"] != "succeeded":
+        session.note(f"job {job_id} {words.end_words(job)}")
+    return follow.exit_code(job)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _submission(ctx: click.Context, argv: Sequence[str]) -> Submission:
+    flags = given(ctx)
+    session: Session = ctx.obj
+    body, warnings = gather(flags, argv, after_dashes=ctx.meta["after_dashes"])
+    for warning in warnings:
+        session.warn(warning)
+    if not body["command"] and not body.get("image"):
+        raise InvalidRequest(
+            "there is nothing to run", hint=f"{ctx.command_path} --help", field="command"
+        )
+    patience = flags.get("patience")
+    return Submission(
+        body=body,
+        dry_run=bool(flags.get("dry_run")),
+        nonblock=bool(flags.get("nonblock")),
+        patience_s=None if patience is None else parse_duration(patience, field="--wait"),
+    )
+
+
+def _post(session: Session, body: dict[str, Any], **query: object) -> dict[str, Any]:
+    """Post the submission; errors name the flag instead of the field."""
+    try:
+        return session.client.post("/jobs", body, **query)
+    except GpuboardError as error:
+        flag = FLAGS.get(error.field)
+        if flag and error.message.startswith(f"{error.field}:"):
+            error.message = flag + error.message.removeprefix(error.field)
+        if error.code in ("invalid", "not_found", "refused") and error.field == "image":
+            error.hint = error.hint or "for a plain process put -- before the command"
+        raise
+
+
+def _submitted(session: Session, asked: Submission) -> dict[str, Any]:
+    """Submit once: a lost answer is asked for again under the same token."""
+    if asked.nonblock:
+        forecast = _post(session, asked.body, dry_run=True)
+        if not forecast["would_start_now"]:
+            raise Refused(
+                f"it cannot start now: {forecast['words']}", hint="leave out --nonblock to queue it"
+            )
+    body = asked.body | {"token": os.urandom(16).hex()}
+    try:
+        return _post(session, body)
+    except Unavailable:
+        return follow.patiently(session, lambda: _post(session, body), patience_s=10.0)
+
+
+def _await_start(session: Session, job_id: int, asked: Submission) -> None:
+    """Wait for the start; cancel and raise when it does not come (TimedOut; Refused for --nonblock)."""
+    seconds = _NOW_S if asked.nonblock else float(asked.patience_s or 0)
+    try:
+        follow.wait_for(
+            session, job_id, lambda job: job["state"] != "queued", until=time.monotonic() + seconds
+        )
+    except TimedOut as error:
+        session.client.post("/jobs/cancel", {"jobs": [str(job_id)]})
+        if asked.nonblock:
+            raise Refused(f"job {job_id} did not start at once and was cancelled") from error
+        raise TimedOut(
+            f"job {job_id} did not start within {words.span(seconds)} and was cancelled",
+            hint="gpuboard submit leaves it in the queue",
+        ) from error
+
+
+def _followed(session: Session, job_id: int) -> dict[str, Any]:
+    """Follow all attempts of a job; return it as it ended."""
+    write = follow.write_stderr if session.as_json else follow.write_stdout
+    attempt = 0
+
+    def say(job: dict[str, Any]) -> None:
+        if job["state"] == "queued":
+            when = words.start_words(job, words.at_ms({}))
+            session.note(
+                f"job {job_id} waits{': ' if when or job['reason'] else ''}{when or job['reason']}"
+            )
+
+    while True:
+        job = follow.wait_for(session, job_id, follow.has_started, on_change=say)
+        if job["attempt"] > attempt and job["started_at"]:
+            attempt = job["attempt"]
+            if job["devices"]:
+                session.note(f"job {job_id} runs on GPU {words.devices_words(job['devices'])}")
+            follow.LogTail(session, job_id, attempt).copy(write)
+        job = follow.wait_for(session, job_id, partial(_is_over, attempt))
+        if follow.is_final(job):
+            return job
+
+
+def _is_over(attempt: int, job: dict[str, Any]) -> bool:
+    """Whether this attempt has ended: with the job, or back in the queue."""
+    return follow.is_final(job) or job["attempt"] > attempt or job["state"] == "queued"
+
+
+def _cancel_and_see(session: Session, job_id: int) -> None:
+    """Cancel the job and wait for its end; a second interrupt ends the waiting."""
+    session.note(f"cancelling job {job_id}; ^C again leaves at once")
+    try:
+        session.client.post("/jobs/cancel", {"jobs": [str(job_id)]})
+        job = follow.wait_for(session, job_id, follow.is_final)
+    except KeyboardInterrupt:
+        session.note(f"job {job_id} is being stopped")
+        return
+    if session.as_json:
+        session.answer({"schema": 1, "job": job})
+    session.note(f"job {job_id} {words.end_words(job)}")
+
+
+def _say_dry_run(session: Session, asked: Submission) -> int:
+    answer = _post(session, asked.body, dry_run=True)
+    code = 1 if asked.nonblock and not answer["would_start_now"] else 0
+    if session.as_json:
+        session.answer(answer)
+        return code
+    from gpuboard.model.text import plain
+
+    on = f" on GPU {words.devices_words(answer['devices'])}" if answer["devices"] else ""
+    if answer["would_start_now"]:
+        print(f"would start now{plain(on)}")
+    else:
+        when = words.start_words(answer, words.at_ms({}))
+        print(f"would wait{plain(f', start {when}' if when else '')}{plain(on)}")
+    for line in (answer["words"], *(cause["words"] for cause in answer["causes"])):
+        if line:
+            print(f"  {plain(line)}")
+    if answer["command_line"]:
+        print(f"  {plain(answer['command_line'])}")
+    return code
+
+
+def _say_submitted(session: Session, answer: dict[str, Any]) -> None:
+    if session.as_json:
+        session.answer(answer)
+    elif session.quiet:
+        print(*answer["ids"], sep="\n")
+    else:
+        from gpuboard.model.text import plain
+
+        ids: list[int] = answer["ids"]
+        first = answer["jobs"][0] if answer["jobs"] else {"state": "queued", "reason": ""}
+        reason = f": {plain(first['reason'])}" if first["reason"] else ""
+        kind = "job" if len(ids) == 1 else f"{len(ids)} jobs"
+        print(f"{kind} {words.id_words(ids)} {first['state']}{reason}")

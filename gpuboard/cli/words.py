@@ -1,0 +1,96 @@
+"""Instants, spans, sizes and states in a person's words: `about 14:10, by 16:00`, `2h30m`, `GPU 2,3`.
+
+"Now" is the `at` of the daemon's answer, so that a client with a wrong clock tells the same story.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpuboard.model.durations import format_duration
+from gpuboard.model.instants import format_local, from_iso
+
+STYLES = {
+    "running": "good",
+    "starting": "good",
+    "stopping": "busy",
+    "queued": "busy",
+    "succeeded": "dim",
+    "failed": "bad",
+    "timed_out": "bad",
+    "lost": "bad",
+    "free": "good",
+    "leased": "busy",
+    "booked": "busy",
+    "drained": "dim",
+    "faulty": "bad",
+    "foreign": "bad",
+}
+"""Colour's meaning by state of a job or device."""
+
+FINAL = frozenset({"succeeded", "failed", "cancelled", "timed_out", "preempted", "lost"})
+
+
+def at_ms(answer: dict[str, Any]) -> int:
+    """Return the daemon's now, in ms; this machine's where the answer does not say."""
+    if answer.get("at"):
+        return from_iso(answer["at"])
+    import time
+
+    return int(time.time() * 1000)
+
+
+def clock(instant: str | None, now_ms: int) -> str:
+    """Return an ISO instant as a person near it would say it; empty for none."""
+    return format_local(from_iso(instant), now_ms) if instant else ""
+
+
+def span(seconds: float | None) -> str:
+    """Return a span, without seconds once it is longer than an hour."""
+    if seconds is None:
+        return ""
+    whole = max(0, int(seconds))
+    return format_duration(whole - whole % 60 if whole >= 3600 else whole)
+
+
+def start_words(job: dict[str, Any], now_ms: int) -> str:
+    """Return `about 14:10, by 16:00` of a waiting job, as far as it is known."""
+    about, by = clock(job["expected_start_at"], now_ms), clock(job["latest_start_at"], now_ms)
+    if about and by and about != by:
+        return f"about {about}, by {by}"
+    if about:
+        return f"about {about}"
+    return f"by {by}" if by else ""
+
+
+def when_words(job: dict[str, Any], now_ms: int) -> str:
+    """Return what time has to do with a job: its start, its end by the limit, when it ended."""
+    if job["state"] == "queued":
+        return start_words(job, now_ms)
+    if job["state"] in FINAL:
+        return f"ended {clock(job['ended_at'], now_ms)}" if job["ended_at"] else ""
+    return f"until {clock(job['ends_at'], now_ms)}" if job["ends_at"] else ""
+
+
+def devices_words(devices: list[dict[str, str]]) -> str:
+    """Return `2,3`."""
+    return ",".join(device["label"] for device in devices)
+
+
+def end_words(job: dict[str, Any]) -> str:
+    """Return how a job ended: `failed: exit code 3`."""
+    state: str = job["state"].replace("_", " ")
+    why = job["exit_words"] or job["reason"]
+    return f"{state}: {why}" if why and job["state"] != "succeeded" else state
+
+
+def gib(amount: float | None) -> str:
+    """Return bytes as GiB, `?` where the driver does not say."""
+    return "?" if amount is None else f"{amount / 2**30:.0f}"
+
+
+def id_words(ids: list[int]) -> str:
+    """Return `12`, `12-21` or `12,14`."""
+    if len(ids) > 2 and ids == list(range(ids[0], ids[-1] + 1)):
+        return f"{ids[0]}-{ids[-1]}"
+    return ",".join(map(str, ids))
