@@ -39,10 +39,16 @@ class Connection:
     """The daemon's connection: used on the thread that opened it, and there alone."""
 
     def __init__(
-        self, path: str, *, newest_backup: Callable[[], str], busy_timeout_ms: int
+        self,
+        path: str,
+        *,
+        newest_backup: Callable[[], str],
+        on_full: Callable[[], object],
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
     ) -> None:
         self.path = path
         self._newest_backup = newest_backup
+        self._on_full = on_full
         with self._told():
             self._raw = connect(path, busy_timeout_ms=busy_timeout_ms)
             mode = self._raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -88,13 +94,19 @@ class Connection:
         """Run one changing statement. Raises StateError outside a transaction, else as `transaction`."""
         self._must_be_in_transaction(sql)
         with self._told():
-            return self._raw.execute(sql, parameters)
+            try:
+                return self._raw.execute(sql, parameters)
+            except UnicodeEncodeError:
+                return self._raw.execute(sql, _encodable(parameters))
 
     def write_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Run one changing statement for every row. Raises as `write`."""
         self._must_be_in_transaction(sql)
         with self._told():
-            self._raw.executemany(sql, rows)
+            try:
+                self._raw.executemany(sql, rows)
+            except UnicodeEncodeError:
+                raise StateError("the database refuses text that is not Unicode") from None
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Return all rows at once: a reader held open would keep the WAL from being folded back."""
@@ -129,12 +141,28 @@ class Connection:
         try:
             yield
         except sqlite3.Error as error:
+            if _primary_code(error) == sqlite3.SQLITE_FULL:
+                self._on_full()
             raise told(error, self.path, self._newest_backup) from error
+        except OverflowError as error:
+            raise StateError(f"the database refuses: {error}") from error
+
+
+def _encodable(parameters: Sequence[object]) -> list[object]:
+    """Return the values with `?` for lone surrogates: an outcome is recorded, whatever bytes it came with."""
+    return [
+        value.encode(errors="replace").decode() if isinstance(value, str) else value
+        for value in parameters
+    ]
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def told(error: sqlite3.Error, path: str, newest_backup: Callable[[], str]) -> GpuboardError:
     """Return what an error of SQLite's means, in our own tree, with the way out."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    primary = _primary_code(error)
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Unavailable(
             f"another program holds the database {path}",

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from gpuboard.model.job import Job
+from gpuboard.model.reservation import Reservation
 from gpuboard.store.backup import backup_database, check_database, newest_backup, prune_backups
 from gpuboard.store.connection import BUSY_TIMEOUT_MS
 from gpuboard.store.devices import DeviceTable
 from gpuboard.store.events import EventTable
 from gpuboard.store.jobs import JobTable
-from gpuboard.store.opening import BACKUP_FOLDER, open_connection
+from gpuboard.store.opening import BACKUP_FOLDER, make_private_folder, open_connection
 from gpuboard.store.people import PeopleTable
 from gpuboard.store.reservations import ReservationTable
+from gpuboard.store.space import FLOOR_BYTES, Room
 
 FILE_NAME = "gpuboard.db"
 
 
 class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable):
-    """The database of one installation. The caller holds its lock; one thread opens and uses it."""
+    """The database of one installation. The caller holds its lock; one thread opens and uses it.
 
-    def __init__(self, state_dir: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+    On a full disk the ballast is thrown overboard once, so that the next try to record how a job
+    ended works; below `min_free_bytes` new jobs and bookings are refused (Unavailable).
+    """
+
+    def __init__(
+        self,
+        state_dir: str,
+        *,
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        min_free_bytes: int = FLOOR_BYTES,
+    ) -> None:
         self.state_dir = state_dir
         self.path = str(Path(state_dir) / FILE_NAME)
-        super().__init__(open_connection(self.path, busy_timeout_ms=busy_timeout_ms))
+        make_private_folder(state_dir)
+        self.room = Room(state_dir, min_free_bytes)
+        self.room.drop_ballast_if_full()
+        super().__init__(
+            open_connection(
+                self.path, on_full=self.room.drop_ballast, busy_timeout_ms=busy_timeout_ms
+            )
+        )
+        self.room.load_ballast()
+
+    def insert_jobs(self, jobs: Sequence[Job]) -> list[Job]:
+        """Insert jobs as `JobTable.insert_jobs`. Raises Unavailable when the disk is nearly full."""
+        self.room.require()
+        return super().insert_jobs(jobs)
+
+    def insert_reservation(self, reservation: Reservation) -> Reservation:
+        """Insert a booking as `ReservationTable`. Raises Unavailable when the disk is nearly full."""
+        self.room.require()
+        return super().insert_reservation(reservation)
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:
@@ -38,7 +69,11 @@ class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable):
             yield self
 
     def checkpoint(self) -> bool:
-        """Fold the write-ahead log back into the file; False when somebody reads. Every five minutes."""
+        """Fold the write-ahead log back into the file; False when somebody reads. Every five minutes.
+
+        The ballast is loaded again when there is room for it.
+        """
+        self.room.load_ballast()
         return self._connection.checkpoint()
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ class JobTable(Table):
                 array_id = JobId(job_id)
             of_array = array_id if job.array_index is not None else None
             placed.append(msgspec.structs.replace(job, id=JobId(job_id), array_id=of_array))
-        self._connection.write_many(_INSERT, map(_values, placed))
+        self._connection.write_many(_INSERT, [_values(job) for job in placed])
         return placed
 
     def save_job(self, job: Job) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from gpuboard.errors import HostError
@@ -23,14 +24,16 @@ BACKUP_FOLDER = "backups"
 """Beside the database; automatic backups live here."""
 
 
-def open_connection(path: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Connection:
+def open_connection(
+    path: str, *, on_full: Callable[[], object], busy_timeout_ms: int = BUSY_TIMEOUT_MS
+) -> Connection:
     """Return the daemon's connection to a checked database of this version.
 
-    The caller holds the daemon's lock. Raises HostError: newer than this gpuboard, damaged, not a
-    database of ours, missing although backups of it exist, migration failed.
+    `on_full` is called when a write finds the disk full. The caller holds the daemon's lock.
+    Raises HostError: newer than this gpuboard, damaged, not a database of ours, missing although
+    backups of it exist, migration failed.
     """
     backups = str(Path(path).parent / BACKUP_FOLDER)
-    _make_folder(Path(path).parent)
     try:
         if not Path(path).exists():
             _create(path, backups)
@@ -43,13 +46,21 @@ def open_connection(path: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Con
             hint="look at the folder's owner and permissions",
         ) from error
     return Connection(
-        path, newest_backup=lambda: newest_backup(backups), busy_timeout_ms=busy_timeout_ms
+        path,
+        newest_backup=lambda: newest_backup(backups),
+        on_full=on_full,
+        busy_timeout_ms=busy_timeout_ms,
     )
 
 
-def _make_folder(folder: Path) -> None:
+def make_private_folder(path: str) -> None:
+    """Make the folder, closed to others; one of ours that is open to them is closed. Raises HostError."""
+    folder = Path(path)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            folder.chmod(0o700)
     except OSError as error:
         raise HostError(
             f"the folder {folder} cannot be made: {error.strerror}",
@@ -93,9 +104,7 @@ def _prepare(path: str, backups: str, busy_timeout_ms: int) -> None:
     with contextlib.closing(connect(path, busy_timeout_ms=busy_timeout_ms)) as connection:
         version = _checked_version(connection, path, newest_backup(backups))
         if version < schema.VERSION:
-            _backup_before(path, backups, version)
-            connection.execute("PRAGMA synchronous = FULL")
-            schema.migrate(connection)
+            _migrate(connection, path, backups, version)
 
 
 def _checked_version(connection: sqlite3.Connection, path: str, backup: str) -> int:
@@ -114,6 +123,19 @@ def _checked_version(connection: sqlite3.Connection, path: str, backup: str) -> 
         )
     quick_check(connection, path, backup)
     return version
+
+
+def _migrate(connection: sqlite3.Connection, path: str, backups: str, version: int) -> None:
+    _backup_before(path, backups, version)
+    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        schema.migrate(connection)
+    except sqlite3.Error as error:
+        raise HostError(
+            f"the database {path} cannot be brought from version {version} to {schema.VERSION},"
+            f" and is as it was: {error}",
+            hint="install the older gpuboard again, and report this",
+        ) from error
 
 
 def _backup_before(path: str, backups: str, version: int) -> None:

@@ -24,8 +24,14 @@ class Table:
 
 
 def encoded(value: object) -> str:
-    """Return a value as JSON text."""
-    return _encoder.encode(value).decode()
+    """Return a value as JSON text; `?` stands for lone surrogates, which no decoder takes back."""
+    try:
+        return _encoder.encode(value).decode()
+    except UnicodeEncodeError:
+        import json
+
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        return text.encode(errors="replace").decode()
 
 
 @lru_cache(maxsize=1024)

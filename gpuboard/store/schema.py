@@ -217,6 +217,7 @@ def migrate(
         if known is None:
             connection.execute(MIGRATIONS_TABLE)
         migrations.apply(Database(connection, execute_plugins=False))
+        _refuse_orphans(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(steps)}")
         connection.execute("COMMIT")
@@ -224,6 +225,12 @@ def migrate(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _refuse_orphans(connection: sqlite3.Connection) -> None:
+    orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if orphan is not None:
+        raise sqlite3.IntegrityError(f"row {orphan[1]} of {orphan[0]} would refer to nothing")
 
 
 def _runner(statements: Sequence[str]) -> Callable[[object], None]:
