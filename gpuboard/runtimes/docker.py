@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from gpuboard.runtimes.sandbox import (
 INSPECT_TIMEOUT_S = 2.0
 """Inspecting a container whose start hangs in a hook blocks on the container's lock."""
 INSPECTS_A_PASS = 64
+ADOPT_TIMEOUT_S = 30.0
 _EXITED_TEXT = re.compile(r"Exited \((\d+)\)")
 _STATES = {
     "created": RunState.CREATED,
@@ -121,11 +123,25 @@ class DockerRuntime:
             image=self._image_of(request),
             injection="request" if self._injection == "auto" else self._injection,
         )
-        try:
-            with self._connection.acting(f"creating {request.name}") as api:
-                return str(api.create_container_from_config(body, request.name)["Id"])  # type: ignore[no-untyped-call]
-        except Conflict:
-            return self._adopt(request)
+        return self._create_once(request, body)
+
+    def _create_once(self, request: RunRequest, body: dict[str, Any]) -> str:
+        """Create by name; when another creator was first, adopt what it made.
+
+        Between the other's reservation of the name and its container, the engine answers 409 to a
+        create and 404 to an inspect.
+        """
+        deadline = time.monotonic() + ADOPT_TIMEOUT_S
+        while True:
+            try:
+                with self._connection.acting(f"creating {request.name}") as api:
+                    return str(api.create_container_from_config(body, request.name)["Id"])  # type: ignore[no-untyped-call]
+            except Conflict:
+                with contextlib.suppress(NotFound):
+                    return self._adopt(request)
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _image_of(self, request: RunRequest) -> ImageDefaults:
         try:

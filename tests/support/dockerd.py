@@ -1,0 +1,272 @@
+"""A Docker Engine of the tests' own: data, socket and containers apart from any other on the box.
+
+It needs root, dockerd, containerd and runc. Networks are off (`--bridge=none`); images are made of
+a static busybox; PATH leads to a stub of NVIDIA's hook that records what it is given and can be
+slow or fail on demand. `python -m tests.support.dockerd DIR` starts one and prints its address, for a
+CI step that shares one engine between test processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+
+IMAGE = "gpuboard-test/busybox:1"
+IMAGE_ALL_DEVICES = "gpuboard-test/all-devices:1"
+"""Its ENV asks for every GPU, as NVIDIA's own images do."""
+IMAGE_PRELOAD = "gpuboard-test/preload:1"
+IMAGE_SETUID = "gpuboard-test/setuid:1"
+"""Holds a setuid-root copy of busybox, and an /etc/group that puts uid 4242 into disk and shadow."""
+_APPLETS = (
+    *("sh", "cat", "echo", "sleep", "true", "false", "id", "env", "ls", "touch", "kill", "grep"),
+    *("head", "tail", "seq", "printf", "yes", "df", "mkdir", "rm", "ps", "nproc", "pwd", "test"),
+    *("readlink", "stat", "dd", "mknod", "wc", "tr", "mount", "ln", "chmod", "setsid", "trap"),
+)
+_HOOK = """#!/bin/sh
+# a stub of NVIDIA's hook: records what the real one would be given; slow or failing on demand
+d={directory}
+n=$(date +%s%N)
+cat > $d/$n.state
+b=$(sed -n 's/.*"bundle":"\\([^"]*\\)".*/\\1/p' $d/$n.state)
+cp "$b/config.json" $d/$n.spec
+env > $d/$n.env
+s=$(cat $d/behave 2>/dev/null)
+[ "$s" = fail ] && {{ echo "nvidia-container-cli: initialization error: driver/library version mismatch" >&2; exit 1; }}
+sleep ${{s:-0}}
+"""
+
+
+def missing_parts() -> str:
+    """Return in words what an engine of our own lacks here; empty when nothing."""
+    if os.geteuid() != 0:
+        return "a Docker Engine of the tests' own needs root"
+    lacking = [name for name in ("dockerd", "containerd", "runc") if not shutil.which(name)]
+    if lacking:
+        return "a Docker Engine of the tests' own needs " + ", ".join(lacking)
+    return "" if _busybox() else "images for the tests need busybox-static"
+
+
+def _busybox() -> str | None:
+    path = shutil.which("busybox")
+    if path is None:
+        return None
+    with contextlib.suppress(subprocess.SubprocessError, OSError):
+        words = subprocess.run(["ldd", path], capture_output=True, text=True, check=False)
+        if "=>" in words.stdout:
+            return None
+    return path
+
+
+class HookRecords:
+    """What the stub of NVIDIA's hook saw."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def behave(self, how: str) -> None:
+        """Make the hook take so many seconds, or `fail`."""
+        (self.directory / "behave").write_text(how)
+
+    def specs(self) -> list[dict]:
+        """Return the OCI specs of every start with a device request, in order."""
+        return [json.loads(path.read_text()) for path in sorted(self.directory.glob("*.spec"))]
+
+    def clear(self) -> None:
+        """Forget."""
+        for path in self.directory.iterdir():
+            path.unlink()
+
+
+class DockerEngine:
+    """One running engine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.host = f"unix://{directory}/docker.sock"
+        self.hook = HookRecords(directory / "hook")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def prepare(self) -> None:
+        """Write the stub hook and the configuration."""
+        for name in ("bin", "hook", "data", "exec"):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        hook = self.directory / "bin" / "nvidia-container-runtime-hook"
+        hook.write_text(_HOOK.format(directory=self.hook.directory))
+        hook.chmod(0o755)
+        (self.directory / "daemon.json").write_text("{}")
+
+    def start(self, *, live_restore: bool = False) -> None:
+        """Start the engine and wait until it answers."""
+        (self.directory / "daemon.json").write_text(json.dumps({"live-restore": live_restore}))
+        (self.directory / "pid").unlink(missing_ok=True)
+        log = (self.directory / "dockerd.log").open("ab")
+        self._process = subprocess.Popen(
+            [
+                "dockerd",
+                *("--config-file", str(self.directory / "daemon.json")),
+                *("--data-root", str(self.directory / "data")),
+                *("--exec-root", str(self.directory / "exec")),
+                *("--pidfile", str(self.directory / "pid")),
+                *("-H", self.host, "--bridge=none", "--iptables=false", "--ip6tables=false"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}"},
+            start_new_session=True,
+        )
+        log.close()
+        deadline = time.monotonic() + 40
+        while True:
+            with contextlib.suppress(docker.errors.DockerException, OSError):
+                client = docker.APIClient(base_url=self.host, version="1.41", timeout=5)
+                with contextlib.closing(client):
+                    if client.ping():
+                        return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                words = (self.directory / "dockerd.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"dockerd does not start:\n{words}")
+            time.sleep(0.05)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End the engine's process and wait for it."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
+        self._process.wait(60)
+
+    def restart(self, number: int = signal.SIGKILL, *, live_restore: bool = False) -> None:
+        """Kill the engine and start it again."""
+        self.kill(number)
+        self.start(live_restore=live_restore)
+
+    def client(self, timeout: float = 60) -> docker.APIClient:
+        """Return a plain client, to look behind the runtime's back."""
+        return docker.APIClient(base_url=self.host, version="1.41", timeout=timeout)
+
+    def make_images(self) -> None:
+        """Make the images of the tests, from busybox alone."""
+        with contextlib.closing(self.client()) as client:
+            make_images(client)
+
+    def stop(self) -> None:
+        """Remove all containers, stop the engine and what it left behind, by pid."""
+        with contextlib.suppress(Exception), contextlib.closing(self.client(30)) as client:
+            for row in client.containers(all=True, quiet=True):
+                client.remove_container(row["Id"], force=True)
+        if self._process is not None:
+            self.kill(signal.SIGTERM)
+        for pid in self._own_leftovers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while self._own_leftovers() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._unmount()
+
+    def _own_leftovers(self) -> list[int]:
+        """Return shims and containerds whose command line names this engine's directory."""
+        found = []
+        marker = os.fsencode(f"{self.directory}/exec")
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    words = (entry / "cmdline").read_bytes()
+                    if marker in words and b"containerd" in words:
+                        found.append(int(entry.name))
+        return found
+
+    def _unmount(self) -> None:
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        for point in reversed([line.split()[1] for line in lines]):
+            if point.startswith(f"{self.directory}/"):
+                subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+
+
+def busybox_root(extra: tuple[tuple[str, int, bytes], ...] = ()) -> bytes:
+    """Return a root file system as a tar: busybox, links to its applets, /etc, /tmp."""
+    busybox = Path(_busybox() or "").read_bytes()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("work", 0o755)):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = tarfile.DIRTYPE, mode
+            tar.addfile(info)
+        files = (
+            ("bin/busybox", 0o755, busybox),
+            ("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\nevil:x:4242:0::/:/bin/sh\n"),
+            ("etc/group", 0o644, b"root:x:0:\ndisk:x:6:evil\nshadow:x:42:evil\n"),
+            ("etc/secret", 0o600, b"only root\n"),
+            *extra,
+        )
+        for name, mode, data in files:
+            info = tarfile.TarInfo(name)
+            info.mode, info.size = mode, len(data)
+            tar.addfile(info, io.BytesIO(data))
+        for applet in _APPLETS:
+            info = tarfile.TarInfo(f"bin/{applet}")
+            info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(info)
+    return buffer.getvalue()
+
+
+def make_images(client: docker.APIClient) -> None:
+    """Import the images that are not there yet."""
+    busybox = Path(_busybox() or "").read_bytes()
+    setuid = busybox_root((("bin/suidbox", 0o4755, busybox),))
+    plain = busybox_root()
+    env = "ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all NVIDIA_IMEX_CHANNELS=0"
+    for reference, data, changes in (
+        (IMAGE, plain, ["ENV PATH=/bin", 'CMD ["sh", "-c", "echo default command in $PWD"]']),
+        (IMAGE_ALL_DEVICES, plain, ["ENV PATH=/bin", env, "ENV CUDA_VERSION=12.2"]),
+        (IMAGE_PRELOAD, plain, ["ENV PATH=/bin", "ENV LD_PRELOAD=/proc/self/cwd/evil.so"]),
+        (IMAGE_SETUID, setuid, ["ENV PATH=/bin"]),
+    ):
+        if not client.images(name=reference, quiet=True):
+            repository, _, tag = reference.partition(":")
+            client.import_image_from_data(data, repository=repository, tag=tag, changes=changes)
+
+
+@contextlib.contextmanager
+def running_engine() -> Iterator[DockerEngine]:
+    """Start an engine in a directory of its own; stop it and remove everything at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="gpuboard-engine-"))
+    engine = DockerEngine(directory)
+    try:
+        engine.prepare()
+        engine.start()
+        engine.make_images()
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def main() -> int:
+    """Start an engine, print its address, and stop it when stdin ends."""
+    with running_engine() as engine:
+        print(engine.host, flush=True)
+        sys.stdin.read()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
