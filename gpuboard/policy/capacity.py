@@ -180,10 +180,11 @@ class Capacity:
         free_at: dict[int, int] = {}
         for holder in holders:
             devices = box.mask_of(holder.devices)
-            ends_at = max(holder.ends_at, now + OVERDUE_MS)
+            ends_at = holder.ends_at
             if holder.preemptible and not holder.stopping:
                 self.stoppable |= devices
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
+            ends_at = max(ends_at, now + OVERDUE_MS)
             self.held |= devices
             free_at[devices] = max(ends_at, free_at.get(devices, 0))
         releases: dict[int, int] = {}

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from gpuboard.model.ids import JobId, ReservationId
 from gpuboard.model.plan import Bind, Plan, Start, Stop
-from gpuboard.model.world import Booking, Holder, Waiting, World
+from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.queue import Lane, LaneKey, ServingOrder, WaitingQueue, span_of
@@ -256,7 +256,7 @@ class Round:
         stoppable.sort(key=lambda pair: pair[1].job_id)
         for needed, from_at, reason in self._needs():
             for devices, holder in stoppable:
-                if devices & needed and self._stop_at(holder, from_at) <= self.now:
+                if devices & needed and _stop_at(holder.grace_s, from_at) <= self.now:
                     self.stops.setdefault(holder.job_id, Stop(holder.job_id, reason))
 
     def _needs(self) -> Iterator[tuple[int, int, str]]:
@@ -269,17 +269,17 @@ class Round:
         for devices, blackout in self.capacity.blackouts:
             yield devices, blackout.from_at, f"blackout {blackout.reservation_id} needs its devices"
 
-    @staticmethod
-    def _stop_at(holder: Holder, from_at: int) -> int:
-        return from_at - holder.grace_s * 1000 - STOP_MARGIN_MS
-
     def _wake_at(self) -> int | None:
         instants = [self.queue.next_begin_at(self.now)]
         for booking in self.world.bookings:
             instants += (booking.from_at, booking.until_at)
-        preemptible = [holder for holder in self.world.holders if holder.preemptible]
-        for _, from_at, _ in self._needs() if preemptible else ():
-            instants += [self._stop_at(holder, from_at) for holder in preemptible]
+        graces = {holder.grace_s for holder in self.world.holders if holder.preemptible}
+        for job_id in self.starts:
+            started = self.queue.get(job_id)
+            if started is not None and started.preemptible:
+                graces.add(started.grace_s)
+        for _, from_at, _ in self._needs() if graces else ():
+            instants += [_stop_at(grace_s, from_at) for grace_s in graces]
         return min((at for at in instants if at is not None and at > self.now), default=None)
 
     # bookkeeping
@@ -301,3 +301,8 @@ class Round:
     ) -> None:
         uuids = self.capacity.box.uuids_of(devices)
         self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id)
+
+
+def _stop_at(grace_s: int, from_at: int) -> int:
+    """Return when a preemptible job must be stopped at the latest to be gone by `from_at` (ms)."""
+    return from_at - grace_s * 1000 - STOP_MARGIN_MS
