@@ -7,17 +7,11 @@ or with one that hangs at its first call, starts as fast as any.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 
 from gpuboard.devices.nvml_sweep import NvmlSource
 from gpuboard.devices.processes import ProcessTable
-from gpuboard.devices.sweeping import SweepingProbe
-
-
-def now_ms() -> int:
-    """Return the wall clock (ms since epoch)."""
-    return time.time_ns() // 1_000_000
+from gpuboard.devices.sweeping import SweepingProbe, wall_ms
 
 
 class NvmlProbe(SweepingProbe):
@@ -29,7 +23,7 @@ class NvmlProbe(SweepingProbe):
         slow_interval_s: float = 5.0,
         timeout_s: float = 5.0,
         *,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] = wall_ms,
         ignore: Collection[str] = (),
         processes: ProcessTable | None = None,
     ) -> None:

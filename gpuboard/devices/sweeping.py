@@ -26,6 +26,11 @@ NOT_READ_YET = ProbeSnapshot(at=0, fault="the devices have not been read yet")
 """What is known before the first sweep."""
 
 
+def wall_ms() -> int:
+    """Return the wall clock (ms since epoch)."""
+    return time.time_ns() // 1_000_000
+
+
 class DeviceSource(Protocol):
     """What a probe reads. Called on the reader's thread only."""
 

@@ -1,0 +1,157 @@
+"""Facts of processes: real ones of this test, and made-up /proc folders for what is rare."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gpuboard.devices.processes import ProcessTable
+
+X = "ab" * 32
+HZ = os.sysconf("SC_CLK_TCK")
+
+
+def make_process(
+    proc: Path, pid: int, *, ticks: int = 500, comm: str = "python", argv: str = "", uid: int = 0,
+    cgroup: str = "0::/\n",
+) -> None:  # fmt: skip
+    """Write what the table reads of a process."""
+    folder = proc / str(pid)
+    folder.mkdir(exist_ok=True)
+    (folder / "stat").write_text(f"{pid} ({comm}) S" + " 0" * 18 + f" {ticks} 0 0\n")
+    (folder / "status").write_text(f"Name:\t{comm}\nUid:\t{uid}\t0\t0\t0\n")
+    (folder / "cmdline").write_text(argv)
+    (folder / "cgroup").write_text(cgroup)
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """An empty /proc of a box that booted at 1,000 s."""
+    (tmp_path / "stat").write_text("cpu 1 2\nbtime 1000\n")
+    return tmp_path
+
+
+def test_a_living_process_is_known_by_start_command_and_person() -> None:
+    """Start time, name and person of a real process agree with psutil's."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        other = psutil.Process(child.pid)
+        while other.cmdline()[:1] != [sys.executable]:
+            pass
+        facts = ProcessTable().facts(child.pid)
+        assert facts is not None
+        assert facts.started_at is not None
+        assert abs(facts.started_at - other.create_time() * 1000) < 1500
+        assert abs(facts.started_at - time.time() * 1000) < 60_000
+        assert facts.command == Path(sys.executable).name
+        assert (facts.uid, facts.user) == (os.getuid(), other.username())
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_process_that_ended_is_nobody() -> None:
+    """A pid whose process ended has no facts; neither have 0 and pids that cannot be."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    table = ProcessTable()
+    assert [table.facts(pid) for pid in (child.pid, 0, -1, 2**32 - 1)] == [None] * 4
+
+
+def test_a_pid_that_was_given_out_again_is_another_process(proc: Path) -> None:
+    """Kept facts are those of (pid, start time), never of the pid alone."""
+    table = ProcessTable(proc=proc)
+    make_process(proc, 7, ticks=500, comm="old", uid=70001)
+    first = table.facts(7)
+    make_process(proc, 7, ticks=900, comm="new", uid=70002)
+    second = table.facts(7)
+    assert first is not None
+    assert second is not None
+    assert (first.command, first.uid, first.started_at) == ("old", 70001, 1_000_000 + 500000 // HZ)
+    assert (second.command, second.uid, second.started_at) == (
+        "new",
+        70002,
+        1_000_000 + 900000 // HZ,
+    )
+
+
+def test_facts_are_read_again_after_a_while(proc: Path) -> None:
+    """A process that changed its user and command without a new start is seen as it is."""
+    now = [0.0]
+    table = ProcessTable(proc=proc, clock=lambda: now[0])
+    make_process(proc, 7, comm="sh", uid=70001)
+    table.facts(7)
+    make_process(proc, 7, comm="python", uid=70002)
+    kept = table.facts(7)
+    now[0] = 6.0
+    fresh = table.facts(7)
+    assert kept is not None
+    assert fresh is not None
+    assert (kept.command, kept.uid) == ("sh", 70001)
+    assert (fresh.command, fresh.uid, fresh.user) == ("python", 70002, "70002")
+
+
+@pytest.mark.parametrize("comm", ["a) b (c", ")", "x) S 1 2 3", "é", "", "a\rUid:\t0\t0\t0\t0"])
+def test_a_command_cannot_forge_its_line(proc: Path, comm: str) -> None:
+    """Brackets, blanks and line breaks in a command change neither start time nor person."""
+    make_process(proc, 7, comm=comm, uid=70001)
+    facts = ProcessTable(proc=proc).facts(7)
+    assert facts is not None
+    assert (facts.uid, facts.started_at) == (70001, 1_000_000 + 500000 // HZ)
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        ("/usr/bin/python3\0train.py\0--token\0s3cret\0", "python3"),
+        ("ray::worker\0", "ray::worker"),
+        ("", "comm"),
+        ("\x1b[31mred\0", "red"),
+        ("a" * 300 + "\0", "a" * 63 + "…"),
+    ],
+)
+def test_the_command_is_the_programs_name_made_harmless(proc: Path, argv: str, shown: str) -> None:
+    """No arguments (they may hold secrets), no escape sequences, not too long."""
+    make_process(proc, 7, comm="comm", argv=argv)
+    facts = ProcessTable(proc=proc).facts(7)
+    assert facts is not None
+    assert facts.command == shown
+
+
+def test_a_hidden_process_is_there_but_unknown(proc: Path) -> None:
+    """A process that /proc does not show us exists, with nothing known of it."""
+    (proc / "7").mkdir()
+    facts = ProcessTable(proc=proc).facts(7)
+    assert facts is not None
+    assert (facts.uid, facts.started_at, facts.command) == (None, None, "")
+
+
+def test_the_container_is_read_and_a_parent_may_be_learnt_later(proc: Path) -> None:
+    """The container id is the anchored one, also below a parent that is learnt while running."""
+    now = [0.0]
+    table = ProcessTable(proc=proc, clock=lambda: now[0])
+    make_process(proc, 7, cgroup=f"0::/docker/{X}\n")
+    make_process(proc, 8, cgroup=f"0::/gpu.slice/docker-{X}.scope\n")
+    seen = [table.facts(pid) for pid in (7, 8)]
+    assert [each.container_id for each in seen if each] == [X, ""]
+    table.cgroup_parents = ("/gpu.slice",)
+    now[0] = 6.0
+    again = table.facts(8)
+    assert again is not None
+    assert again.container_id == X
+
+
+def test_forgotten_processes_leave_nothing_behind(proc: Path) -> None:
+    """The table holds no more than the processes that are on devices now."""
+    table = ProcessTable(proc=proc)
+    for pid in range(1, 50):
+        make_process(proc, pid)
+        table.facts(pid)
+    table.keep_only({3})
+    assert list(table._kept) == [3]
