@@ -1,0 +1,188 @@
+"""What people and admins do with time and devices: bookings, drains, blackouts, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gpuboard.engine.booking import Bookings
+from gpuboard.engine.change import Change
+from gpuboard.engine.core import Core
+from gpuboard.engine.world import build_world
+from gpuboard.errors import Conflict, NotFound, Refused
+from gpuboard.model.ids import DeviceUuid, ReservationId
+from gpuboard.model.instants import iso
+from gpuboard.model.person import Person
+from gpuboard.model.plan import Admission, ReservationRequest
+from gpuboard.model.reservation import (
+    Blackout,
+    Drain,
+    Notice,
+    Reservation,
+    ReservationState,
+)
+from gpuboard.policy.admission import admit
+from gpuboard.store.database import Store
+
+
+class BookingDesk:
+    """Changes that people and admins ask for."""
+
+    def __init__(self, core: Core, store: Store, bookings: Bookings) -> None:
+        self._core = core
+        self._store = store
+        self._bookings = bookings
+
+    def find(self, reservation_id: ReservationId) -> Reservation:
+        """Return a booking, past ones too. Raises NotFound."""
+        booking = self._core.ledger.reservations.get(reservation_id)
+        booking = booking or self._store.get_reservation(reservation_id)
+        if booking is None:
+            raise NotFound(f"there is no booking {reservation_id}")
+        return booking
+
+    def admit(
+        self, request: ReservationRequest, replacing: ReservationId | None = None
+    ) -> Admission:
+        """Say whether a window could be promised."""
+        core = self._core
+        now = core.clock.now_ms()
+        world = build_world(core, now)
+        return admit(world, core.ledger.queue, request, now, replacing=replacing)
+
+    def reserve(self, owner: Person, request: ReservationRequest, name: str) -> Reservation:
+        """Book. Raises Refused with the causes and the nearest windows as hint."""
+        _insist(self.admit(request))
+        booking = Reservation(
+            id=ReservationId(0),
+            owner=owner,
+            gpus=request.gpus,
+            from_at=request.from_at,
+            until_at=request.until_at,
+            gpu_uuids=request.gpu_uuids,
+            gpu_type=request.gpu_type,
+            name=name,
+            created_at=self._core.clock.now_ms(),
+        )
+        self._core.plan_soon()
+        return self._core.journal.book(booking)
+
+    def change(
+        self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
+    ) -> Reservation:
+        """Replace the window of a booking that has not ended, as one edit, or change nothing."""
+        booking = self._live(reservation_id)
+        if _window(booking) != request:
+            if booking.state is ReservationState.ACTIVE and request.from_at != booking.from_at:
+                raise Conflict(f"booking {reservation_id} has begun: its start cannot be moved")
+            _insist(self.admit(request, replacing=reservation_id))
+        changed = msgspec.structs.replace(
+            booking,
+            gpus=request.gpus,
+            from_at=request.from_at,
+            until_at=request.until_at,
+            gpu_uuids=request.gpu_uuids,
+            gpu_type=request.gpu_type,
+            name=name,
+        )
+        change = Change("booking.change")
+        change.reservations[booking.id] = changed
+        change.extended = {
+            lease.device: request.until_at
+            for lease in self._core.ledger.leases.values()
+            if lease.reservation_id == booking.id and lease.job_id is None
+        }
+        self._give_back(change, changed)
+        change.event(
+            "reservation.changed",
+            reservation_id=booking.id,
+            uid=by.uid,
+            gpus=request.gpus,
+            from_at=request.from_at,
+            until_at=request.until_at,
+        )
+        self._core.journal.commit(change)
+        self._core.plan_soon()
+        return changed
+
+    def _give_back(self, change: Change, booking: Reservation) -> None:
+        """Close leases of a booking that asks for fewer devices than it has, idle ones."""
+        bound = [x for x in self._core.ledger.leases.values() if x.reservation_id == booking.id]
+        idle = sorted(lease.device for lease in bound if lease.job_id is None)
+        surplus = max(0, len(bound) - booking.gpus)
+        for device in idle[len(idle) - min(surplus, len(idle)) :]:
+            change.closed.append(device)
+            change.extended.pop(device, None)
+
+    def cancel(self, reservation_id: ReservationId, by: Person) -> Reservation:
+        """Cancel a booking, or end an active one now."""
+        booking = self._live(reservation_id)
+        is_active = booking.state is ReservationState.ACTIVE
+        state = ReservationState.ENDED if is_active else ReservationState.CANCELLED
+        return self._bookings.end(booking, state, self._core.clock.now_ms(), by.uid)
+
+    def _live(self, reservation_id: ReservationId) -> Reservation:
+        booking = self.find(reservation_id)
+        if booking.ended_at is not None:
+            raise Conflict(f"booking {reservation_id} is over: {booking.state}")
+        return booking
+
+    def drain(self, devices: Sequence[DeviceUuid], by: str, note: str) -> None:
+        """Take devices out of service; what runs on them goes on."""
+        change = Change("device.drain")
+        for device in devices:
+            change.drained.append(Drain(device, self._core.clock.now_ms(), by, note))
+            change.event("device.drained", device=device, note=note, by=by)
+        self._core.journal.commit(change)
+        self._core.plan_soon()
+
+    def resume(self, devices: Sequence[DeviceUuid], by: str) -> None:
+        """Put devices back into service."""
+        change = Change("device.resume")
+        change.resumed.extend(d for d in devices if d in self._core.ledger.drains)
+        for device in change.resumed:
+            change.event("device.resumed", device=device, by=by)
+        self._core.journal.commit(change)
+        self._core.plan_soon()
+
+    def black_out(self, blackout: Blackout, by: str) -> Blackout:
+        """Announce a maintenance window."""
+        self._core.plan_soon()
+        return self._core.journal.announce(blackout, by)
+
+    def call_off(self, blackout_id: int, by: str) -> None:
+        """Take a maintenance window back. Raises NotFound."""
+        if not self._core.journal.call_off(blackout_id, by):
+            raise NotFound(f"there is no blackout {blackout_id}")
+        self._core.plan_soon()
+
+    def notices(self) -> list[Notice]:
+        """Return the notices in force."""
+        now = self._core.clock.now_ms()
+        known = self._core.ledger.notices
+        return [n for _, n in sorted(known.items()) if n.until_at is None or n.until_at > now]
+
+
+def _window(booking: Reservation) -> ReservationRequest:
+    return ReservationRequest(
+        gpus=booking.gpus,
+        from_at=booking.from_at,
+        until_at=booking.until_at,
+        gpu_uuids=booking.gpu_uuids,
+        gpu_type=booking.gpu_type,
+    )
+
+
+def _insist(admission: Admission) -> None:
+    """Raise Refused with causes and nearest windows unless the window was admitted."""
+    if admission.accepted:
+        return
+    causes = "; ".join(cause.words for cause in admission.causes) or "it does not fit"
+    windows = ", ".join(
+        f"{iso(window.from_at)} to {iso(window.until_at)}" for window in admission.nearest[:3]
+    )
+    raise Refused(
+        f"cannot be booked: {causes}",
+        hint=f"free: {windows}" if windows else "no window of this length is free soon",
+    )

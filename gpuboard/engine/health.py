@@ -1,0 +1,55 @@
+"""Health of devices: a faulty or lost one is drained with words, and its job stopped if so configured."""
+
+from __future__ import annotations
+
+from gpuboard.engine.change import Change
+from gpuboard.engine.core import Core, log
+from gpuboard.engine.stopping import Stopper
+from gpuboard.model.device import Health, ProbeSnapshot
+from gpuboard.model.ids import DeviceUuid
+from gpuboard.model.job import StopCause
+from gpuboard.model.reservation import Drain
+
+
+class HealthWatch:
+    """Looks at each new sweep. A driver that does not answer is no fault of a device: nothing is done."""
+
+    def __init__(self, core: Core, stopper: Stopper) -> None:
+        self._core = core
+        self._stopper = stopper
+        self._seen: set[DeviceUuid] = set()
+
+    def look(self, snapshot: ProbeSnapshot) -> None:
+        """Act on a new sweep."""
+        if snapshot.fault:
+            return
+        faults = {
+            reading.device.uuid: f"{reading.health}: {reading.fault}".rstrip(": ")
+            for reading in snapshot.readings
+            if reading.health in (Health.FAULTY, Health.LOST)
+        }
+        present = {reading.device.uuid for reading in snapshot.readings}
+        leased = set(self._core.ledger.leases)
+        for uuid in sorted((self._seen | leased) - present):
+            faults[uuid] = "lost: the driver names it no more"
+        self._seen |= present
+        for uuid, words in faults.items():
+            self._act(uuid, words)
+
+    def _act(self, uuid: DeviceUuid, words: str) -> None:
+        core = self._core
+        if uuid not in core.ledger.drains:
+            log.error("device %s: %s", uuid, words)
+            change = Change("device.fault")
+            change.drained.append(Drain(uuid, core.clock.now_ms(), "gpuboard", words))
+            change.event("device.drained", device=uuid, note=words, by="gpuboard")
+            core.journal.commit(change)
+            core.plan_soon()
+        if core.config.jobs.on_device_fault != "stop":
+            return
+        lease = core.ledger.leases.get(uuid)
+        job = core.ledger.holding.get(lease.job_id) if lease and lease.job_id else None
+        if job is not None and job.stop_cause is None:
+            self._stopper.request(
+                job, StopCause.DEVICE_FAULT, "gpuboard", reason=f"its device failed, {words}"
+            )

@@ -1,0 +1,177 @@
+"""What people do with jobs: submit, cancel, hold, release, update. Rights are not looked at here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gpuboard.engine.change import Change
+from gpuboard.engine.conclude import Verdict
+from gpuboard.engine.core import Core
+from gpuboard.engine.dependencies import Standing, broken_words, standing
+from gpuboard.engine.ending import cancel_dependents, ended_job
+from gpuboard.engine.protocol import NewJob
+from gpuboard.engine.stopping import Stopper
+from gpuboard.engine.world import policy_settings
+from gpuboard.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
+from gpuboard.model.ids import JobId
+from gpuboard.model.job import Job, JobSpec, JobState, StopCause
+from gpuboard.model.person import Person
+from gpuboard.policy.quota import queued_room
+from gpuboard.store.database import Store
+
+
+class JobDesk:
+    """Changes that people ask for."""
+
+    def __init__(self, core: Core, store: Store, stopper: Stopper) -> None:
+        self._core = core
+        self._store = store
+        self._stopper = stopper
+
+    def find(self, job_id: JobId) -> Job:
+        """Return a job, ended ones too. Raises NotFound."""
+        job = self._core.ledger.jobs.get(job_id) or self._store.get_job(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        return job
+
+    def submit(
+        self,
+        owner: Person,
+        jobs: Sequence[NewJob],
+        *,
+        token: str,
+        array_limit: int | None,
+        held_by: str,
+    ) -> list[Job]:
+        """Commit the jobs, all or none; a known token of this owner returns the old ones."""
+        known = self._store.jobs_by_token(owner.uid, token)
+        if known:
+            return known
+        self._check_quota(owner, len(jobs))
+        for job in jobs:
+            self._check_dependencies(job.spec)
+        now = self._core.clock.now_ms()
+        placed = self._core.journal.submit(
+            [
+                Job(
+                    id=JobId(0),
+                    owner=owner,
+                    spec=new.spec,
+                    state=JobState.QUEUED,
+                    submitted_at=now,
+                    held_by=held_by,
+                    array_index=new.array_index,
+                    array_limit=array_limit,
+                    token=token,
+                )
+                for new in jobs
+            ]
+        )
+        self._core.plan_soon()
+        return placed
+
+    def _check_quota(self, owner: Person, count: int) -> None:
+        core = self._core
+        # the person may be new here: the settings know people by the names in the ledger
+        core.ledger.names.setdefault(owner.uid, owner.name)
+        room = queued_room(policy_settings(core), core.ledger.queue, owner.uid)
+        if count > room:
+            raise QuotaExceeded(
+                f"{owner.name} may queue {room} more job{'' if room == 1 else 's'}, not {count}",
+                hint="wait until some have started, or cancel some",
+            )
+
+    def _check_dependencies(self, spec: JobSpec) -> None:
+        for dependency in spec.depends_on:
+            state = self._core.journal.state_of(dependency.job_id)
+            if state is None:
+                raise NotFound(f"there is no job {dependency.job_id}", field="depends_on")
+            if standing(dependency, state) is Standing.BROKEN:
+                raise InvalidRequest(broken_words(dependency, state), field="depends_on")
+
+    def cancel(self, job_id: JobId, by: Person, *, force: bool) -> Job:
+        """Cancel: a queued job ends at once, a running one is stopped. Idempotent."""
+        job = self.find(job_id)
+        if job.state.is_final:
+            raise Conflict(f"job {job_id} has ended: {job.state}")
+        if job.state is JobState.QUEUED:
+            return self._cancel_queued(job, by)
+        return self._stopper.request(
+            job, StopCause.CANCEL, by.name, reason=f"cancelled by {by.name}", force=force
+        )
+
+    def _cancel_queued(self, job: Job, by: Person) -> Job:
+        core = self._core
+        now = core.clock.now_ms()
+        change = Change("cancel")
+        ended = ended_job(job, Verdict(JobState.CANCELLED, f"cancelled by {by.name}"), now)
+        change.job(ended, "job.cancelled", uid=by.uid, reason=ended.reason)
+        cancel_dependents(core, change, ended, now)
+        core.journal.commit(change)
+        for forget in core.on_end:
+            forget(job.id)
+        core.plan_soon()
+        return ended
+
+    def hold(self, job_id: JobId, by: Person, held_by: str) -> Job:
+        """Hold a queued job back; an admin's hold is not undone by a user's."""
+        job = self._queued(job_id, "held")
+        if job.held_by in (held_by, "admin"):
+            return job
+        held = msgspec.structs.replace(job, held_by=held_by)
+        return self._commit("hold", held, "job.held", by)
+
+    def release(self, job_id: JobId, by: Person) -> Job:
+        """End a hold."""
+        job = self._queued(job_id, "released")
+        if not job.is_held:
+            return job
+        released = msgspec.structs.replace(job, held_by="", reason="")
+        return self._commit("release", released, "job.released", by)
+
+    def update(self, job_id: JobId, by: Person, spec: JobSpec) -> Job:
+        """Replace the spec of a queued job, or limit, name and note of a running one."""
+        job = self.find(job_id)
+        if job.state.is_final:
+            raise Conflict(f"job {job_id} has ended: {job.state}")
+        if job.state is JobState.STOPPING:
+            raise Conflict(f"job {job_id} is being stopped")
+        if job.state is not JobState.QUEUED:
+            spec = _only_changeable(job, spec)
+        changed = msgspec.structs.replace(job, spec=spec)
+        change = Change("update")
+        change.job(changed, "job.updated", uid=by.uid, limit_s=spec.limit_s, gpus=spec.gpus)
+        if job.leased_at is not None and spec.limit_s != job.spec.limit_s:
+            until_at = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
+            change.extended = dict.fromkeys(job.devices, until_at)
+        self._core.journal.commit(change)
+        self._core.plan_soon()
+        return changed
+
+    def _queued(self, job_id: JobId, what: str) -> Job:
+        job = self.find(job_id)
+        if job.state is not JobState.QUEUED:
+            raise Conflict(f"job {job_id} is {job.state}: only a queued job can be {what}")
+        return job
+
+    def _commit(self, name: str, job: Job, kind: str, by: Person) -> Job:
+        change = Change(name)
+        change.job(job, kind, uid=by.uid, by=by.name)
+        self._core.journal.commit(change)
+        self._core.plan_soon()
+        return job
+
+
+def _only_changeable(job: Job, spec: JobSpec) -> JobSpec:
+    """Return the job's own spec with the new limit, name and note. Raises Conflict for more."""
+    allowed = msgspec.structs.replace(
+        job.spec, limit_s=spec.limit_s, name=spec.name, note=spec.note
+    )
+    if allowed != spec:
+        raise Conflict(
+            f"job {job.id} is {job.state}: only its limit, name and note can still be changed"
+        )
+    return allowed

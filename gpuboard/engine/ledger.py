@@ -1,0 +1,132 @@
+"""The ledger: live state in memory, a mirror of the database that changes only after a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gpuboard.engine.dependencies import Standing, standing
+from gpuboard.errors import StateError
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+from gpuboard.model.job import Job, JobState, RuntimeName
+from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
+from gpuboard.model.world import Waiting
+from gpuboard.policy.queue import WaitingQueue
+
+
+@dataclass(frozen=True)
+class Account:
+    """A person's usage as the database has it."""
+
+    device_seconds: float
+    at: int
+
+
+class Ledger:
+    """All that has not ended: jobs, leases, bookings; and what they are charged."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self.holding: dict[JobId, Job] = {}
+        """Those of `jobs` that are starting, running or stopping."""
+        self.leases: dict[DeviceUuid, Lease] = {}
+        self.reservations: dict[ReservationId, Reservation] = {}
+        self.blackouts: dict[int, Blackout] = {}
+        self.drains: dict[DeviceUuid, Drain] = {}
+        self.notices: dict[int, Notice] = {}
+        self.accounts: dict[int, Account] = {}
+        self.names: dict[int, str] = {}
+        self.queue = WaitingQueue()
+        self.head: JobId | None = None
+        self.revision = 0
+        self._unmet: dict[JobId, set[JobId]] = {}
+        self._dependents: dict[JobId, set[JobId]] = {}
+
+    def put_job(self, job: Job, predicted_s: int | None = None) -> None:
+        """Let a job be known as this; ended ones are forgotten."""
+        self.names[job.owner.uid] = job.owner.name
+        self.holding.pop(job.id, None)
+        if job.state.is_final:
+            self.jobs.pop(job.id, None)
+            self.queue.remove(job.id)
+            self._forget_dependencies(job.id)
+            return
+        self.jobs[job.id] = job
+        if job.state.holds_devices:
+            self.holding[job.id] = job
+            self.queue.remove(job.id)
+        else:
+            known = self.queue.get(job.id)
+            prediction = (
+                predicted_s if predicted_s is not None or known is None else known.predicted_s
+            )
+            self.queue.add(self._waiting(job, prediction))
+
+    def depend(self, job_id: JobId, unmet: Iterable[JobId]) -> None:
+        """Remember which jobs still have to end before this one may start."""
+        self._forget_dependencies(job_id)
+        waits_for = set(unmet)
+        if waits_for:
+            self._unmet[job_id] = waits_for
+        for other in waits_for:
+            self._dependents.setdefault(other, set()).add(job_id)
+
+    def dependents(self, job_id: JobId) -> list[Job]:
+        """Return queued jobs that wait for this one, oldest first."""
+        return [self.jobs[i] for i in sorted(self._dependents.get(job_id, ())) if i in self.jobs]
+
+    def meet(self, ended: JobId, state: JobState) -> None:
+        """Free the dependents whose dependency on an ended job is met (the broken ones were cancelled)."""
+        for job in self.dependents(ended):
+            about = [d for d in job.spec.depends_on if d.job_id == ended]
+            if all(standing(d, state) is Standing.MET for d in about):
+                self._unmet.get(job.id, set()).discard(ended)
+                self.put_job(job)
+        self._dependents.pop(ended, None)
+
+    def open_lease(self, lease: Lease) -> None:
+        """Let a lease be live. Raises StateError when the device already has one."""
+        if lease.device in self.leases:
+            raise StateError(f"device {lease.device} would be leased twice")
+        self.leases[lease.device] = lease
+
+    def leases_of(self, job_id: JobId) -> list[Lease]:
+        """Return the live leases of a job."""
+        return [lease for lease in self.leases.values() if lease.job_id == job_id]
+
+    def held_by(self, uid: int) -> int:
+        """Return how many devices a person is charged for now."""
+        return sum(1 for lease in self.leases.values() if lease.uid == uid)
+
+    def of_runtime(self, name: str) -> list[Job]:
+        """Return jobs that hold devices or run in this runtime, oldest first."""
+        runtime = RuntimeName(name)
+        return [job for _, job in sorted(self.holding.items()) if job.spec.runtime is runtime]
+
+    def _waiting(self, job: Job, predicted_s: int | None) -> Waiting:
+        spec = job.spec
+        return Waiting(
+            job_id=job.id,
+            uid=job.owner.uid,
+            user=job.owner.name,
+            submitted_at=job.submitted_at,
+            gpus=spec.gpus,
+            limit_s=spec.limit_s,
+            gpu_uuids=spec.gpu_uuids,
+            gpu_type=spec.gpu_type,
+            begin_at=spec.begin_at,
+            is_held=job.is_held,
+            held_by=job.held_by,
+            depends_on=tuple(sorted(self._unmet.get(job.id, ()))),
+            preemptible=spec.preemptible,
+            array_id=job.array_id,
+            array_limit=job.array_limit,
+            grace_s=spec.grace_s,
+            predicted_s=predicted_s,
+        )
+
+    def _forget_dependencies(self, job_id: JobId) -> None:
+        for other in self._unmet.pop(job_id, ()):
+            dependents = self._dependents.get(other)
+            if dependents is not None:
+                dependents.discard(job_id)

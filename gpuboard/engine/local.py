@@ -1,0 +1,423 @@
+"""The local engine: schedules and runs jobs on this box. Observe, plan, intend, act, record.
+
+This class only puts the rooms together and offers them as the engine protocol; each room says
+what it does. One thread owns it all; `step` never blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from gpuboard.config import Config
+from gpuboard.devices.protocol import Probe
+from gpuboard.engine.bookdesk import BookingDesk
+from gpuboard.engine.booking import Bookings
+from gpuboard.engine.clock import Clock
+from gpuboard.engine.core import Core, Pace, RuntimeHealth, log
+from gpuboard.engine.crash import CrashPoints
+from gpuboard.engine.ending import Ender
+from gpuboard.engine.forecasting import Forecaster
+from gpuboard.engine.foreign import foreign_words, settle
+from gpuboard.engine.health import HealthWatch
+from gpuboard.engine.housekeeping import Housekeeper
+from gpuboard.engine.jobdesk import JobDesk
+from gpuboard.engine.journal import Journal
+from gpuboard.engine.ledger import Ledger
+from gpuboard.engine.logs import LogReader, log_reader
+from gpuboard.engine.planner import Planner
+from gpuboard.engine.protocol import Capabilities, NewJob
+from gpuboard.engine.reconcile import Reconciler
+from gpuboard.engine.starting import Starter
+from gpuboard.engine.stopping import Stopper
+from gpuboard.engine.waiting import explain, forecast_of, serving_order
+from gpuboard.engine.workers import Workers
+from gpuboard.engine.world import device_facts, usage_now
+from gpuboard.errors import StateError
+from gpuboard.model.device import DeviceReading, ProbeSnapshot
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+from gpuboard.model.job import EventRow, Job, JobSpec
+from gpuboard.model.person import Person
+from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
+from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
+from gpuboard.model.world import DeviceFact, Usage
+from gpuboard.runtimes.protocol import Runtime
+from gpuboard.store.database import Store
+
+
+class LocalEngine:
+    """Implements `engine.protocol.Engine` over store, runtimes and probe."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        clock: Clock,
+        probe: Probe,
+        runtimes: Mapping[str, Runtime],
+        workers: Workers,
+        crash: CrashPoints | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        crash = crash or CrashPoints()
+        ledger = Ledger()
+        log_dir = Path(store.state_dir) / "logs"
+        log_dir.mkdir(mode=0o700, exist_ok=True)
+        journal = Journal(store, ledger, clock, crash, config.policy.half_life_s)
+        self.core = Core(
+            config=config,
+            clock=clock,
+            ledger=ledger,
+            journal=journal,
+            workers=workers,
+            probe=probe,
+            runtimes=dict(runtimes),
+            log_dir=log_dir,
+            crash=crash,
+            pace=pace or Pace(),
+            health={name: RuntimeHealth() for name in runtimes},
+        )
+        self._store = store
+        self._ender = Ender(self.core)
+        self._stopper = Stopper(self.core)
+        self._starter = Starter(self.core, self._ender, self._stopper)
+        self._reconciler = Reconciler(self.core, self._starter, self._ender)
+        self._bookings = Bookings(self.core)
+        self._planner = Planner(
+            self.core, self._bookings, self._starter, self._stopper, self._reconciler
+        )
+        self._watch = HealthWatch(self.core, self._stopper)
+        self._forecaster = Forecaster(self.core)
+        self._housekeeper = Housekeeper(self.core, store)
+        self._jobs = JobDesk(self.core, store, self._stopper)
+        self._desk = BookingDesk(self.core, store, self._bookings)
+        self._facts: tuple[DeviceFact, ...] = ()
+        self.core.on_end += [self._starter.forget, self._stopper.forget]
+
+    # time
+
+    def open(self) -> None:
+        """Load what the database knows; nothing is scheduled until the runtimes were listed."""
+        self.core.journal.load()
+        self._reconciler.recover()
+
+    def step(self) -> None:
+        """Do everything that is due. Raises what the store raises; the next step goes on from there."""
+        try:
+            self.core.workers.deliver()
+            self._take_sweep()
+            self._reconciler.run()
+            self._bookings.keep_time()
+            self._stopper.enforce()
+            self._planner.run()
+        except StateError as error:
+            self.halt(error)
+        self._forecaster.run()
+        self._housekeeper.run()
+
+    def halt(self, error: StateError) -> None:
+        """Stop scheduling: an invariant does not hold. Reads, ends and cancellations go on."""
+        if not self.core.halted:
+            log.critical("scheduling stopped: %s", error, exc_info=error)
+            self.core.halted = str(error)
+            self.core.ledger.revision += 1
+
+    def disturbed(self) -> None:
+        """Note that a step was cut off by an error: look and plan afresh."""
+        self.core.look_soon()
+        self.core.plan_soon()
+
+    def look_soon(self) -> None:
+        """Have the runtimes listed in the next step: one of them reported an event."""
+        self.core.look_soon()
+
+    def next_wake_boot_ms(self) -> int:
+        """Return when (boot time, ms) `step` has something to do if nothing else happens."""
+        clock = self.core.clock
+        due = [self._reconciler.next_boot_ms()]
+        due += [
+            at
+            for at in (
+                self._stopper.next_boot_ms(),
+                self._planner.next_boot_ms(),
+                self._forecaster.next_boot_ms(),
+            )
+            if at is not None
+        ]
+        booking_at = self._bookings.next_at()
+        if booking_at is not None:
+            due.append(clock.boot_ms() + booking_at - clock.now_ms())
+        return min(due)
+
+    def _take_sweep(self) -> None:
+        core = self.core
+        snapshot = core.probe.snapshot()
+        if snapshot is core.snapshot:
+            return
+        core.snapshot = snapshot
+        self._watch.look(snapshot)
+        settle(core)
+        facts = device_facts(core)
+        if facts != self._facts:
+            self._facts = facts
+            core.ledger.revision += 1
+            core.plan_soon()
+
+    def is_idle(self) -> bool:
+        """Whether nothing is queued, running or under way."""
+        return self.core.is_idle() and not len(self.core.ledger.queue)
+
+    def reconfigure(self, config: Config) -> None:
+        """Take a new configuration; what people were promised stays."""
+        self.core.config = config
+        self.core.journal.half_life_s = config.policy.half_life_s
+        self.core.plan_soon()
+
+    # jobs
+
+    def submit(
+        self,
+        owner: Person,
+        jobs: Sequence[NewJob],
+        *,
+        token: str = "",
+        array_limit: int | None = None,
+        held_by: str = "",
+    ) -> list[Job]:
+        """Commit the jobs, all or none; a known token of this owner returns the old ones."""
+        return self._jobs.submit(owner, jobs, token=token, array_limit=array_limit, held_by=held_by)
+
+    def job(self, job_id: JobId) -> Job:
+        """Return a job, ended ones too. Raises NotFound."""
+        return self._jobs.find(job_id)
+
+    def live_jobs(self) -> Iterable[Job]:
+        """Return all jobs that have not ended."""
+        return self.core.ledger.jobs.values()
+
+    def running_jobs(self) -> Sequence[Job]:
+        """Return jobs that hold devices or run, oldest first."""
+        return [job for _, job in sorted(self.core.ledger.holding.items())]
+
+    def queue(self, limit: int | None = None) -> Sequence[Job]:
+        """Return queued jobs in serving order; held and waiting-for-something ones last."""
+        return serving_order(self.core, limit)
+
+    def queue_length(self) -> int:
+        """Return how many jobs are queued."""
+        return len(self.core.ledger.queue)
+
+    def progress_of(self, job_id: JobId) -> str:
+        """Return what a starting or stopping job is at, in words; empty when there is nothing to say."""
+        return self.core.progress.get(job_id, "")
+
+    def last_job(self, uid: int) -> Job | None:
+        """Return the person's last submission."""
+        return self._store.last_job(uid)
+
+    def find_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        uid: int | None = None,
+        name: str = "",
+        array_id: JobId | None = None,
+        since_at: int | None = None,
+        until_at: int | None = None,
+        limit: int = 100,
+        before_id: JobId | None = None,
+    ) -> list[Job]:
+        """Return jobs of the record, newest first."""
+        return self._store.find_jobs(
+            states=states,
+            uid=uid,
+            name=name,
+            array_id=array_id,
+            since_at=since_at,
+            until_at=until_at,
+            limit=limit,
+            before_id=before_id,
+        )
+
+    def cancel(self, job_id: JobId, by: Person, *, force: bool = False) -> Job:
+        """Cancel: a queued job ends at once, a running one is stopped. Conflict when ended."""
+        return self._jobs.cancel(job_id, by, force=force)
+
+    def hold(self, job_id: JobId, by: Person, held_by: str) -> Job:
+        """Hold a queued job back. Conflict when not queued."""
+        return self._jobs.hold(job_id, by, held_by)
+
+    def release(self, job_id: JobId, by: Person) -> Job:
+        """End a hold."""
+        return self._jobs.release(job_id, by)
+
+    def update(self, job_id: JobId, by: Person, spec: JobSpec) -> Job:
+        """Replace the spec of a queued job, or limit, name and note of a running one."""
+        return self._jobs.update(job_id, by, spec)
+
+    def explain(self, job_id: JobId) -> Explanation:
+        """Say why a queued job waits. Conflict when it does not."""
+        return explain(self.core, job_id, self._forecaster.latest)
+
+    def forecasts(self) -> Mapping[JobId, StartForecast]:
+        """Return the latest forecast."""
+        return self._forecaster.latest
+
+    def forecast_of(self, owner: Person, new: NewJob) -> tuple[StartForecast, Explanation | None]:
+        """Say when and where such a job would start if submitted now."""
+        return forecast_of(self.core, owner, new)
+
+    def read_log(
+        self,
+        job_id: JobId,
+        *,
+        attempt: int | None = None,
+        tail: int | None = None,
+        since_at: int | None = None,
+        follow: bool = False,
+    ) -> LogReader:
+        """Return a function that, called on any thread with an `is_cancelled`, yields the log."""
+        job = self._jobs.find(job_id)
+        return log_reader(
+            self.core, job, attempt=attempt, tail=tail, since_at=since_at, follow=follow
+        )
+
+    # reservations
+
+    def admit(self, owner: Person, request: ReservationRequest) -> Admission:  # noqa: ARG002
+        """Say whether a booking could be promised."""
+        return self._desk.admit(request)
+
+    def reserve(self, owner: Person, request: ReservationRequest, name: str = "") -> Reservation:
+        """Book. Raises Refused with the causes and the nearest windows as hint."""
+        return self._desk.reserve(owner, request, name)
+
+    def change_reservation(
+        self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
+    ) -> Reservation:
+        """Replace the window of a booking that has not ended, or refuse and change nothing."""
+        return self._desk.change(reservation_id, by, request, name)
+
+    def unreserve(self, reservation_id: ReservationId, by: Person) -> Reservation:
+        """Cancel a booking, or end an active one now."""
+        return self._desk.cancel(reservation_id, by)
+
+    def reservation(self, reservation_id: ReservationId) -> Reservation:
+        """Return a booking. Raises NotFound."""
+        return self._desk.find(reservation_id)
+
+    def reservations(
+        self, from_at: int | None = None, until_at: int | None = None
+    ) -> Sequence[Reservation]:
+        """Return bookings that have not ended (or, with a window, all that touch it), by start."""
+        if from_at is None and until_at is None:
+            live = self.core.ledger.reservations.values()
+            return sorted(live, key=lambda r: (r.from_at, r.id))
+        return self._store.reservations_between(
+            from_at or 0, until_at if until_at is not None else 2**62
+        )
+
+    # devices
+
+    def devices(self) -> Sequence[DeviceReading]:
+        """Return the last reading of every device known."""
+        return self.core.snapshot.readings
+
+    def snapshot(self) -> ProbeSnapshot:
+        """Return the probe's last snapshot."""
+        return self.core.snapshot
+
+    def leases(self) -> Mapping[DeviceUuid, Lease]:
+        """Return live leases by device."""
+        return self.core.ledger.leases
+
+    def leases_between(self, from_at: int, until_at: int) -> Sequence[Lease]:
+        """Return leases that touch a window."""
+        return self._store.leases_between(from_at, until_at)
+
+    def foreign_use(self) -> Mapping[DeviceUuid, str]:
+        """Return devices used from outside the queue, with by whom in words."""
+        return foreign_words(self.core)
+
+    def drains(self) -> Mapping[DeviceUuid, Drain]:
+        """Return drained devices."""
+        return self.core.ledger.drains
+
+    def drain(self, devices: Sequence[DeviceUuid], by: str, note: str) -> None:
+        """Take devices out of service; what runs on them goes on."""
+        self._desk.drain(devices, by, note)
+
+    def resume(self, devices: Sequence[DeviceUuid], by: str) -> None:
+        """Put devices back into service."""
+        self._desk.resume(devices, by)
+
+    def blackouts(self) -> Sequence[Blackout]:
+        """Return blackouts that have not ended, by start."""
+        return sorted(self.core.ledger.blackouts.values(), key=lambda b: (b.from_at, b.id))
+
+    def add_blackout(
+        self, from_at: int, until_at: int, devices: Sequence[DeviceUuid], by: str, note: str
+    ) -> Blackout:
+        """Announce a maintenance window."""
+        return self._desk.black_out(Blackout(0, from_at, until_at, note, tuple(devices)), by)
+
+    def cancel_blackout(self, blackout_id: int, by: str) -> None:
+        """Take a blackout back. Raises NotFound."""
+        self._desk.call_off(blackout_id, by)
+
+    # people
+
+    def usage(self) -> Sequence[Usage]:
+        """Return decayed usage now."""
+        return usage_now(self.core, self.core.clock.now_ms())
+
+    def usage_since(self, since_at: int) -> Mapping[int, float]:
+        """Return device-seconds charged by uid since an instant, not decayed."""
+        return self._store.charged_since(since_at, self.core.clock.now_ms())
+
+    def notices(self) -> Sequence[Notice]:
+        """Return the notices in force."""
+        return self._desk.notices()
+
+    def add_notice(self, by: str, text: str, until_at: int | None) -> Notice | None:
+        """Publish a notice; empty text clears all and returns None."""
+        notice = Notice(0, self.core.clock.now_ms(), by, text, until_at) if text else None
+        return self.core.journal.notify(notice, by)
+
+    # watching
+
+    def events(
+        self, after_id: int, limit: int = 1000, job_id: JobId | None = None
+    ) -> list[EventRow]:
+        """Return events after an id, oldest first."""
+        return self._store.events_after(after_id, limit, job_id)
+
+    def last_event_id(self) -> int:
+        """Return the id of the newest event."""
+        return self._store.last_event_id()
+
+    def revision(self) -> int:
+        """Return a number raised by every change that a list of jobs or bookings could show."""
+        return self.core.ledger.revision
+
+    def person_of(self, uid: int) -> str:
+        """Return the name under which a uid last came here."""
+        return self.core.ledger.names.get(uid) or f"uid {uid}"
+
+    def capabilities(self) -> Capabilities:
+        """Say what works."""
+        health = self.core.health
+        return Capabilities(
+            name="local",
+            runtimes={name: h.version for name, h in health.items() if not h.fault()},
+            faults={name: h.fault() for name, h in health.items() if h.fault()},
+        )
+
+    def backup(self, path: str) -> None:
+        """Write a consistent copy of the database."""
+        self._store.backup(path)
+
+    def check_database(self) -> str:
+        """Run the integrity check; return `ok` or what is wrong."""
+        return self._store.check_database()

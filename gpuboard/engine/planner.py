@@ -1,0 +1,119 @@
+"""Planning: build the world, ask the policy, carry its answer out."""
+
+from __future__ import annotations
+
+from gpuboard.engine.booking import Bookings
+from gpuboard.engine.core import Core
+from gpuboard.engine.reconcile import Reconciler
+from gpuboard.engine.starting import Starter
+from gpuboard.engine.stopping import Stopper
+from gpuboard.engine.world import build_world
+from gpuboard.errors import StateError
+from gpuboard.model.ids import DeviceUuid
+from gpuboard.model.job import JobState, StopCause
+from gpuboard.model.plan import Plan, Start
+from gpuboard.policy.plan import plan_round
+
+
+class Planner:
+    """Runs one round of the policy whenever something changed."""
+
+    def __init__(
+        self,
+        core: Core,
+        bookings: Bookings,
+        starter: Starter,
+        stopper: Stopper,
+        reconciler: Reconciler,
+    ) -> None:
+        self._core = core
+        self._bookings = bookings
+        self._starter = starter
+        self._stopper = stopper
+        self._reconciler = reconciler
+        self._not_before_boot_ms = 0
+        self._resume_boot_ms: int | None = None
+        """When (boot time, ms) a start that was put off may be tried again."""
+        self.rounds = 0
+
+    def run(self) -> None:
+        """Plan if something changed, or the last plan said when to plan again."""
+        core = self._core
+        now, boot = core.clock.now_ms(), core.clock.boot_ms()
+        is_due = (core.plan.wake_at is not None and now >= core.plan.wake_at) or (
+            self._resume_boot_ms is not None and boot >= self._resume_boot_ms
+        )
+        if not (core.wants_plan or is_due) or boot < self._not_before_boot_ms:
+            return
+        if core.halted or not self._reconciler.is_ready():
+            return
+        core.wants_plan = False
+        self._resume_boot_ms = None
+        self._not_before_boot_ms = boot + int(core.pace.min_plan_s * 1000)
+        self.rounds += 1
+        self._carry_out(plan_round(build_world(core, now), core.ledger.queue, now))
+
+    def _carry_out(self, plan: Plan) -> None:
+        core = self._core
+        core.plan = plan
+        core.journal.keep_head(plan.head)
+        for stop in plan.stops:
+            job = core.ledger.holding[stop.job_id]
+            if job.stop_cause is None:
+                self._stopper.request(job, StopCause.PREEMPTION, "gpuboard", reason=stop.reason)
+        did_something = False
+        for bind in plan.binds:
+            if not self._is_clearing(bind.devices):
+                self._check_free(bind.devices)
+                self._bookings.bind(bind)
+                did_something = True
+        for start in plan.starts:
+            did_something |= self._start(start)
+        if did_something:
+            core.plan_soon()
+
+    def _start(self, start: Start) -> bool:
+        """Carry a planned start out, unless its runtime or a device is not ready for it."""
+        core = self._core
+        job = core.ledger.jobs.get(start.job_id)
+        if job is None or job.state is not JobState.QUEUED:
+            raise StateError(f"the plan starts job {start.job_id}, which is not queued")
+        if self._is_clearing(start.devices):
+            return False
+        if not self._starter.can_start(job):
+            health = core.health.get(job.spec.runtime)
+            if health is not None and not health.fault():
+                self._resume_boot_ms = health.resume_boot_ms
+            return False
+        self._check_start(start)
+        self._starter.begin(start)
+        return True
+
+    def _is_clearing(self, devices: tuple[DeviceUuid, ...]) -> bool:
+        """Whether the driver has yet to show one of them empty; settling asks for a new plan."""
+        return any(device in self._core.settling for device in devices)
+
+    def _check_start(self, start: Start) -> None:
+        """Hold the plan against the ledger: a device is free, or its booking's and without a job."""
+        for device in start.devices:
+            lease = self._core.ledger.leases.get(device)
+            if lease is None:
+                if start.reservation_id is not None:
+                    raise StateError(f"device {device} is not bound to the booking of its start")
+            elif lease.job_id is not None or lease.reservation_id != start.reservation_id:
+                raise StateError(f"the plan starts job {start.job_id} on leased device {device}")
+
+    def _check_free(self, devices: tuple[DeviceUuid, ...]) -> None:
+        taken = [device for device in devices if device in self._core.ledger.leases]
+        if taken:
+            raise StateError(f"the plan gives out {', '.join(taken)}, which is not free")
+
+    def next_boot_ms(self) -> int | None:
+        """Return when (boot time, ms) the next plan is due."""
+        core = self._core
+        if core.wants_plan and not core.halted and self._reconciler.is_ready():
+            return self._not_before_boot_ms
+        due = [] if self._resume_boot_ms is None else [self._resume_boot_ms]
+        if core.plan.wake_at is not None:
+            due.append(core.clock.boot_ms() + core.plan.wake_at - core.clock.now_ms())
+        return max(self._not_before_boot_ms, min(due)) if due else None

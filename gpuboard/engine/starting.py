@@ -1,0 +1,288 @@
+"""The start protocol: intent, create, intent to start, start, outcome. Started once an attempt.
+
+`starting` and the leases are committed before anything is created; the handle and `start_issued`
+before the start goes out. After that a lost answer is only looked at, never repeated (SAFETY.md
+section 0, decisions 2-4). The kill limit runs from the grant of the devices, so that promises made
+to others hold although a start is slow.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from gpuboard.engine.change import Change, NewLease
+from gpuboard.engine.conclude import back_to_queue, start_failed
+from gpuboard.engine.core import Core, log
+from gpuboard.engine.ending import Ender
+from gpuboard.engine.stopping import Stopper
+from gpuboard.engine.workers import Lane
+from gpuboard.errors import HostError, OutcomeUnknown, RequestError, Unavailable
+from gpuboard.model.ids import DeviceUuid, JobId
+from gpuboard.model.job import Job, JobState, RuntimeName, StopCause
+from gpuboard.model.plan import Start
+from gpuboard.runtimes.protocol import Observed, RunRequest
+
+
+class Starter:
+    """Carries planned starts out."""
+
+    def __init__(self, core: Core, ender: Ender, stopper: Stopper) -> None:
+        self._core = core
+        self._ender = ender
+        self._stopper = stopper
+        self._looks: dict[JobId, int] = {}
+        """Until when (boot time, ms) to look for a start whose answer was lost."""
+
+    def can_start(self, job: Job) -> bool:
+        """Whether the job's runtime takes another job now."""
+        health = self._core.health.get(job.spec.runtime)
+        return (
+            health is not None
+            and not health.fault()
+            and self._core.clock.boot_ms() >= health.resume_boot_ms
+        )
+
+    def begin(self, start: Start) -> None:
+        """Commit the intent to start a queued job on these devices, and begin."""
+        core = self._core
+        job = core.ledger.jobs[start.job_id]
+        words = core.recheck(job)
+        if words:
+            self._hold(job, words)
+            return
+        now = core.clock.now_ms()
+        starting = msgspec.structs.replace(
+            job,
+            state=JobState.STARTING,
+            reason="",
+            devices=start.devices,
+            reservation_id=start.reservation_id,
+            leased_at=now,
+            started_boot_ms=core.clock.boot_ms(),
+            boot_id=core.clock.boot_id(),
+        )
+        until_at = now + (job.spec.limit_s + job.spec.grace_s) * 1000
+        change = Change("start.intent")
+        for device in start.devices:
+            live = core.ledger.leases.get(device)
+            if live is not None and live.job_id is None and start.reservation_id is not None:
+                change.closed.append(device)
+            change.opened.append(
+                NewLease(device, job.owner.uid, job.id, start.reservation_id, until_at, job.attempt)
+            )
+        change.job(starting, "job.starting", devices=",".join(start.devices))
+        core.journal.commit(change)
+        self.create(starting)
+
+    def _hold(self, job: Job, words: str) -> None:
+        change = Change("start.refused")
+        held = msgspec.structs.replace(job, held_by="admin", reason=words)
+        change.job(held, "job.held", reason=words)
+        self._core.journal.commit(change)
+        self._core.plan_soon()
+
+    def create(self, job: Job) -> None:
+        """Have the attempt created; safe to repeat, since its name makes it one."""
+        core = self._core
+        runtime, pull = core.runtime_of(job), core.config.docker.pull == "missing"
+        request = run_request(core, job)
+        core.flights.begin(job.id, "creating")
+
+        def work() -> tuple[str, str]:
+            core.crash("start.create")
+            image_id = ""
+            if request.image:
+                image_id = runtime.resolve_image(
+                    request.image, pull, partial(core.progress.__setitem__, job.id)
+                )
+            handle = runtime.create(msgspec.structs.replace(request, image_id=image_id))
+            core.crash("start.created")
+            return handle, image_id
+
+        core.workers.submit(work, partial(self._created, job.id, job.attempt), Lane.START)
+
+    def _created(
+        self,
+        job_id: JobId,
+        attempt: int,
+        made: tuple[str, str] | None,
+        error: BaseException | None,
+    ) -> None:
+        core = self._core
+        core.flights.land(job_id)
+        core.progress.pop(job_id, None)
+        job = core.current(job_id, attempt)
+        if job is None:
+            return
+        if made is None:
+            self._create_failed(job, error)
+            return
+        core.health_of(job).create_failures = 0
+        handle, image_id = made
+        is_wanted = job.state is JobState.STARTING
+        issued = msgspec.structs.replace(
+            job, handle=handle, image_id=image_id, start_issued=is_wanted
+        )
+        change = Change("start.issue")
+        change.job(issued, "job.created", image_id=image_id)
+        core.journal.commit(change)
+        if is_wanted:
+            self._start(issued)
+        else:
+            core.look_soon()
+
+    def _create_failed(self, job: Job, error: BaseException | None) -> None:
+        core = self._core
+        log.warning("job %d: create: %s", job.id, error)
+        if isinstance(error, Unavailable | OutcomeUnknown):
+            core.progress[job.id] = f"creating: {error}"
+            return
+        if job.state is not JobState.STARTING:
+            core.look_soon()
+            return
+        words = f"start failed: {error}"
+        if isinstance(error, RequestError):
+            self._ender.end(job, start_failed(words))
+            return
+        self._pause_runtime(job)
+        retry = job.attempt < core.config.jobs.max_attempts
+        self._ender.end(job, back_to_queue(words) if retry else start_failed(words))
+
+    def _pause_runtime(self, job: Job) -> None:
+        """Give the runtime no job for a while, longer each time: the box is at fault."""
+        health = self._core.health_of(job)
+        health.create_failures += 1
+        pause_s = min(self._core.pace.backoff_max_s, 5.0 * 2 ** (health.create_failures - 1))
+        health.resume_boot_ms = self._core.clock.boot_ms() + int(pause_s * 1000)
+
+    def _start(self, job: Job) -> None:
+        core = self._core
+        runtime, handle = core.runtime_of(job), job.handle
+        core.flights.begin(job.id, "starting")
+
+        def work() -> None:
+            core.crash("start.start")
+            runtime.start(handle)
+            core.crash("start.started")
+
+        core.workers.submit(work, partial(self._started, job.id, job.attempt), Lane.START)
+
+    def _started(
+        self, job_id: JobId, attempt: int, _value: None, error: BaseException | None
+    ) -> None:
+        core = self._core
+        core.flights.land(job_id)
+        job = core.current(job_id, attempt)
+        if job is None:
+            return
+        if error is None:
+            self.commit_running(job, core.clock.now_ms())
+        elif isinstance(error, RequestError | HostError) and job.state is JobState.STARTING:
+            self._ender.end(job, start_failed(f"start failed: {error}"), fence=True)
+        elif isinstance(error, Unavailable) and job.state is JobState.STARTING:
+            self._ender.end(job, back_to_queue(f"start: {error}"), fence=True)
+        else:
+            log.warning("job %d: start: %s; looking for what became of it", job.id, error)
+            self.look_until(job)
+        core.look_soon()
+
+    def look_until(self, job: Job) -> int:
+        """Return until when (boot time, ms) to look for the outcome of this start."""
+        look_ms = int(self._core.pace.start_look_s * 1000)
+        return self._looks.setdefault(job.id, self._core.clock.boot_ms() + look_ms)
+
+    def commit_running(self, job: Job, started_at: int) -> None:
+        """Commit that the attempt runs; a stop asked for meanwhile now reaches it."""
+        core = self._core
+        self._looks.pop(job.id, None)
+        state = JobState.RUNNING if job.state is JobState.STARTING else job.state
+        running = msgspec.structs.replace(job, state=state, started_at=started_at)
+        change = Change("start.running")
+        change.job(running, "job.running", devices=",".join(job.devices))
+        core.journal.commit(change)
+        if state is JobState.STOPPING:
+            self._stopper.deliver(running)
+        else:
+            self._read_back(running)
+
+    def adopt(self, job: Job, seen: Observed) -> None:
+        """Take over an attempt that is seen running though its start's answer never came."""
+        log.info("job %d: adopted, it runs as %s", job.id, seen.handle)
+        now = self._core.clock.now_ms()
+        earliest = job.leased_at or now
+        started_at = seen.started_at if seen.started_at is not None else now
+        self.commit_running(job, min(max(started_at, earliest), max(now, earliest)))
+
+    def forget(self, job_id: JobId) -> None:
+        """Drop what is remembered of a start."""
+        self._looks.pop(job_id, None)
+
+    def _read_back(self, job: Job) -> None:
+        """Ask the runtime which devices the attempt really got."""
+        if not job.devices:
+            return
+        runtime, handle = self._core.runtime_of(job), job.handle
+        self._core.workers.submit(
+            lambda: runtime.devices_of(handle),
+            partial(self._compare, job.id, job.attempt),
+            Lane.LOOK,
+        )
+
+    def _compare(
+        self,
+        job_id: JobId,
+        attempt: int,
+        given: tuple[DeviceUuid, ...] | None,
+        error: BaseException | None,
+    ) -> None:
+        job = self._core.current(job_id, attempt)
+        if job is None or job.state is not JobState.RUNNING or error is not None or given is None:
+            return
+        if set(given) != set(job.devices):
+            words = f"runtime gave {', '.join(given) or 'no device'}, not {', '.join(job.devices)}"
+            log.error("job %d: StateError: %s", job_id, words)
+            self._stopper.request(job, StopCause.MISMATCH, "gpuboard", reason=words, force=True)
+
+
+def run_request(core: Core, job: Job) -> RunRequest:
+    """Return what the runtime is asked for; the same for every repetition within an attempt."""
+    spec, owner = job.spec, job.owner
+    index_of = {reading.device.uuid: reading.device.index for reading in core.snapshot.readings}
+    return RunRequest(
+        name=job.runtime_name,
+        job_id=job.id,
+        attempt=job.attempt,
+        uid=owner.uid,
+        gid=owner.gid,
+        groups=owner.groups,
+        user=owner.name,
+        home=owner.home,
+        image=spec.image if spec.runtime is not RuntimeName.PROCESS else "",
+        command=spec.command,
+        env={**spec.env, **_own_environment(job)},
+        mounts=spec.mounts,
+        workdir=spec.workdir,
+        devices=job.devices,
+        device_indices=tuple(index_of.get(uuid, -1) for uuid in job.devices),
+        shm_bytes=spec.shm_bytes,
+        cpus=spec.cpus,
+        memory_bytes=spec.memory_bytes,
+        pids=core.config.jobs.pids_limit,
+        stop_signal=spec.stop_signal,
+        grace_s=spec.grace_s,
+    )
+
+
+def _own_environment(job: Job) -> dict[str, str]:
+    env = {
+        "GPUBOARD_JOB_ID": str(job.id),
+        "GPUBOARD_JOB_NAME": job.spec.name,
+        "GPUBOARD_ATTEMPT": str(job.attempt),
+        "GPUBOARD_GPUS": str(len(job.devices)),
+    }
+    if job.array_id is not None and job.array_index is not None:
+        env["GPUBOARD_ARRAY_ID"] = str(job.array_id)
+        env["GPUBOARD_ARRAY_INDEX"] = str(job.array_index)
+    return env

@@ -1,0 +1,92 @@
+"""What waiting jobs are told: their order, why they wait, when they should start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gpuboard.engine.core import Core
+from gpuboard.engine.protocol import NewJob
+from gpuboard.engine.world import build_world
+from gpuboard.model.ids import JobId
+from gpuboard.model.job import Job
+from gpuboard.model.person import Person
+from gpuboard.model.plan import Cause, Explanation, StartForecast, WaitCause
+from gpuboard.model.world import Waiting
+from gpuboard.policy.explain import explain_wait
+from gpuboard.policy.forecast import forecast_starts
+from gpuboard.policy.plan import plan_round
+
+DRY_RUN_JOBS = 500
+"""How far down the queue a dry run looks ahead; it answers on the engine's own thread."""
+
+
+def serving_order(core: Core, limit: int | None) -> Sequence[Job]:
+    """Return queued jobs in serving order; held and waiting-for-something ones last."""
+    queue, jobs = core.ledger.queue, core.ledger.jobs
+    now = core.clock.now_ms()
+    eligible = queue.serving_order(build_world(core, now), now, limit)
+    ordered = [jobs[job_id] for job_id in eligible]
+    if limit is None or len(ordered) < limit:
+        chosen = set(eligible)
+        rest = sorted(w.job_id for w in queue if w.job_id not in chosen)
+        ordered += [jobs[job_id] for job_id in rest]
+    return ordered if limit is None else ordered[:limit]
+
+
+def explain(core: Core, job_id: JobId, forecast: Mapping[JobId, StartForecast]) -> Explanation:
+    """Say why a queued job waits; what the box itself lacks comes first."""
+    now = core.clock.now_ms()
+    world = build_world(core, now)
+    explained = explain_wait(world, core.ledger.queue, core.plan, job_id, now, forecast)
+    own = host_cause(core, core.ledger.jobs[job_id])
+    return msgspec.structs.replace(explained, causes=(*own, *explained.causes))
+
+
+def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
+    """Return why the box cannot start this job whatever the queue says."""
+    name = str(job.spec.runtime)
+    health = core.health.get(name)
+    if core.halted:
+        words = f"scheduling has stopped: {core.halted}"
+    elif health is None:
+        words = f"this box has no runtime {name}"
+    elif health.fault():
+        words = f"{name}: {health.fault()}"
+    elif core.clock.boot_ms() < health.resume_boot_ms:
+        words = f"{name} failed to create a job; it is tried again soon"
+    else:
+        return ()
+    return (Cause(WaitCause.HOST, words),)
+
+
+def forecast_of(core: Core, owner: Person, new: NewJob) -> tuple[StartForecast, Explanation | None]:
+    """Say when and where such a job would start if submitted now; nothing is kept."""
+    now = core.clock.now_ms()
+    world, queue = build_world(core, now), core.ledger.queue.snapshot()
+    job_id = JobId(max(core.ledger.jobs, default=0) + 1_000_000_000)
+    spec = new.spec
+    queue.add(
+        Waiting(
+            job_id=job_id,
+            uid=owner.uid,
+            user=owner.name,
+            submitted_at=now,
+            gpus=spec.gpus,
+            limit_s=spec.limit_s,
+            gpu_uuids=spec.gpu_uuids,
+            gpu_type=spec.gpu_type,
+            begin_at=spec.begin_at,
+            depends_on=tuple(d.job_id for d in spec.depends_on if d.job_id in core.ledger.jobs),
+            preemptible=spec.preemptible,
+            grace_s=spec.grace_s,
+        )
+    )
+    plan = plan_round(world, queue, now)
+    start = next((s for s in plan.starts if s.job_id == job_id), None)
+    if start is not None:
+        return StartForecast(job_id, now, now, start.devices), None
+    forecasts = forecast_starts(world, queue, now, max_jobs=DRY_RUN_JOBS)
+    explained = explain_wait(world, queue, plan, job_id, now, forecasts)
+    return forecasts.get(job_id, StartForecast(job_id, None)), explained

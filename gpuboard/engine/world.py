@@ -1,0 +1,217 @@
+"""The policy's picture of the box, built from ledger, probe and clock each round.
+
+A device whose lease has just ended is shown as held for a moment longer, until a sweep of the
+driver made after the end names no process on it: the third of the three who must agree before a
+device is free (the runtime and the kernel were asked when the attempt ended).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gpuboard.engine.core import Core
+from gpuboard.engine.foreign import foreign_words
+from gpuboard.engine.stopping import limit_boot_ms
+from gpuboard.model.device import DeviceReading, Health
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
+from gpuboard.model.job import Job, JobState
+from gpuboard.model.reservation import Lease
+from gpuboard.model.world import (
+    Booking,
+    DeviceFact,
+    Holder,
+    PolicySettings,
+    Quota,
+    Usage,
+    World,
+)
+from gpuboard.policy.usage import charge
+
+SETTLE_MS = 2_000
+"""How long a device is expected to need until the driver shows it empty."""
+
+
+def build_world(core: Core, now: int) -> World:
+    """Return the world as it is now."""
+    return World(
+        devices=device_facts(core),
+        holders=(*job_holders(core, now), *_settling_holders(core, now)),
+        bookings=_bookings(core),
+        usage=usage_now(core, now),
+        usage_at=now,
+        head=core.ledger.head,
+        settings=policy_settings(core),
+    )
+
+
+def device_facts(core: Core) -> tuple[DeviceFact, ...]:
+    """Return every device known, with why it cannot be given out."""
+    ignored = set(core.config.devices.ignore)
+    foreign = foreign_words(core) if core.config.devices.foreign == "busy" else {}
+    facts = []
+    for reading in core.snapshot.readings:
+        device = reading.device
+        if device.uuid in ignored or device.label in ignored:
+            continue
+        reason = _unavailable_reason(core, reading, foreign)
+        facts.append(
+            DeviceFact(
+                uuid=device.uuid,
+                index=device.index,
+                type_name=device.name,
+                available=not reason,
+                unavailable_reason=reason,
+                memory_bytes=device.memory_bytes or 0,
+                numa_node=device.numa_node,
+            )
+        )
+    return tuple(facts)
+
+
+def _unavailable_reason(core: Core, reading: DeviceReading, foreign: dict[DeviceUuid, str]) -> str:
+    uuid = reading.device.uuid
+    if core.snapshot.fault:
+        return f"the driver does not answer: {core.snapshot.fault}"
+    if reading.health is not Health.OK:
+        return f"{reading.health}: {reading.fault}".rstrip(": ")
+    drain = core.ledger.drains.get(uuid)
+    if drain is not None:
+        return f"drained: {drain.note}".rstrip(": ")
+    if uuid in foreign and uuid not in core.ledger.leases:
+        return f"used outside gpuboard by {foreign[uuid]}"
+    return ""
+
+
+def job_holders(core: Core, now: int) -> list[Holder]:
+    """Return the jobs that hold devices or run."""
+    return [_holder(core, job, now) for _, job in sorted(core.ledger.holding.items())]
+
+
+def _holder(core: Core, job: Job, now: int) -> Holder:
+    return Holder(
+        job_id=job.id,
+        uid=job.owner.uid,
+        user=job.owner.name,
+        devices=job.devices,
+        ends_at=ends_at(core, job, now),
+        started_at=job.leased_at or now,
+        reservation_id=job.reservation_id,
+        preemptible=job.spec.preemptible,
+        stopping=job.state is JobState.STOPPING,
+        array_id=job.array_id,
+        grace_s=job.spec.grace_s,
+    )
+
+
+def ends_at(core: Core, job: Job, now: int) -> int:
+    """Return when its devices are free at the latest (ms): by limit and grace, or by the stop's grace."""
+    grace_ms = job.spec.grace_s * 1000
+    left_ms = limit_boot_ms(job) - core.clock.boot_ms()
+    if job.boot_id != core.clock.boot_id():
+        left_ms = 0
+    latest = now + max(0, left_ms) + grace_ms
+    if job.state is JobState.STOPPING and job.stop_requested_at is not None:
+        latest = min(latest, job.stop_requested_at + grace_ms)
+    return max(latest, now + 1)
+
+
+def _settling_holders(core: Core, now: int) -> list[Holder]:
+    """Return stand-ins for devices whose emptiness the driver has not confirmed yet."""
+    stand_ins = []
+    for number, uuid in enumerate(sorted(core.settling), 1):
+        lease = core.ledger.leases.get(uuid)
+        if lease is not None and lease.job_id is not None:
+            continue
+        stand_ins.append(
+            Holder(
+                job_id=JobId(-number),
+                uid=Uid(lease.uid if lease else -1),
+                user="(clearing)",
+                devices=(uuid,),
+                ends_at=now + SETTLE_MS,
+                started_at=core.settling[uuid],
+                reservation_id=lease.reservation_id if lease else None,
+                grace_s=0,
+            )
+        )
+    return stand_ins
+
+
+def _bookings(core: Core) -> tuple[Booking, ...]:
+    ledger = core.ledger
+    booked = [
+        Booking(
+            reservation_id=r.id,
+            uid=r.owner.uid,
+            user=r.owner.name,
+            gpus=r.gpus,
+            from_at=r.from_at,
+            until_at=r.until_at,
+            gpu_uuids=r.gpu_uuids,
+            gpu_type=r.gpu_type,
+            devices=_bound(ledger.leases.values(), r.id),
+        )
+        for _, r in sorted(ledger.reservations.items())
+    ]
+    every = tuple(r.device.uuid for r in core.snapshot.readings)
+    closed = [
+        Booking(
+            reservation_id=ReservationId(-b.id),
+            uid=Uid(-1),
+            gpus=len(b.devices or every),
+            from_at=b.from_at,
+            until_at=b.until_at,
+            gpu_uuids=b.devices or every,
+            is_blackout=True,
+        )
+        for _, b in sorted(ledger.blackouts.items())
+    ]
+    return (*booked, *closed)
+
+
+def _bound(leases: Iterable[Lease], reservation_id: ReservationId) -> tuple[DeviceUuid, ...]:
+    bound = (lease.device for lease in leases if lease.reservation_id == reservation_id)
+    return tuple(sorted(bound))
+
+
+def usage_now(core: Core, now: int) -> tuple[Usage, ...]:
+    """Return everybody's decayed usage at `now`, running leases included."""
+    ledger = core.ledger
+    held: dict[int, int] = {}
+    for lease in ledger.leases.values():
+        held[lease.uid] = held.get(lease.uid, 0) + 1
+    shares = core.config.policy.shares
+    half_life_s = core.config.policy.half_life_s
+    rows = []
+    for uid in sorted(ledger.accounts.keys() | held.keys()):
+        account = ledger.accounts.get(uid)
+        from_at = account.at if account is not None else now
+        spent = account.device_seconds if account is not None else 0.0
+        rows.append(
+            Usage(
+                uid=Uid(uid),
+                device_seconds=charge(spent, held.get(uid, 0), from_at, now, half_life_s),
+                shares=shares.get(ledger.names.get(uid, ""), 1.0),
+            )
+        )
+    return tuple(rows)
+
+
+def policy_settings(core: Core) -> PolicySettings:
+    """Return the configuration as the policy needs it: people by uid."""
+    policy, quota = core.config.policy, core.config.quota
+    default = Quota(running_gpus=quota.running_gpus, queued_jobs=quota.queued_jobs)
+    return PolicySettings(
+        half_life_s=policy.half_life_s,
+        priority_window_s=policy.priority_window_s,
+        backfill=policy.backfill,
+        default_quota=default,
+        quotas={
+            uid: Quota(
+                running_gpus=quota.users[name].get("running_gpus", default.running_gpus),
+                queued_jobs=quota.users[name].get("queued_jobs", default.queued_jobs),
+            )
+            for uid, name in core.ledger.names.items()
+            if name in quota.users
+        },
+    )
