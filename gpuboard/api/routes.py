@@ -213,7 +213,8 @@ BOOKINGS: tuple[Route, ...] = (
     ),
     Route(
         "POST", "/reservations", "reserve", "Book devices for a window, or only say whether it could be had",
-        call=lambda s, c, a: s.bookings.reserve(c, a.body), body=requests.ReserveRequest, answers=(views.ReserveResult,),
+        call=lambda s, c, a: s.bookings.reserve(c, a.body),
+        body=requests.ReserveRequest, answers=(views.ReserveResult,),
     ),
     Route(
         "PATCH", "/reservations/{id}", "changeReservation", "Move, lengthen, shorten or rename a booking",

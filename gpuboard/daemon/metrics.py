@@ -6,6 +6,7 @@ for it; the registry is our own and holds nothing of the process-wide one.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -45,11 +46,11 @@ class Collected(msgspec.Struct, frozen=True):
     driver_ok: bool
     runtimes: dict[str, bool]
     connections: int
-    pass_s: float
+    step_age_s: float
 
 
-def collect(engine: Engine, *, connections: int = 0, pass_s: float = 0.0) -> Collected:
-    """Take the figures. On the engine's thread; `pass_s` is how long its last pass took."""
+def collect(engine: Engine, *, connections: int = 0, step_age_s: float = 0.0) -> Collected:
+    """Take the figures. On the engine's thread; `step_age_s`: since its last step ended well."""
     leases = {str(device): lease for device, lease in engine.leases().items()}
     capabilities = engine.capabilities()
     snapshot = engine.snapshot()
@@ -68,17 +69,21 @@ def collect(engine: Engine, *, connections: int = 0, pass_s: float = 0.0) -> Col
             **dict.fromkeys(capabilities.faults, False),
         },
         connections=connections,
-        pass_s=pass_s,
+        step_age_s=step_age_s,
     )
 
 
 def metrics_of(
-    engine: Engine, connections: Callable[[], int], pass_s: Callable[[], float]
+    engine: Engine, connections: Callable[[], int], last_step_s: Callable[[], float]
 ) -> Callable[[], Callable[[], bytes]]:
-    """Return what the server wants: a function that collects and returns one that writes."""
+    """Return what the server wants: a function that collects and returns one that writes.
+
+    `last_step_s` says when (monotonic, s) the engine's last step ended well.
+    """
 
     def collect_now() -> Callable[[], bytes]:
-        found = collect(engine, connections=connections(), pass_s=pass_s())
+        step_age_s = time.monotonic() - last_step_s()
+        found = collect(engine, connections=connections(), step_age_s=step_age_s)
         return lambda: write(found)
 
     return collect_now
@@ -122,7 +127,7 @@ def _box_metrics(found: Collected) -> Iterator[Metric]:
         ("gpuboard_driver_up", "Whether the driver answers", found.driver_ok),
         ("gpuboard_reservations", "Bookings that have not ended", found.bookings),
         ("gpuboard_connections", "Open connections to the socket", found.connections),
-        ("gpuboard_pass_seconds", "How long the engine's last pass took", found.pass_s),
+        ("gpuboard_step_age_seconds", "Since the engine's last step ended well", found.step_age_s),
     ):
         gauge = _gauge(name, words, ())
         gauge.add_metric((), value)

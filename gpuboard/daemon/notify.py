@@ -1,7 +1,7 @@
 """What systemd is told and what it hands over (sd_notify(3), sd_listen_fds(3)): no library needed.
 
-The watchdog is fed by the engine's thread after a whole pass and by nothing else: a timer would go
-on feeding it while the engine hangs.
+The watchdog is fed only when the engine has ended a step since it was last fed: a timer alone would
+go on feeding it while the engine hangs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         is_ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         period_us = int(environ.get("WATCHDOG_USEC", "0") or 0) if is_ours else 0
-        self._feed_every_s = period_us / 1_000_000 / 4
-        self._fed_at = 0.0
+        self.watchdog_s = period_us / 1_000_000
+        """The service manager ends us when it hears nothing for so long; 0 = it does not listen."""
+        self._fed_step_s = 0.0
 
     def ready(self, status: str) -> None:
         """Say that the daemon serves (after the start, and after a reload)."""
@@ -42,12 +43,13 @@ class Notifier:
         """Say that the end has begun."""
         self._send("STOPPING=1\nSTATUS=stopping; jobs go on")
 
-    def pass_done(self) -> None:
-        """Feed the watchdog: the engine has completed a pass. Cheap when it was fed just now."""
-        now = time.monotonic()
-        if self._feed_every_s and now - self._fed_at >= self._feed_every_s:
-            self._fed_at = now
-            self._send("WATCHDOG=1")
+    def feed_watchdog(self, last_step_s: float) -> bool:
+        """Feed the watchdog if the engine's last step is a new one; say whether it was."""
+        if last_step_s <= self._fed_step_s:
+            return False
+        self._fed_step_s = last_step_s
+        self._send("WATCHDOG=1")
+        return True
 
     def _send(self, message: str) -> None:
         if not self._address:

@@ -1,0 +1,343 @@
+"""The one place where real parts are put together: configuration in, a box that serves out.
+
+What only some boxes need is imported here and late: no Docker SDK without the docker runtime, no
+NVML on a simulated box.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gpuboard.api.dispatch import EngineDispatch
+from gpuboard.api.feed import Marks
+from gpuboard.api.peer import Peer
+from gpuboard.api.server import ApiServer
+from gpuboard.config import Config
+from gpuboard.daemon.metrics import metrics_of
+from gpuboard.devices.history import HistoryRecorder
+from gpuboard.devices.protocol import Probe
+from gpuboard.engine.clock import SystemClock
+from gpuboard.engine.local import LocalEngine
+from gpuboard.engine.loop import EngineThread
+from gpuboard.engine.protocol import Engine
+from gpuboard.engine.workers import ThreadWorkers
+from gpuboard.errors import HostError, PermissionDenied, Unavailable
+from gpuboard.model.device import DeviceProcess, ProbeSnapshot
+from gpuboard.model.ids import DeviceUuid, Uid
+from gpuboard.model.job import JobState
+from gpuboard.model.person import Caller, Person
+from gpuboard.model.views import DeviceHistory
+from gpuboard.runtimes.protocol import Runtime
+from gpuboard.runtimes.sandbox import SandboxSettings
+from gpuboard.service.context import ServiceContext
+from gpuboard.service.people import Directory, HostDirectory, caller_of
+from gpuboard.service.services import Services
+from gpuboard.store.database import Store
+
+_LOG = logging.getLogger(__name__)
+_FIRST_SWEEP_S = 2.0
+_BOX_ID = "box-id"
+
+
+def build_box(
+    config: Config,
+    *,
+    personal: bool = False,
+    read_config: Callable[[], Config] | None = None,
+    directory: Directory | None = None,
+) -> Box:
+    """Put a box together and let its engine run; the caller holds the lock of `state_dir`.
+
+    `read_config` reads the configuration anew for a reload; `directory` names people (default: the
+    host's). Raises what opening the database raises. Runtimes are checked in the background: one
+    that is down is tried again.
+    """
+    holders = HeldDevices()
+    probe = make_probe(config, holders)
+    runtimes = make_runtimes(config)
+    recorder = HistoryRecorder(interval_s=config.devices.interval_s)
+    thread = EngineThread(partial(_open_engine, config, probe, runtimes))
+    box: list[Box] = []
+
+    def take(snapshot: ProbeSnapshot) -> None:
+        """Wake the engine by a sweep, and keep what is shown of it. On the probe's thread."""
+
+        def keep() -> None:
+            recorder.record(snapshot)
+            for one in box:
+                holders.note(one.engine)
+
+        with contextlib.suppress(Unavailable):
+            thread.call(keep)
+
+    probe.start(take)
+    probe.wait_first(_FIRST_SWEEP_S)
+    try:
+        engine = thread.start()
+    except BaseException:
+        probe.stop()
+        raise
+    context = ServiceContext(
+        engine=engine,
+        config=config,
+        clock=engine.core.clock,
+        directory=directory or HostDirectory(),
+        runtimes=runtimes,
+        history=_History(recorder),
+        personal=personal,
+        simulated=probe.name == "simulated",
+    )
+    made = Box(config, personal, thread, engine, Services.over(context), context, probe)
+    context.reload_config = partial(made.take_config, read_config) if read_config else None
+    box.append(made)
+    return made
+
+
+def make_probe(config: Config, holders: HeldDevices) -> Probe:
+    """Return the probe that the configuration names."""
+    devices = config.devices
+    if devices.probe == "simulated":
+        from gpuboard.devices.scenario import load_scenario
+        from gpuboard.devices.simulated import SimulatedProbe
+
+        scenario = load_scenario(devices.scenario)
+        return SimulatedProbe(scenario, devices.interval_s, devices.timeout_s, occupancy=holders)
+    from gpuboard.devices.nvml import NvmlProbe
+
+    return NvmlProbe(
+        devices.interval_s, devices.slow_interval_s, devices.timeout_s, ignore=devices.ignore
+    )
+
+
+def make_runtimes(config: Config) -> dict[str, Runtime]:
+    """Return the runtimes that the configuration names, by name; none is asked anything yet."""
+    state_dir = Path(config.daemon.state_dir)
+    found: dict[str, Runtime] = {}
+    for name in config.jobs.runtimes:
+        if name == "process":
+            from gpuboard.runtimes.process import ProcessRuntime
+
+            found[name] = ProcessRuntime(str(state_dir / "processes"))
+        elif name == "docker":
+            from gpuboard.runtimes.docker import DockerRuntime
+
+            pins = Path(config.daemon.socket).parent / "mounts"
+            found[name] = DockerRuntime(
+                config.docker.host, sandbox_of(config), box_id(state_dir), pin_dir=str(pins)
+            )
+        else:
+            raise HostError(f"[jobs] runtimes: there is no runtime '{name}'")
+    return found
+
+
+def sandbox_of(config: Config) -> SandboxSettings:
+    """Return what containers may be, from [docker] and [jobs]."""
+    docker, jobs = config.docker, config.jobs
+    return SandboxSettings(
+        images=docker.images,
+        pull=docker.pull,
+        mount_roots=docker.mount_roots,
+        mount_home=docker.mount_home,
+        network=docker.network,
+        log_max_bytes=docker.log_max_bytes,
+        log_files=docker.log_files,
+        default_shm_bytes=jobs.default_shm_bytes,
+        pids_limit=jobs.pids_limit,
+        max_cpus=jobs.max_cpus or os.cpu_count(),
+        max_memory_bytes=jobs.max_memory_bytes,
+        default_memory_bytes=jobs.default_memory_bytes,
+        min_uid=jobs.min_uid,
+        max_env_bytes=jobs.max_env_bytes,
+        max_grace_s=jobs.max_grace_s,
+        device_injection="label" if config.devices.probe == "simulated" else "auto",
+    )
+
+
+def box_id(state_dir: Path) -> str:
+    """Return the name of this installation, made at its first start: what is ours bears it."""
+    path = state_dir / _BOX_ID
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        made = secrets.token_hex(6)
+        part = path.with_suffix(".part")
+        part.write_text(made + "\n", encoding="ascii")
+        part.rename(path)
+        return made
+
+
+class HeldDevices:
+    """What simulated devices show as running on them: the jobs that hold them.
+
+    Written on the engine's thread, read on the probe's; the mapping is replaced, never changed.
+    """
+
+    def __init__(self) -> None:
+        self._held: Mapping[DeviceUuid, Sequence[DeviceProcess]] = {}
+        self._revision = -1
+
+    def __call__(self) -> Mapping[DeviceUuid, Sequence[DeviceProcess]]:
+        """Return the processes by device."""
+        return self._held
+
+    def note(self, engine: Engine) -> None:
+        """Take over who holds what, if that changed. On the engine's thread."""
+        if engine.revision() == self._revision:
+            return
+        self._revision = engine.revision()
+        self._held = {
+            device: (
+                DeviceProcess(
+                    pid=job.id,
+                    started_at=job.started_at,
+                    command=" ".join(job.spec.command)[:200] or job.spec.image,
+                    uid=job.owner.uid,
+                    user=job.owner.name,
+                    job_name=job.runtime_name,
+                ),
+            )
+            for job in engine.running_jobs()
+            if job.state is JobState.RUNNING
+            for device in job.devices
+        }
+
+
+class _History:
+    """The recorder as the services ask for it."""
+
+    def __init__(self, recorder: HistoryRecorder) -> None:
+        self._recorder = recorder
+
+    def history(self, seconds: int) -> DeviceHistory:
+        """Return the last so many seconds, oldest first."""
+        return self._recorder.view(time.time_ns() // 1_000_000, seconds)
+
+
+def _open_engine(
+    config: Config, probe: Probe, runtimes: dict[str, Runtime], thread: EngineThread
+) -> LocalEngine:
+    """Open database and engine, on the engine's thread: its connection belongs to it."""
+    engine = LocalEngine(
+        config=config,
+        store=Store(config.daemon.state_dir),
+        clock=SystemClock(),
+        probe=probe,
+        runtimes=runtimes,
+        workers=ThreadWorkers(thread.wake),
+    )
+    engine.open()
+    return engine
+
+
+@dataclass
+class Box:
+    """A running box: its engine's thread, and what serves it."""
+
+    config: Config
+    personal: bool
+    thread: EngineThread
+    engine: LocalEngine
+    services: Services
+    context: ServiceContext
+    probe: Probe
+    _server: ApiServer | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def make_server(self) -> ApiServer:
+        """Return the API server over this box, not started yet. On the loop that will run it."""
+        self._loop = asyncio.get_running_loop()
+        self._server = ApiServer(
+            self.services,
+            EngineDispatch(self.thread.call),
+            caller_of=self._caller_of,
+            marks=lambda: Marks(self.engine.revision(), self.engine.last_event_id()),
+            limits=self.config.api,
+            metrics=metrics_of(self.engine, self.connections, lambda: self.thread.last_step_s),
+        )
+        return self._server
+
+    def connections(self) -> int:
+        """Return how many clients are connected."""
+        return self._server.connections if self._server is not None else 0
+
+    def last_request_at(self) -> float:
+        """Return when a client last asked something (monotonic seconds)."""
+        return self._server.last_request_at if self._server is not None else 0.0
+
+    def has_work(self) -> bool:
+        """Say whether anything is queued, running or booked. On the engine's thread."""
+        return not self.engine.is_idle() or bool(self.engine.reservations())
+
+    def summary(self) -> str:
+        """Return one line about the box, for `systemctl status` and the log."""
+        snapshot = self.probe.snapshot()
+        devices = f"{len(snapshot.readings)} devices" if not snapshot.fault else snapshot.fault
+        return f"{devices}; runtimes: {', '.join(sorted(self.context.runtimes))}"
+
+    def reload(self) -> str:
+        """Read the configuration again and take it over. On the engine's thread.
+
+        Raises HostError, with nothing changed, when the file is wrong.
+        """
+        return self.services.admin.reload(self._own_caller()).words
+
+    def take_config(self, read_config: Callable[[], Config]) -> Config:
+        """Return the configuration read anew, after everything but the services has taken it over.
+
+        On the engine's thread. What is fixed for a life (paths, probe, runtimes) waits for the next.
+        """
+        config = read_config()
+        for words in _fixed_changes(self.config, config):
+            _LOG.warning("%s takes effect at the next start", words)
+        self.engine.reconfigure(config)
+        if self._server is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._server.configure, config.api)
+        return config
+
+    def close(self, timeout_s: float) -> None:
+        """End the engine's thread and everything below it; jobs go on."""
+        self.probe.stop()
+        if not self.thread.stop(timeout_s):
+            _LOG.warning("a call is still under way; the next start finds its outcome")
+        for runtime in self.context.runtimes.values():
+            runtime.close()
+
+    def _caller_of(self, peer: Peer) -> Caller:
+        """Return the caller behind a peer. Raises PermissionDenied for one who has no business here."""
+        if self.personal and peer.uid not in {0, os.geteuid()}:
+            raise PermissionDenied("this is somebody's personal daemon")
+        return caller_of(
+            self.context.directory,
+            self.context.config,
+            peer.uid,
+            personal=self.personal,
+            is_contained=peer.is_contained,
+        )
+
+    def _own_caller(self) -> Caller:
+        """Return the daemon itself as a caller (a signal has no peer)."""
+        own = Person(uid=Uid(os.geteuid()), gid=os.getegid(), name="gpuboard")
+        return Caller(person=own, is_admin=True)
+
+
+def _fixed_changes(old: Config, new: Config) -> list[str]:
+    """Return the sections and keys that differ and cannot change while the daemon lives."""
+    changed = []
+    if old.daemon.socket != new.daemon.socket or old.daemon.state_dir != new.daemon.state_dir:
+        changed.append("[daemon] socket or state_dir")
+    if old.devices != new.devices:
+        changed.append("[devices]")
+    if old.docker != new.docker:
+        changed.append("[docker]")
+    if old.jobs.runtimes != new.jobs.runtimes:
+        changed.append("[jobs] runtimes")
+    return changed
