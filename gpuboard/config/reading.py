@@ -71,7 +71,7 @@ def parse_config(
     """Return the configuration that a TOML text says, over the defaults. Raises HostError."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a bare ValueError
         raise HostError(
             f"{source}: this is not TOML: {error}", hint="see https://toml.io"
         ) from error
