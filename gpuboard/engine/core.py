@@ -111,11 +111,15 @@ class Core:
 
     def plan_soon(self) -> None:
         """Ask for a new plan: something changed."""
-        self.wants_plan = True
+        if not self.wants_plan:
+            self.wants_plan = True
+            self.workers.wake()
 
     def look_soon(self) -> None:
         """Ask for a listing: something may have happened."""
-        self.wants_look = True
+        if not self.wants_look:
+            self.wants_look = True
+            self.workers.wake()
 
     def runtime_of(self, job: Job) -> Runtime:
         """Return the runtime of a job."""

@@ -37,6 +37,8 @@ class Ledger:
         self.accounts: dict[int, Account] = {}
         self.names: dict[int, str] = {}
         self.queue = WaitingQueue()
+        self.predicted: dict[JobId, int] = {}
+        """Predicted run time (s) of live jobs, where there is one."""
         self.head: JobId | None = None
         self.revision = 0
         self._unmet: dict[JobId, set[JobId]] = {}
@@ -46,8 +48,11 @@ class Ledger:
         """Let a job be known as this; ended ones are forgotten."""
         self.names[job.owner.uid] = job.owner.name
         self.holding.pop(job.id, None)
+        if predicted_s is not None:
+            self.predicted[job.id] = predicted_s
         if job.state.is_final:
             self.jobs.pop(job.id, None)
+            self.predicted.pop(job.id, None)
             self.queue.remove(job.id)
             self._forget_dependencies(job.id)
             return
@@ -56,11 +61,7 @@ class Ledger:
             self.holding[job.id] = job
             self.queue.remove(job.id)
         else:
-            known = self.queue.get(job.id)
-            prediction = (
-                predicted_s if predicted_s is not None or known is None else known.predicted_s
-            )
-            self.queue.add(self._waiting(job, prediction))
+            self.queue.add(self._waiting(job))
 
     def depend(self, job_id: JobId, unmet: Iterable[JobId]) -> None:
         """Remember which jobs still have to end before this one may start."""
@@ -103,7 +104,7 @@ class Ledger:
         runtime = RuntimeName(name)
         return [job for _, job in sorted(self.holding.items()) if job.spec.runtime is runtime]
 
-    def _waiting(self, job: Job, predicted_s: int | None) -> Waiting:
+    def _waiting(self, job: Job) -> Waiting:
         spec = job.spec
         return Waiting(
             job_id=job.id,
@@ -122,7 +123,7 @@ class Ledger:
             array_id=job.array_id,
             array_limit=job.array_limit,
             grace_s=spec.grace_s,
-            predicted_s=predicted_s,
+            predicted_s=self.predicted.get(job.id),
         )
 
     def _forget_dependencies(self, job_id: JobId) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gpuboard.config import Config
+from gpuboard.devices.history import IdleWatch
 from gpuboard.devices.protocol import Probe
 from gpuboard.engine.bookdesk import BookingDesk
 from gpuboard.engine.booking import Bookings
@@ -18,7 +19,7 @@ from gpuboard.engine.core import Core, Pace, RuntimeHealth, log
 from gpuboard.engine.crash import CrashPoints
 from gpuboard.engine.ending import Ender
 from gpuboard.engine.forecasting import Forecaster
-from gpuboard.engine.foreign import foreign_words, settle
+from gpuboard.engine.foreign import foreign_words, is_foreign, job_of, settle
 from gpuboard.engine.health import HealthWatch
 from gpuboard.engine.housekeeping import Housekeeper
 from gpuboard.engine.jobdesk import JobDesk
@@ -34,7 +35,7 @@ from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.workers import Workers
 from gpuboard.engine.world import device_facts, usage_now
 from gpuboard.errors import StateError
-from gpuboard.model.device import DeviceReading, ProbeSnapshot
+from gpuboard.model.device import DeviceProcess, DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
@@ -92,6 +93,7 @@ class LocalEngine:
         self._housekeeper = Housekeeper(self.core, store)
         self._jobs = JobDesk(self.core, store, self._stopper)
         self._desk = BookingDesk(self.core, store, self._bookings)
+        self._idle = IdleWatch()
         self._facts: tuple[DeviceFact, ...] = ()
         self.core.on_end += [self._starter.forget, self._stopper.forget]
 
@@ -156,6 +158,7 @@ class LocalEngine:
         if snapshot is core.snapshot:
             return
         core.snapshot = snapshot
+        self._idle.observe(snapshot)
         self._watch.look(snapshot)
         settle(core)
         facts = device_facts(core)
@@ -339,6 +342,20 @@ class LocalEngine:
     def foreign_use(self) -> Mapping[DeviceUuid, str]:
         """Return devices used from outside the queue, with by whom in words."""
         return foreign_words(self.core)
+
+    def idle_s(self) -> Mapping[DeviceUuid, int]:
+        """Return held devices without utilisation, with for how long (s)."""
+        held_since = {device: lease.granted_at for device, lease in self.core.ledger.leases.items()}
+        return self._idle.idle(held_since, self.core.clock.now_ms())
+
+    def job_of(self, process: DeviceProcess) -> JobId | None:
+        """Return the live job to which a process on a device belongs."""
+        job = job_of(self.core, process)
+        return job.id if job is not None else None
+
+    def is_foreign(self, device: DeviceUuid, process: DeviceProcess) -> bool:
+        """Whether a process has no business on a device."""
+        return is_foreign(self.core, device, process)
 
     def drains(self) -> Mapping[DeviceUuid, Drain]:
         """Return drained devices."""

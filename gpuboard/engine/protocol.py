@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from gpuboard.model.device import DeviceReading, ProbeSnapshot
+from gpuboard.model.device import DeviceProcess, DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
@@ -74,6 +74,9 @@ class Engine(Protocol):
 
     def queue_length(self) -> int:
         """Return how many jobs are queued."""
+
+    def progress_of(self, job_id: JobId) -> str:
+        """Return what a starting or stopping job is at, in words; empty when there is nothing to say."""
 
     def last_job(self, uid: int) -> Job | None:
         """Return the person's last submission (`@`)."""
@@ -162,6 +165,15 @@ class Engine(Protocol):
 
     def foreign_use(self) -> Mapping[DeviceUuid, str]:
         """Return devices used from outside the queue, with by whom in words."""
+
+    def idle_s(self) -> Mapping[DeviceUuid, int]:
+        """Return held devices without utilisation, with for how long (s)."""
+
+    def job_of(self, process: DeviceProcess) -> JobId | None:
+        """Return the live job to which a process on a device belongs."""
+
+    def is_foreign(self, device: DeviceUuid, process: DeviceProcess) -> bool:
+        """Whether a process has no business on a device."""
 
     def drains(self) -> Mapping[DeviceUuid, Drain]:
         """Return drained devices."""

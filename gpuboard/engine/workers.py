@@ -45,6 +45,9 @@ class Workers(Protocol):
     def deliver(self) -> int:
         """Call the `on_done` of all finished work, on the caller's thread; return how many."""
 
+    def wake(self) -> None:
+        """Have the engine's next step come now."""
+
     def close(self, timeout_s: float) -> bool:
         """Take no more work, wait for what runs; say whether all of it ended in time."""
 
@@ -117,6 +120,10 @@ class ThreadWorkers:
             task.finish()
         return count
 
+    def wake(self) -> None:
+        """Have the engine's next step come now."""
+        self._on_ready()
+
     def close(self, timeout_s: float) -> bool:
         """Let queued work be, wait for what runs."""
         import time
@@ -155,6 +162,9 @@ class StepWorkers:
     def deliver(self) -> int:
         """Do nothing: `run` already hands outcomes over."""
         return 0
+
+    def wake(self) -> None:
+        """Do nothing: the test steps."""
 
     def close(self, timeout_s: float) -> bool:  # noqa: ARG002
         """Forget what waits, as a crash does."""

@@ -100,6 +100,7 @@ def _holder(core: Core, job: Job, now: int) -> Holder:
         stopping=job.state is JobState.STOPPING,
         array_id=job.array_id,
         grace_s=job.spec.grace_s,
+        predicted_s=core.ledger.predicted.get(job.id),
     )
 
 
