@@ -348,6 +348,8 @@ def _facts(summary: Observed, state: Mapping[str, Any]) -> Observed:
     """Return what an inspection says."""
     status = _STATES.get(str(state.get("Status")), summary.state)
     error = str(state.get("Error") or "")
+    started_at = instant_ms(str(state.get("StartedAt", "")))
+    ended_at = instant_ms(str(state.get("FinishedAt", "")))
     has_code = status is RunState.EXITED or (status is RunState.CREATED and error)
     return Observed(
         name=summary.name,
@@ -355,8 +357,9 @@ def _facts(summary: Observed, state: Mapping[str, Any]) -> Observed:
         state=status,
         exit_code=int(state.get("ExitCode", 0)) if has_code else None,
         oom_killed=bool(state.get("OOMKilled")),
-        started_at=instant_ms(str(state.get("StartedAt", ""))),
-        ended_at=instant_ms(str(state.get("FinishedAt", ""))) if has_code else None,
+        started_at=started_at,
+        # of a very short run the engine stamps the end before the start
+        ended_at=max(ended_at, started_at or 0) if has_code and ended_at else None,
         error=error,
     )
 

@@ -7,12 +7,16 @@ end of the stream counts as an event.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from typing import Any
 
 from gpuboard.runtimes.docker_api import VENDOR_ERRORS, DockerConnection
 from gpuboard.runtimes.sandbox import LABEL_BOX
 
+ECHO_S = 0.25
+"""Each event is announced twice: the engine sends `die` before its list of containers shows it."""
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -25,6 +29,7 @@ class EventWatcher:
         self._changed = threading.Condition()
         self._count = 0
         self._seen = 0
+        self._echo_at = math.inf
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._stream: Any = None
@@ -37,12 +42,19 @@ class EventWatcher:
                     target=self._listen, name="docker-events", daemon=True
                 )
                 self._thread.start()
+            until = min(time.monotonic() + timeout_s, self._echo_at)
             self._changed.wait_for(
-                lambda: self._count != self._seen or self._closing.is_set(), timeout_s
+                lambda: self._count != self._seen or self._closing.is_set(),
+                max(0.0, until - time.monotonic()),
             )
-            changed = self._count != self._seen
-            self._seen = self._count
-            return changed
+            if self._count != self._seen:
+                self._seen = self._count
+                self._echo_at = time.monotonic() + ECHO_S
+                return True
+            if time.monotonic() >= self._echo_at:
+                self._echo_at = math.inf
+                return True
+            return False
 
     def close(self) -> None:
         """End the thread."""

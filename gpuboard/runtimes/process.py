@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import marshal
 import os
 import pwd
@@ -37,7 +38,15 @@ from gpuboard.runtimes import process_shim
 from gpuboard.runtimes.cgroups import kill_members, members
 from gpuboard.runtimes.process_cgroup import drop_groups, make_groups, was_oom_killed
 from gpuboard.runtimes.process_files import Order, RunDirectory, Started, copy_log, read_log
-from gpuboard.runtimes.process_table import all_rows, boot_id, has_marker, is_alive, row_of, send
+from gpuboard.runtimes.process_table import (
+    ProcessRow,
+    all_rows,
+    boot_id,
+    has_marker,
+    is_alive,
+    row_of,
+    send,
+)
 from gpuboard.runtimes.protocol import (
     ImageInfo,
     Observed,
@@ -49,8 +58,9 @@ from gpuboard.runtimes.sandbox import check_command
 
 START_TIMEOUT_S = 30.0
 KILL_GRACE_S = 5.0
-MARKER = "GPUBOARD_JOB"
-"""In the environment of everything that a job starts: how it is found if its supervisor was killed."""
+MARKER = "GPUBOARD_RUN"
+"""Names the run directory in the environment of everything that a job starts: how it is found if its
+supervisor was killed, and told from a job of this name of another daemon."""
 NO_DEVICES = "-1"
 """Hides every GPU from CUDA; unlike an empty value no script takes it for `not set`."""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -68,7 +78,7 @@ class ProcessRuntime:
     name = "process"
 
     def __init__(self, run_dir: str, *, cgroup_parent: str = "gpuboard", nice: int = 0) -> None:
-        self._run_dir = Path(run_dir)
+        self._run_dir = Path(run_dir).absolute()
         self._cgroup_parent = cgroup_parent if os.geteuid() == 0 else ""
         self._nice = nice
         self._fifo = self._run_dir / ".wake"
@@ -131,12 +141,15 @@ class ProcessRuntime:
         return request.name
 
     def _order(self, request: RunRequest) -> Order:
-        groups = make_groups(request, self._cgroup_parent) if self._cgroup_parent else []
+        groups = []
+        if self._cgroup_parent:
+            box = hashlib.sha256(os.fsencode(self._run_dir)).hexdigest()[:8]
+            groups = make_groups(request, self._cgroup_parent, f"{request.name}-{box}")
         return Order(
             name=request.name,
             spec_hash=request.spec_hash(),
             command=request.command,
-            env=_environment(request),
+            env={**_environment(request), MARKER: str(self._run_dir / request.name)},
             uid=request.uid,
             gid=request.gid,
             groups=request.groups,
@@ -157,7 +170,7 @@ class ProcessRuntime:
                 [sys.executable, "-I", "-S", process_shim.__file__, str(run.path)],
                 input=marshal.dumps(msgspec.to_builtins(order)),
                 capture_output=True,
-                env={MARKER: handle},
+                env={MARKER: str(run.path)},
                 cwd="/",
                 timeout=START_TIMEOUT_S,
                 check=False,
@@ -195,14 +208,14 @@ class ProcessRuntime:
         except NotFound:
             groups = ()
         directories = [Path(group) for group in groups]
-        kill_members(lambda: self._members(handle, run, started), directories, KILL_GRACE_S)
+        kill_members(lambda: self._members(run, started), directories, KILL_GRACE_S)
 
     def is_gone(self, handle: str) -> bool:
         """Whether no process of the attempt lives."""
         run = self._run(handle)
-        return not self._is_populated(handle, run, run.started())
+        return not self._is_populated(run, run.started())
 
-    def _is_populated(self, handle: str, run: RunDirectory, started: Started | None) -> bool:
+    def _is_populated(self, run: RunDirectory, started: Started | None) -> bool:
         """Whether processes live.
 
         While the supervisor lives something of the job may: it is the subreaper and leaves only
@@ -215,20 +228,19 @@ class ProcessRuntime:
                 return False
             if is_alive(started.supervisor, started.supervisor_ticks):
                 return True
-        return bool(self._members(handle, run, started))
+        return bool(self._members(run, started))
 
-    def _members(self, handle: str, run: RunDirectory, started: Started | None) -> set[int]:
+    def _members(self, run: RunDirectory, started: Started | None) -> set[int]:
         """Return the pids of an attempt whose supervisor cannot be asked."""
         try:
             groups = run.order().cgroups
         except NotFound:
             groups = ()
         found = members(Path(group) for group in groups)
-        marker = f"{MARKER}={handle}".encode()
-        for row in all_rows():
-            in_session = started is not None and row.session == started.pid
-            if not row.is_dead and (in_session or has_marker(row.pid, marker)):
-                found.add(row.pid)
+        marker = os.fsencode(f"{MARKER}={run.path}")
+        rows = [row for row in all_rows() if not row.is_dead]
+        session = _session_of(started, rows)
+        found |= {row.pid for row in rows if row.session == session or has_marker(row.pid, marker)}
         return found
 
     def remove(self, handle: str) -> None:
@@ -262,7 +274,7 @@ class ProcessRuntime:
     def _observe_one(self, name: str) -> Observed:
         run = self._run(name)
         order, started = run.order(), run.started()
-        populated = self._is_populated(name, run, started)
+        populated = self._is_populated(run, started)
         ended = run.ended()
         state, error = _judge(started, populated=populated, is_ended=ended is not None)
         return Observed(
@@ -325,7 +337,7 @@ class ProcessRuntime:
         started = run.started()
         if started is None:
             return run.ended() is not None or not run.path.exists()
-        return not self._is_populated(handle, run, started)
+        return not self._is_populated(run, started)
 
     def save_log(self, handle: str, path: str) -> None:
         """Write the whole log to a file (0600, by rename)."""
@@ -343,6 +355,15 @@ class ProcessRuntime:
         if not handle or "/" in handle or handle.startswith("."):
             raise NotFound(f"there is no attempt {handle[:80]!r}")
         return RunDirectory(self._run_dir / handle)
+
+
+def _session_of(started: Started | None, rows: list[ProcessRow]) -> int:
+    """Return the job's session while it is the job's: its number may have been given out again."""
+    if started is None:
+        return -1
+    leader = next((row for row in rows if row.pid == started.pid), None)
+    is_other = leader is not None and leader.start_ticks != started.start_ticks
+    return -1 if is_other else started.pid
 
 
 def _judge(started: Started | None, *, populated: bool, is_ended: bool) -> tuple[RunState, str]:
@@ -373,7 +394,6 @@ def _environment(request: RunRequest) -> dict[str, str]:
         "PATH": DEFAULT_PATH,
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         **request.env,
-        MARKER: request.name,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": devices or NO_DEVICES,
         "NVIDIA_VISIBLE_DEVICES": devices or "void",

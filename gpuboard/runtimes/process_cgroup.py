@@ -19,19 +19,19 @@ _V1_TREES = ("pids", "memory", "cpu", "systemd")
 _OOM_FILES = ("memory.events", "memory.oom_control")
 
 
-def make_groups(request: RunRequest, parent: str, root: Path = ROOT) -> list[str]:
+def make_groups(request: RunRequest, parent: str, name: str, root: Path = ROOT) -> list[str]:
     """Make the attempt's groups and set its limits, as far as the box lets us; return their paths."""
     made = []
     for tree, limits in _wanted(request, parent, root).items():
-        group = tree / parent / request.name
+        group = tree / parent / name
         try:
             group.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
         made.append(str(group))
-        for name, value in limits.items():
+        for file, value in limits.items():
             with contextlib.suppress(OSError):
-                (group / name).write_text(value)
+                (group / file).write_text(value)
     return made
 
 

@@ -68,18 +68,14 @@ def docker_bench_on(
 
 
 @pytest.fixture
-def docker_bench(
-    docker_engine: DockerEngine, tmp_path: Path, home: Path
-) -> Iterator[RuntimeBench]:
+def docker_bench(docker_engine: DockerEngine, tmp_path: Path, home: Path) -> Iterator[RuntimeBench]:
     """Give the docker runtime on a real engine."""
     bench = docker_bench_on(docker_engine, tmp_path, home)
     yield bench
     bench.clear()
 
 
-@pytest.fixture(
-    params=[pytest.param("docker", marks=pytest.mark.engine), pytest.param("process")]
-)
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), pytest.param("process")])
 def bench(request: pytest.FixtureRequest) -> RuntimeBench:
     """Give each runtime in turn."""
     return request.getfixturevalue(f"{request.param}_bench")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -73,10 +74,9 @@ def test_exit_code_is_the_commands_own(bench: RuntimeBench, code: int):
 def test_missing_command_is_the_persons_fault_with_127(bench: RuntimeBench):
     """A command that is not there fails the job with a reason, and nothing runs."""
     handle = bench.runtime.create(bench.request("/no/such/command"))
-    try:
+    with contextlib.suppress(InvalidRequest):
+        # with an init in between, the engine learns it only from the exit code
         bench.runtime.start(handle)
-    except InvalidRequest as error:
-        assert error.field == "command"
     wait_until(lambda: bench.seen(handle).exit_code is not None)
     assert bench.seen(handle).exit_code == 127
     assert bench.runtime.is_gone(handle)
@@ -120,9 +120,7 @@ def test_tail_gives_the_last_lines(bench: RuntimeBench):
 
 def test_follow_shows_lines_as_they_come_and_ends_with_the_job(bench: RuntimeBench):
     """The first line is there before the job ends; the follower ends by itself."""
-    gate = bench.home / "gate"
-    handle = bench.begin(bench.shell("echo first; read x < /dev/null; sleep 0.5; echo last"))
-    del gate
+    handle = bench.begin(bench.shell("echo first; sleep 0.5; echo last"))
     stream = bench.runtime.read_log(handle, follow=True)
     assert next(stream).startswith(b"first")
     assert b"last\n" in b"".join(stream)
