@@ -76,11 +76,10 @@ def gather(
         command = words
     body = _body(flags, image)
     body["command"] = command
-    if file is not None and "name" not in body:
-        body["name"] = file.name
-    return {key: value for key, value in body.items() if value not in ("", [], {}, None, False)} | {
-        "gpus": body["gpus"]
-    }, warnings
+    if file is not None:
+        body["name"] = body["name"] or file.name
+    said = {key: value for key, value in body.items() if value or key == "gpus"}
+    return said, warnings
 
 
 def client_zone() -> str:

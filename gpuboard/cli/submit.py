@@ -146,7 +146,7 @@ def _submission(ctx: click.Context, argv: Sequence[str]) -> Submission:
     body, warnings = gather(flags, argv, after_dashes=ctx.meta["after_dashes"])
     for warning in warnings:
         session.warn(warning)
-    if not body["command"] and not body.get("image"):
+    if "command" not in body and "image" not in body:
         raise InvalidRequest(
             "there is nothing to run", hint=f"{ctx.command_path} --help", field="command"
         )
