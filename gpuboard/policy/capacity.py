@@ -153,6 +153,16 @@ class Capacity:
                 return at
         return None
 
+    def withdraw_promise(self) -> int:
+        """End the head's promise and return the devices that were arranged for it."""
+        promised = 0
+        for claim, devices, _ in self.arrangement.given:
+            if claim.reservation_id is None:
+                promised |= devices
+        self.claims = [claim for claim in self.claims if claim.reservation_id is not None]
+        self.arrangement = self._arrange(self.base, self.claims)
+        return promised
+
     def dark_between(self, from_at: int, until_at: int) -> int:
         """Return the devices that a blackout takes at some time of [from_at, until_at)."""
         dark = 0

@@ -49,6 +49,8 @@ class Round:
 
     def run(self) -> Plan:
         """Decide."""
+        # The head is promised first: which devices a booking gets must not cost the head its start.
+        self._promise_sticky_head()
         self._serve_bookings()
         self._start_deviceless()
         self._serve_ordinary()
@@ -151,23 +153,30 @@ class Round:
             for lane in self.lanes
             if lane.key.gpus and not lane.key.preemptible and self.is_satisfiable(lane.key)
         ]
-        if not self._serve_sticky_head() and not self._serve_in_order(lanes):
+        if self.head is not None and (
+            self.head_start_at == self.now or self.head.job_id in self.starts
+        ):
+            self._start_head(self.head)
+        if self.head is None and not self._serve_in_order(lanes):
             return
         if self.world.settings.backfill:
             self._backfill(lanes)
 
-    def _serve_sticky_head(self) -> bool:
-        """Serve the head of the last round; whether it is head still."""
+    def _promise_sticky_head(self) -> None:
+        """Renew the promise to the head of the last round, if it still may be served."""
         if self.world.head is None:
-            return False
+            return
         head = self._eligible(self.world.head)
-        if head is None or head.preemptible or not head.gpus or not self.has_room(head):
-            return False
-        devices = self.devices_for(head)
-        if devices:
+        if head is not None and not head.preemptible and head.gpus and self.has_room(head):
+            self._promise(head)
+
+    def _start_head(self, head: Waiting) -> None:
+        """Start the head on the devices promised for now, unless its owner's booking served it."""
+        devices = self.capacity.withdraw_promise()
+        self.head = self.head_start_at = None
+        self.allowance.promise(None)
+        if head.job_id not in self.starts:
             self._take(head, devices)
-            return False
-        return self._promise(head)
 
     def _serve_in_order(self, lanes: list[Lane]) -> bool:
         """Start jobs in order until one does not fit; whether there is such a job, the new head."""

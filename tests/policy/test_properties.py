@@ -1,0 +1,298 @@
+"""P1-P8 and P12 of DESIGN.md section 6, on random worlds."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gpuboard.model.plan import ReservationRequest
+from gpuboard.model.world import DeviceFact, PolicySettings, Waiting
+from gpuboard.policy.explain import explain_wait
+from gpuboard.policy.plan import plan_round
+from gpuboard.policy.queue import WaitingQueue
+from tests.support.policy_world import Arrival, BookingWish, Lab
+
+MINUTE = 60_000
+SOME = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def box(types: tuple[str, ...]) -> tuple[DeviceFact, ...]:
+    return tuple(
+        DeviceFact(f"GPU-{n}", n, type_name, numa_node=n // 4, memory_bytes=len(type_name))
+        for n, type_name in enumerate(types)
+    )
+
+
+@st.composite
+def equal_boxes(draw) -> tuple[DeviceFact, ...]:
+    return box(("A100",) * draw(st.integers(1, 8)))
+
+
+@st.composite
+def mixed_boxes(draw) -> tuple[DeviceFact, ...]:
+    return box(tuple(draw(st.lists(st.sampled_from(["A100", "V100"]), min_size=2, max_size=8))))
+
+
+@st.composite
+def arrivals(draw, devices, *, preemptible=False, special=True, most=25) -> list[Arrival]:
+    jobs = []
+    width = len(devices)
+    for number in range(1, draw(st.integers(1, most)) + 1):
+        gpus = draw(st.integers(0 if special else 1, width))
+        gpu_type, uuids, depends_on = "", (), ()
+        if special:
+            gpu_type = draw(st.sampled_from(["", "", "", "a100", "V100"]))
+            if draw(st.integers(0, 9)) == 0 and gpus:
+                uuids = tuple(f.uuid for f in devices[:gpus])
+                gpu_type = ""
+            if number > 1 and draw(st.integers(0, 9)) == 0:
+                depends_on = (draw(st.integers(1, number - 1)),)
+        submitted_at = draw(st.integers(0, 120)) * MINUTE
+        begin_at = None
+        if special and draw(st.integers(0, 9)) == 0:
+            begin_at = submitted_at + draw(st.integers(0, 60)) * MINUTE
+        limit_s = draw(st.integers(1, 90)) * 60
+        jobs.append(
+            Arrival(
+                Waiting(
+                    number,
+                    draw(st.integers(1, 4)),
+                    submitted_at,
+                    gpus,
+                    limit_s,
+                    gpu_type=gpu_type,
+                    gpu_uuids=uuids,
+                    depends_on=depends_on,
+                    begin_at=begin_at,
+                    preemptible=preemptible and draw(st.integers(0, 2)) == 0,
+                    array_id=1 if special and number % 5 == 0 else None,
+                    array_limit=2 if special and number % 5 == 0 else None,
+                    grace_s=draw(st.sampled_from([0, 10, 60])),
+                    predicted_s=draw(st.sampled_from([None, 60, 600])),
+                ),
+                draw(st.integers(1, 100)) * 60,
+            )
+        )
+    return jobs
+
+
+@st.composite
+def wishes(draw, devices, *, special=True, most=8) -> list[BookingWish]:
+    found = []
+    for _ in range(draw(st.integers(0, most))):
+        at = draw(st.integers(0, 150)) * MINUTE
+        from_at = at + draw(st.integers(0, 120)) * MINUTE
+        gpus = draw(st.integers(1, len(devices)))
+        uuids = ()
+        if special and draw(st.integers(0, 4)) == 0:
+            uuids = tuple(fact.uuid for fact in devices[-gpus:])
+        gpu_type = draw(st.sampled_from(["", "", "A100"])) if special and not uuids else ""
+        request = ReservationRequest(
+            gpus,
+            from_at,
+            from_at + draw(st.integers(1, 90)) * MINUTE,
+            gpu_uuids=uuids,
+            gpu_type=gpu_type,
+        )
+        found.append(BookingWish(at, draw(st.integers(1, 4)), request))
+    return found
+
+
+POLICIES = st.sampled_from(
+    [PolicySettings(), PolicySettings(priority_window_s=0), PolicySettings(priority_window_s=1800)]
+)
+
+
+class PromiseKeeper:
+    """Watches the head's promise (P3) and how long a head waits (P4)."""
+
+    def __init__(self) -> None:
+        self.promises: dict[int, int] = {}
+        self.became_head: dict[int, int] = {}
+
+    def __call__(self, lab, world, plan) -> None:
+        starting = {start.job_id for start in plan.starts}
+        if world.head is not None and world.head in self.promises and not lab.promises_changed:
+            if world.head in starting:
+                assert lab.now <= self.promises[world.head]
+            else:
+                assert plan.head == world.head, "a head stays head until it starts"
+                assert plan.head_start_at <= self.promises[world.head], "P3"
+        if plan.head is not None:
+            assert plan.head_start_at > lab.now or lab.holders
+            self.promises[plan.head] = plan.head_start_at
+            self.became_head.setdefault(plan.head, lab.now)
+
+
+class BookingKeeper:
+    """Asserts that every booking has all its devices from its first moment on (P8)."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def __call__(self, lab, world, plan) -> None:
+        bound = {bind.reservation_id: len(bind.devices) for bind in plan.binds}
+        for number, booking in lab.bookings.items():
+            if booking.from_at <= lab.now:
+                had = len(booking.devices) + bound.get(number, 0)
+                assert had == booking.gpus, f"booking {number} has {had} of {booking.gpus}"
+                if number not in self.seen:
+                    assert lab.now == booking.from_at, "the plan woke up for it in time"
+                self.seen.add(number)
+
+
+@SOME
+@given(st.data())
+def test_promises_and_bookings_hold_on_equal_devices(data):
+    """P1, P3, P8: nothing is leased twice, the head's promise never moves later, bookings start on the second."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices, data.draw(POLICIES))
+    lab.on_plan = [PromiseKeeper(), BookingKeeper()]
+    lab.run(data.draw(arrivals(devices, special=False)), data.draw(wishes(devices, special=False)))
+
+
+@SOME
+@given(st.data())
+def test_promises_and_bookings_hold_on_mixed_devices(data):
+    """P1, P3, P8 also where jobs and bookings name types and devices."""
+    devices = data.draw(mixed_boxes())
+    lab = Lab(devices, data.draw(POLICIES))
+    lab.on_plan = [PromiseKeeper(), BookingKeeper()]
+    lab.run(data.draw(arrivals(devices)), data.draw(wishes(devices)))
+
+
+@SOME
+@given(st.data())
+def test_a_head_starts_within_the_longest_limit(data):
+    """P4: without bookings a head waits no longer than the longest limit plus grace."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices)
+    keeper = PromiseKeeper()
+    lab.on_plan = [keeper]
+    jobs = data.draw(arrivals(devices, special=False))
+    lab.run(jobs)
+    longest = max((job.waiting.limit_s + job.waiting.grace_s) * 1000 for job in jobs)
+    for job_id, since_at in keeper.became_head.items():
+        assert lab.started[job_id] - since_at <= longest
+
+
+@SOME
+@given(st.data())
+def test_every_job_that_can_run_runs(data):
+    """P6: nobody starves, preemptible jobs and bookings included."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices)
+    jobs = data.draw(arrivals(devices, preemptible=True, special=False))
+    lab.run(jobs, data.draw(wishes(devices, special=False, most=3)))
+    assert set(lab.ended) == {job.waiting.job_id for job in jobs}
+
+
+@SOME
+@given(st.data())
+def test_bookings_hold_beside_preemptible_jobs(data):
+    """P1, P3: preemptible jobs are out of the way when somebody with a right comes."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices)
+    keeper = LateKeeper()
+    lab.on_plan = [keeper]
+    lab.run(
+        data.draw(arrivals(devices, preemptible=True, special=False)),
+        data.draw(wishes(devices, special=False)),
+    )
+
+
+class LateKeeper:
+    """A booking made in time has its devices on the second; one made at short notice after a grace."""
+
+    def __init__(self) -> None:
+        self.first_seen: dict[int, int] = {}
+
+    def __call__(self, lab, world, plan) -> None:
+        bound = {bind.reservation_id: len(bind.devices) for bind in plan.binds}
+        for number, booking in lab.bookings.items():
+            self.first_seen.setdefault(number, lab.now)
+            patience = 0 if booking.from_at - self.first_seen[number] > 65_000 else 65_000
+            if booking.from_at + patience <= lab.now:
+                assert len(booking.devices) + bound.get(number, 0) == booking.gpus
+
+
+@SOME
+@given(st.data())
+def test_a_plan_is_a_function_of_its_input_and_is_idempotent(data):
+    """P2, P12: rows in any order give the same plan; planning again after applying it changes nothing."""
+    devices = data.draw(mixed_boxes())
+    lab = Lab(devices, data.draw(POLICIES))
+
+    def look(lab, world, plan):
+        shuffled = replace(
+            world,
+            devices=tuple(reversed(world.devices)),
+            holders=tuple(reversed(world.holders)),
+            bookings=tuple(reversed(world.bookings)),
+            usage=tuple(reversed(world.usage)),
+        )
+        queue = WaitingQueue(reversed(list(lab.queue)))
+        assert plan_round(shuffled, queue, lab.now) == plan
+
+    lab.on_plan = [look]
+    apply = lab.apply
+
+    def apply_and_ask_again(plan, ends):
+        apply(plan, ends)
+        again = plan_round(lab.world(), lab.queue, lab.now)
+        assert (again.starts, again.binds, again.stops) == ((), (), ())
+        assert (again.head, again.head_start_at) == (plan.head, plan.head_start_at)
+
+    lab.apply = apply_and_ask_again
+    lab.run(data.draw(arrivals(devices, preemptible=True)), data.draw(wishes(devices, most=4)))
+
+
+@SOME
+@given(st.data())
+def test_nothing_that_fits_is_left_waiting_without_a_reason(data):
+    """P7: every waiting job has a stated cause, and on equal devices one that an independent count confirms."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices)
+    apply = lab.apply
+
+    def apply_and_check(plan, ends):
+        apply(plan, ends)
+        idle = len(devices) - sum(len(holder.devices) for holder in lab.holders.values())
+        for job in lab.queue:
+            explanation = explain_wait(lab.world(), lab.queue, plan, job.job_id, lab.now)
+            assert explanation.causes
+            assert all(cause.words for cause in explanation.causes)
+            if job.gpus <= idle and job.job_id != plan.head:
+                shadow = plan.head_start_at
+                head = lab.queue.get(plan.head)
+                at_shadow = len(devices) - head.gpus
+                at_shadow -= sum(len(h.devices) for h in lab.holders.values() if h.ends_at > shadow)
+                ends_at = lab.now + (job.limit_s + job.grace_s) * 1000
+                assert ends_at > shadow, "it would have been gone by the head's start"
+                assert job.gpus > at_shadow, "it would have used devices that the head leaves"
+
+    lab.apply = apply_and_check
+    lab.run(data.draw(arrivals(devices, special=False, most=15)))
+
+
+@SOME
+@given(st.data())
+def test_nobody_is_passed_by_a_job_submitted_a_window_later(data):
+    """P5: in serving order a job is behind only jobs submitted less than D after it, and the head."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices, PolicySettings(priority_window_s=1800))
+
+    def look(lab, world, plan):
+        order = lab.queue.serving_order(world, lab.now)
+        jobs = [lab.queue.get(job_id) for job_id in order if job_id != world.head]
+        newest_first = -1
+        for job in reversed(jobs):
+            if newest_first >= 0:
+                assert job.submitted_at <= newest_first + 1800_000
+            newest_first = (
+                job.submitted_at if newest_first < 0 else min(newest_first, job.submitted_at)
+            )
+
+    lab.on_plan = [look]
+    lab.run(data.draw(arrivals(devices, special=False)))
