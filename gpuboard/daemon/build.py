@@ -54,16 +54,18 @@ def build_box(
     personal: bool = False,
     read_config: Callable[[], Config] | None = None,
     directory: Directory | None = None,
+    runtimes: dict[str, Runtime] | None = None,
 ) -> Box:
     """Put a box together and let its engine run; the caller holds the lock of `state_dir`.
 
     `read_config` reads the configuration anew for a reload; `directory` names people (default: the
-    host's). Raises what opening the database raises. Runtimes are checked in the background: one
-    that is down is tried again.
+    host's); `runtimes` run the jobs (default: those that the configuration names). Raises what
+    opening the database raises. Runtimes are checked in the background: one that is down is tried
+    again.
     """
     holders = HeldDevices()
     probe = make_probe(config, holders)
-    runtimes = make_runtimes(config)
+    runtimes = make_runtimes(config) if runtimes is None else runtimes
     recorder = HistoryRecorder(interval_s=config.devices.interval_s)
     thread = EngineThread(partial(_open_engine, config, probe, runtimes))
     box: list[Box] = []
