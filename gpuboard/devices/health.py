@@ -1,13 +1,15 @@
 """Whether a device may be given out, judged from what was read of it over time.
 
 A device is judged faulty only for what a person would replace or reset it for; a single figure
-that the driver does not give is no fault. What needs memory (errors that grew, an Xid that was
-seen) is kept by UUID until the device was reset, which shows in its counters or by its having
-been away.
+that the driver does not give is no fault, and a call that failed once is not a loss (a loss ends
+somebody's job). What happened in a moment, an Xid or new memory errors, is reported for a minute:
+whoever drains the device remembers it until an admin gives it back, and can then do so.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gpuboard.model.device import Health
@@ -26,6 +28,8 @@ XID_WORDS = {
 """Xids after which NVIDIA's catalogue asks for a reset or a replacement. The others (13, 31, 43,
 45, ...) come from faulty programs: they are no fault of the device."""
 
+EVENT_S = 60.0
+"""For how long a device is faulty by what happened in a moment."""
 _COOLED_C = 5
 """A device that reached its shutdown temperature is fit again this far below it."""
 
@@ -34,7 +38,9 @@ class Vitals(NamedTuple):
     """What health is judged by. None = the driver does not say."""
 
     lost: str = ""
-    """In words, when the device does not answer at all."""
+    """In words, when the device is gone."""
+    unreadable: str = ""
+    """In words, when it is not known whether it is gone: a call failed that should not."""
     needs_reset: bool = False
     temperature_c: int | None = None
     shutdown_c: int | None = None
@@ -56,9 +62,11 @@ class Verdict(NamedTuple):
 class HealthJudge:
     """Judges devices sweep by sweep. Belongs to one thread."""
 
-    def __init__(self) -> None:
-        self._ecc_baseline: dict[DeviceUuid, int] = {}
-        self._xid: dict[DeviceUuid, int] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ecc_counts: dict[DeviceUuid, int] = {}
+        self._events: dict[DeviceUuid, tuple[float, str]] = {}
+        """What happened to a device last, and until when that counts."""
         self._too_hot: set[DeviceUuid] = set()
 
     def judge(self, uuid: DeviceUuid, vitals: Vitals) -> Verdict:
@@ -66,41 +74,45 @@ class HealthJudge:
         if vitals.lost:
             self._forget(uuid)
             return Verdict(Health.LOST, vitals.lost)
+        self._note_events(uuid, vitals)
         for words in (
             "needs a reset (`nvidia-smi --gpu-reset`)" if vitals.needs_reset else "",
-            self._xid_words(uuid, vitals),
             "row remapping failed: its memory is worn out" if vitals.remap_failed else "",
-            self._ecc_words(uuid, vitals),
+            self._event_words(uuid),
             self._heat_words(uuid, vitals),
         ):
             if words:
                 return Verdict(Health.FAULTY, words)
+        if vitals.unreadable:
+            return Verdict(Health.UNKNOWN, vitals.unreadable)
         return Verdict(Health.OK)
 
     def _forget(self, uuid: DeviceUuid) -> None:
         """Begin anew: a device that was lost comes back only by a reset."""
-        self._ecc_baseline.pop(uuid, None)
-        self._xid.pop(uuid, None)
+        self._ecc_counts.pop(uuid, None)
+        self._events.pop(uuid, None)
         self._too_hot.discard(uuid)
 
-    def _xid_words(self, uuid: DeviceUuid, vitals: Vitals) -> str:
+    def _note_events(self, uuid: DeviceUuid, vitals: Vitals) -> None:
+        until_s = self._clock() + EVENT_S
+        count = vitals.ecc_uncorrected
+        if count is not None:
+            grown = count - self._ecc_counts.get(uuid, count)  # below 0: the device was reset
+            self._ecc_counts[uuid] = count
+            if grown > 0:
+                plural = "s" if grown > 1 else ""
+                words = f"{grown} new uncorrectable memory error{plural} (ECC)"
+                self._events[uuid] = (until_s, words)
         for xid in vitals.xids:
             if xid in XID_WORDS:
-                self._xid[uuid] = xid
-        xid = self._xid.get(uuid, 0)
-        return f"Xid {xid}: {XID_WORDS[xid]}" if xid else ""
+                self._events[uuid] = (until_s, f"Xid {xid}: {XID_WORDS[xid]}")
 
-    def _ecc_words(self, uuid: DeviceUuid, vitals: Vitals) -> str:
-        count = vitals.ecc_uncorrected
-        if count is None:
+    def _event_words(self, uuid: DeviceUuid) -> str:
+        until_s, words = self._events.get(uuid, (0.0, ""))
+        if words and self._clock() >= until_s:
+            del self._events[uuid]
             return ""
-        baseline = self._ecc_baseline.setdefault(uuid, count)
-        if count < baseline:  # the counter began anew: the device was reset
-            self._ecc_baseline[uuid] = baseline = count
-        grown = count - baseline
-        if not grown:
-            return ""
-        return f"{grown} new uncorrectable memory error{'s' if grown > 1 else ''} (ECC)"
+        return words
 
     def _heat_words(self, uuid: DeviceUuid, vitals: Vitals) -> str:
         temperature, shutdown = vitals.temperature_c, vitals.shutdown_c

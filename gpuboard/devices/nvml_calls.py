@@ -1,8 +1,9 @@
-"""NVML's calls as values, N/A and three faults: the only importer of pynvml.
+"""NVML's calls as values, N/A and four faults: the only importer of pynvml.
 
-Every figure may be missing on some driver or board, so it is a value or None. Three things are
-not a missing figure and are raised: the driver as a whole does not work (`DriverFault`), this
-device does not answer any more (`DeviceLost`), this device wants a reset (`ResetRequired`).
+Every figure may be missing on some driver or board, so it is a value or None. Four things are not
+a missing figure and are raised: the driver as a whole does not work (`DriverFault`), this device
+is gone (`DeviceLost`), it wants a reset (`ResetRequired`), or its very identity could not be read
+this time (`DeviceUnreadable`: not a loss, or one failed call would end somebody's job).
 
 Process lists are read with one call into the library, not through pynvml's functions: those ask
 for the size first, and a list may take the driver milliseconds. So an old driver's layout can be
@@ -28,11 +29,19 @@ class DriverFault(HostError):
 
 
 class DeviceLost(HostError):
-    """A device does not answer any more."""
+    """A device is gone."""
+
+
+class DeviceUnreadable(HostError):
+    """A device's identity could not be read; the next call may succeed."""
 
 
 class ResetRequired(HostError):
     """A device answers that it needs a reset."""
+
+
+DEVICE_FAULTS = (DeviceLost, DeviceUnreadable, ResetRequired)
+"""What one device may raise while the others are well."""
 
 
 class ListedProcess(NamedTuple):
@@ -75,6 +84,7 @@ _WHOLE_DRIVER = (
     "NVML_ERROR_LIBRARY_NOT_FOUND",
 )
 """Answers of any call that mean: nothing else will work either."""
+_GONE = ("NVML_ERROR_GPU_IS_LOST", "NVML_ERROR_GPU_NOT_FOUND")
 _NEVER_LISTED = ("NVML_ERROR_NOT_SUPPORTED", "NVML_ERROR_FUNCTION_NOT_FOUND")
 """Answers of a graphics or MPS list that mean: there are no such processes here."""
 
@@ -106,7 +116,7 @@ class _ProcessInfoV1(ctypes.Structure):
 class NvmlCalls:
     """The opened library. Belongs to one thread.
 
-    Any call may raise DriverFault; calls with a handle also DeviceLost and ResetRequired.
+    Any call may raise DriverFault; calls with a handle also the DEVICE_FAULTS.
     """
 
     def __init__(self) -> None:
@@ -156,7 +166,7 @@ class NvmlCalls:
         """Return the GPU at an index.
 
         Raises:
-            DeviceLost: for any answer but a handle: it cannot be reached.
+            DeviceUnreadable: it cannot be reached now.
         """
         handle: Handle = self._handle(self._nvml.nvmlDeviceGetHandleByIndex, index)
         return handle
@@ -165,7 +175,7 @@ class NvmlCalls:
         """Return the UUID.
 
         Raises:
-            DeviceLost: for any answer but a UUID: an unnamed device cannot be given out.
+            DeviceUnreadable: it cannot be told which device it is.
         """
         uuid: str = self._handle(self._nvml.nvmlDeviceGetUUID, handle)
         return uuid
@@ -365,7 +375,7 @@ class NvmlCalls:
                 break
             try:
                 uuid = self.uuid(event.device)
-            except (DeviceLost, ResetRequired):
+            except DEVICE_FAULTS:
                 continue  # its loss is told by its own reading
             xids[uuid] = (*xids.get(uuid, ()), int(event.eventData))
         return xids
@@ -383,17 +393,17 @@ class NvmlCalls:
         return None
 
     def _handle(self, function: Callable[..., T], *arguments: object) -> T:
-        """Return a call's value, without which the device is as good as lost."""
+        """Return a call's value, without which nothing can be said of the device."""
         try:
             return function(*arguments)
         except self._nvml.NVMLError as error:
             self._raise_if_grave(error)
-            raise DeviceLost(f"the driver answers: {error}") from error
+            raise DeviceUnreadable(f"the driver answers: {error}") from error
 
     def _raise_if_grave(self, error: Exception) -> None:
         if self._is(error, _WHOLE_DRIVER):
             raise self._driver_fault(error) from error
-        if self._is(error, ("NVML_ERROR_GPU_IS_LOST",)):
+        if self._is(error, _GONE):
             raise DeviceLost("fell off the bus: the driver lost it") from error
         if self._is(error, ("NVML_ERROR_RESET_REQUIRED",)):
             raise ResetRequired("needs a reset") from error

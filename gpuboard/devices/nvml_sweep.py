@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from gpuboard.devices.health import HealthJudge, Verdict, Vitals
 from gpuboard.devices.nvml_calls import (
+    DEVICE_FAULTS,
     DeviceLost,
     DriverFault,
     Handle,
@@ -26,6 +27,7 @@ from gpuboard.devices.nvml_calls import (
 )
 from gpuboard.devices.processes import ProcessTable
 from gpuboard.devices.roster import Roster
+from gpuboard.errors import HostError
 from gpuboard.model.device import (
     Device,
     DeviceKind,
@@ -131,12 +133,9 @@ class NvmlSource:
             try:
                 handle = calls.gpu(index)
                 uuid = DeviceUuid(calls.uuid(handle))
-            except DeviceLost as fault:
+            except DEVICE_FAULTS as fault:
                 slots.append(None)
-                answers[index] = Vitals(lost=fault.message)
-            except ResetRequired:
-                slots.append(None)
-                answers[index] = Vitals(needs_reset=True)
+                answers[index] = _vitals_of(fault)
             else:
                 slots.append(uuid)
                 handles[uuid] = handle
@@ -182,10 +181,8 @@ class NvmlSource:
                 parts: tuple[DeviceReading, ...] = (reading,)
             else:
                 parts = self._read_instances(calls, instances, reading, is_slow=is_slow)
-        except DeviceLost as fault:
-            return self._unreadable(uuid, number, Vitals(lost=fault.message))
-        except ResetRequired:
-            return self._unreadable(uuid, number, Vitals(needs_reset=True))
+        except DEVICE_FAULTS as fault:
+            return self._unreadable(uuid, number, _vitals_of(fault))
         self._parts[uuid] = tuple(each.device for each in parts)
         return _judged(parts, self._judge.judge(uuid, vitals))
 
@@ -351,6 +348,15 @@ class NvmlSource:
 def nameless_uuid(slot: int) -> DeviceUuid:
     """Return what stands for the UUID of a GPU that never told it; it cannot be given out."""
     return DeviceUuid(f"unknown-gpu-{slot}")
+
+
+def _vitals_of(fault: HostError) -> Vitals:
+    """Return the vitals of a device that raised one of the DEVICE_FAULTS."""
+    if isinstance(fault, DeviceLost):
+        return Vitals(lost=fault.message)
+    if isinstance(fault, ResetRequired):
+        return Vitals(needs_reset=True)
+    return Vitals(unreadable=fault.message)
 
 
 def _judged(readings: tuple[DeviceReading, ...], verdict: Verdict) -> tuple[DeviceReading, ...]:

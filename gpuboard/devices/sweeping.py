@@ -114,7 +114,7 @@ class SweepingProbe:
         self._answers.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(self._timeout_s)
+                thread.join(min(_LEAVE_S, self._timeout_s))
 
     def _read(self) -> None:
         """Sweep when asked, on the only thread that touches the driver."""
@@ -203,4 +203,6 @@ def unknown_readings(readings: tuple[DeviceReading, ...], words: str) -> tuple[D
     )
 
 
+_LEAVE_S = 2.0
+"""A thread that does not end within this is left behind."""
 _BAD = (Health.LOST, Health.FAULTY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuboard.devices.health import XID_WORDS, HealthJudge, Vitals
+from gpuboard.devices.health import EVENT_S, XID_WORDS, HealthJudge, Vitals
 from gpuboard.model.device import Health
 from gpuboard.model.ids import DeviceUuid
 
@@ -17,30 +17,43 @@ def test_figures_that_are_not_given_are_no_fault() -> None:
 
 
 def test_old_memory_errors_are_forgiven_and_new_ones_are_not() -> None:
-    """Errors from before are no fault, grown ones are until the counter begins anew."""
-    judge = HealthJudge()
-    healths = [judge.judge(A, Vitals(ecc_uncorrected=n)).health for n in (3, 3, 4, 4, 0, 0, 1)]
+    """Errors from before are no fault, each growth is one, and a counter may begin anew."""
+    now = [0.0]
+    judge = HealthJudge(clock=lambda: now[0])
+    healths = []
+    for count in (3, 3, 4, 4, 0, 1, None, 2):
+        healths.append(judge.judge(A, Vitals(ecc_uncorrected=count)).health)
+        now[0] += EVENT_S
     ok, faulty = Health.OK, Health.FAULTY
-    assert healths == [ok, ok, faulty, faulty, ok, ok, faulty]
-
-
-def test_an_error_counter_that_is_silent_once_forgives_nothing() -> None:
-    """A missing figure between two readings does not begin a new count."""
-    judge = HealthJudge()
-    judge.judge(A, Vitals(ecc_uncorrected=0))
-    judge.judge(A, Vitals(ecc_uncorrected=None))
-    assert judge.judge(A, Vitals(ecc_uncorrected=1)).health is Health.FAULTY
+    assert healths == [ok, ok, faulty, ok, ok, faulty, ok, faulty]
 
 
 @pytest.mark.parametrize("xid", XID_WORDS)
-def test_a_grave_xid_lasts_until_the_device_was_away(xid: int) -> None:
-    """A grave Xid is remembered, for its device alone, until it was reset."""
-    judge = HealthJudge()
+def test_a_grave_xid_is_told_for_a_minute_then_an_admin_may_give_the_device_back(xid: int) -> None:
+    """A grave Xid makes its device faulty, it alone, for long enough to be drained."""
+    now = [0.0]
+    judge = HealthJudge(clock=lambda: now[0])
     assert judge.judge(A, Vitals(xids=(13, xid, 31))).health is Health.FAULTY
+    now[0] = EVENT_S - 1
     verdict = judge.judge(A, Vitals())
     assert (verdict.health, verdict.words) == (Health.FAULTY, f"Xid {xid}: {XID_WORDS[xid]}")
     assert judge.judge(B, Vitals()).health is Health.OK
+    now[0] = EVENT_S
+    assert judge.judge(A, Vitals()).health is Health.OK
+
+
+def test_a_device_that_comes_back_begins_anew() -> None:
+    """A lost device comes back only by a reset: what happened before is over."""
+    judge = HealthJudge()
+    judge.judge(A, Vitals(xids=(79,), ecc_uncorrected=0))
     assert judge.judge(A, Vitals(lost="gone")).health is Health.LOST
+    assert judge.judge(A, Vitals(ecc_uncorrected=5)).health is Health.OK
+
+
+def test_a_failed_call_is_not_a_loss() -> None:
+    """A device that could not be read is not given out, and not called lost: that ends jobs."""
+    judge = HealthJudge()
+    assert judge.judge(A, Vitals(unreadable="time-out")) == (Health.UNKNOWN, "time-out")
     assert judge.judge(A, Vitals()).health is Health.OK
 
 

@@ -276,6 +276,22 @@ def test_figures_follow_the_uuid_when_the_driver_numbers_anew(
     assert by_number(source)[0].device.uuid == gpu_uuid(1)
 
 
+@pytest.mark.parametrize("error", ["TIMEOUT", "UNKNOWN", "NO_PERMISSION", "NOT_READY"])
+@pytest.mark.parametrize("function", ["nvmlDeviceGetUUID", "nvmlDeviceGetHandleByIndex*"])
+def test_a_failed_call_for_the_identity_is_not_a_loss(
+    box: FakeBox, source: NvmlSource, function: str, error: str
+) -> None:
+    """A GPU whose identity could not be read once is unknown, under its name, and then well again."""
+    before = source.sweep().readings
+    box.write(**{f"error.{function}": error})
+    after = source.sweep().readings
+    assert [each.device for each in after] == [each.device for each in before]
+    assert {each.health for each in after} == {Health.UNKNOWN}
+    assert all(each.fault and each.processes is None for each in after)
+    box.clear(f"error.{function}")
+    assert {each.health for each in source.sweep().readings} == {Health.OK}
+
+
 def test_a_gpu_that_needs_a_reset_is_faulty_alone(box: FakeBox, source: NvmlSource) -> None:
     """A GPU that asks for a reset says so; its neighbour is not touched."""
     box.gpus[0].keys["error.*"] = "RESET_REQUIRED"
