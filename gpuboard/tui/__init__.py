@@ -1,1 +1,1 @@
-"""The terminal app: Textual, one feed, screens and widgets."""
+"""The terminal app: one feed in, Line-API widgets out. Knows only the client, the model and errors."""

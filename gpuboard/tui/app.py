@@ -1,0 +1,286 @@
+"""The app: one screen of five tabs, one feed, and dialogs that are imported when first opened."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from textual.app import App, ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+
+from gpuboard.errors import GpuboardError
+from gpuboard.model.views import DeviceHistory, EventView
+from gpuboard.tui import header
+from gpuboard.tui.bindings import EVERYWHERE, bindings
+from gpuboard.tui.errands import Errands, deliver
+from gpuboard.tui.feed import FeedThread, Snapshot, Source
+from gpuboard.tui.ink import Ink, clean
+from gpuboard.tui.jobactions import JobActions
+from gpuboard.tui.keybar import action_of, key_items
+from gpuboard.tui.panes.base import Pane
+from gpuboard.tui.settings import Settings
+from gpuboard.tui.theme import DARK, THEMES, Palette, glyphs_for
+from gpuboard.tui.widgets.board import Histories
+from gpuboard.tui.widgets.painted import ActionBar, Bar
+
+if TYPE_CHECKING:
+    from gpuboard.model.requests import SubmitRequest
+
+STALE_S = 4.0
+"""Without an item for so long what is shown is grey, with its age."""
+Severity = Literal["information", "warning", "error"]
+_TOLD_EVENTS = {
+    "job.running": "information",
+    "job.succeeded": "information",
+    "job.failed": "error",
+    "job.timed_out": "warning",
+    "job.preempted": "warning",
+    "job.lost": "error",
+}
+
+
+class GpuboardApp(App[None]):
+    """The terminal app over a `Source`."""
+
+    TITLE = "gpuboard"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = bindings(EVERYWHERE)
+    CSS = """
+    Screen { background: $background; color: $foreground; }
+    #tabs, #host, #keys { dock: none; }
+    #notice { display: none; }
+    #notice.-open { display: block; }
+    #panes { height: 1fr; }
+    .heads { height: 1; }
+    Toast { padding: 0 1; width: 56; background: $panel; }
+    """
+
+    def __init__(self, source: Source, settings: Settings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or Settings()
+        self.source = source
+        self.histories = Histories()
+        self.errands = Errands(self)
+        self.jobs = JobActions(self)
+        self.snapshot = Snapshot()
+        self.is_paused = False
+        self._shown = Snapshot()
+        self._was_stale = False
+        self._tab = "board"
+        self._panes: dict[str, Pane] = {}
+        for colours in THEMES:
+            self.register_theme(colours.textual())
+        self._colours = next(
+            (colours for colours in THEMES if colours.name == self.settings.theme_name), DARK
+        )
+        self.theme = self._colours.name
+        self.ink = Ink(Palette(self._colours), glyphs_for())
+        self._feed = FeedThread(
+            source,
+            lambda snapshot: deliver(self, partial(self._take, snapshot)),
+            lambda event: deliver(self, partial(self._take_event, event)),
+            lambda view: deliver(self, partial(self._take_history, view)),
+        )
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the daemon calls the person an admin."""
+        return self.snapshot.board is not None and self.snapshot.board.is_admin
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is shown is no longer what is."""
+        return bool(self.snapshot.fault) or self.age_s > STALE_S
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last item of the feed."""
+        return time.monotonic() - self.snapshot.heard
+
+    @property
+    def now_iso(self) -> str:
+        """The daemon's now; empty before the first board."""
+        return self.snapshot.board.at if self.snapshot.board else ""
+
+    @property
+    def pane(self) -> Pane | None:
+        """The tab that is shown."""
+        return self._panes.get(self._tab)
+
+    def compose(self) -> ComposeResult:
+        """Return the frame; the tabs come when they are first shown."""
+        yield ActionBar(id="tabs")
+        yield Bar(id="host", ground="base")
+        yield Bar(id="notice", ground="panel")
+        yield Container(id="panes")
+        yield ActionBar(id="keys")
+
+    async def on_mount(self) -> None:
+        """Show the board and begin to listen."""
+        self.set_keymap(dict(self.settings.keys))
+        for words in self.settings.faults:
+            self.say(words, "warning")
+        await self.action_tab(self._tab)
+        self._feed.start()
+        self.set_interval(1.0, self._watch)
+
+    def on_unmount(self) -> None:
+        """Stop listening."""
+        self._feed.stop()
+
+    def say(self, words: str, severity: Severity = "information", title: str = "") -> None:
+        """Tell the person something in passing, as plain text."""
+        self.notify(clean(words), title=clean(title), severity=severity, timeout=6, markup=False)
+
+    def say_error(self, error: GpuboardError) -> None:
+        """Tell the person that something failed, and the way out."""
+        hint = f". {clean(error.hint)}" if error.hint else ""
+        self.notify(clean(error.message) + hint, severity="error", timeout=8, markup=False)
+
+    async def action_tab(self, name: str) -> None:
+        """Show a tab."""
+        self._tab = name
+        if name not in self._panes:
+            pane = self._panes[name] = _new_pane(name)
+            await self.query_one("#panes").mount(pane)
+        for other, pane in self._panes.items():
+            pane.display = other == name
+        self._show_frame()
+        self._panes[name].take(self._shown, is_stale=self.is_stale)
+        self._panes[name].focus_first()
+
+    def action_new_job(self, like: SubmitRequest | None = None) -> None:
+        """Open the form for a new job."""
+        from gpuboard.tui.dialogs.newjob import NewJobScreen
+
+        self.push_screen(NewJobScreen(like))
+
+    def action_book(self) -> None:
+        """Open the form for a booking."""
+        from gpuboard.tui.dialogs.booking import BookingScreen
+
+        self.push_screen(BookingScreen(self.pane.booking_like() if self.pane else None))
+
+    def action_palette(self) -> None:
+        """Do anything by name."""
+        from gpuboard.tui.dialogs.palette import PaletteScreen
+
+        self.push_screen(PaletteScreen(self.focused, self._tab))
+
+    def action_help(self) -> None:
+        """Show all keys."""
+        from gpuboard.tui.dialogs.help import HelpScreen
+
+        self.push_screen(HelpScreen())
+
+    async def action_on_pane(self, key_id: str) -> None:
+        """Do what a key of the shown tab does (a click on the key bar)."""
+        if self.pane is not None:
+            await self.run_action(action_of(self._tab, key_id), default_namespace=self.pane)
+
+    def action_pause(self) -> None:
+        """Freeze the display, or go on."""
+        self.is_paused = not self.is_paused
+        self._show()
+
+    def action_theme(self) -> None:
+        """Take the next theme."""
+        place = next(i for i, colours in enumerate(THEMES) if colours.name == self.theme)
+        self._colours = THEMES[(place + 1) % len(THEMES)]
+        self.ink = Ink(Palette(self._colours), self.ink.glyphs)
+        self.theme = self._colours.name
+        for pane in self._panes.values():
+            pane.repaint()
+        for bar in self.query(Bar):
+            bar.refresh()
+
+    def _take(self, snapshot: Snapshot) -> None:
+        if snapshot.board is not None and snapshot.board is not self.snapshot.board:
+            self.histories.add(snapshot.board)
+        self.snapshot = snapshot
+        self._show()
+
+    def _take_event(self, event: EventView) -> None:
+        board = self.snapshot.board
+        severity = _TOLD_EVENTS.get(event.kind)
+        if severity and board is not None and event.user == board.user:
+            self.say(event.words, severity)  # type: ignore[arg-type]
+
+    def _take_history(self, view: DeviceHistory) -> None:
+        self.histories.begin(view)
+
+    def _watch(self) -> None:
+        """Once a second: grey what is stale, and tell its age."""
+        if self.is_stale or self._was_stale:
+            self._show()
+
+    def _show(self) -> None:
+        self._was_stale = self.is_stale
+        if not self.is_paused:
+            self._shown = self.snapshot
+        with self.batch_update():
+            self._show_frame()
+            pane = self.pane
+            if pane is not None and pane.is_mounted:
+                pane.take(self._shown, is_stale=self.is_stale)
+
+    def _show_frame(self) -> None:
+        base = self.screen_stack[0]
+        glyphs, board = self.ink.glyphs, self._shown.board
+        link = header.link_parts(
+            self.snapshot,
+            is_stale=self.is_stale,
+            is_paused=self.is_paused,
+            age_s=self.age_s,
+            glyphs=glyphs,
+        )
+        base.query_one("#tabs", ActionBar).show_items(header.tab_items(self._tab), link)
+        base.query_one("#keys", ActionBar).show_items(key_items(self._tab, self.settings.keys))
+        host = base.query_one("#host", Bar)
+        notice = base.query_one("#notice", Bar)
+        if board is None:
+            fault = clean(self.snapshot.fault) or "connecting to the daemon..."
+            host.show([(f" {fault} ", "dim"), (clean(self.snapshot.hint), "accent")])
+            return
+        host.show(*header.host_parts(board, glyphs, self.size.width, is_stale=self.is_stale))
+        words = header.notice_parts(board, glyphs)
+        notice.show(words)
+        notice.set_class(bool(words), "-open")
+
+
+def _new_pane(name: str) -> Pane:
+    """Return a tab; its module is imported when it is first shown."""
+    if name == "board":
+        from gpuboard.tui.panes.board import BoardPane
+
+        return BoardPane(id="pane-board")
+    if name in ("queue", "jobs"):
+        from gpuboard.tui.panes.joblist import JobsPane, QueuePane
+
+        return (QueuePane if name == "queue" else JobsPane)(id=f"pane-{name}")
+    if name == "timeline":
+        from gpuboard.tui.panes.timeline import TimelinePane
+
+        return TimelinePane(id="pane-timeline")
+    from gpuboard.tui.panes.bookings import BookingsPane
+
+    return BookingsPane(id="pane-bookings")
+
+
+def run_app(socket_path: str | None = None) -> int:
+    """Run the app on the daemon behind `socket_path` (found, or started, when None)."""
+    from gpuboard.api.client import Client, connect
+    from gpuboard.tui.settings import load_settings
+    from gpuboard.tui.source import ClientSource
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise GpuboardError(
+            "the app needs a terminal", hint="`gpuboard gpus` and `gpuboard ps` print text"
+        )
+    client = Client(socket_path) if socket_path else connect()
+    app = GpuboardApp(ClientSource(client), load_settings())
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,149 @@
+"""The one table of keys: bindings, the help screen, the key bar and the palette are made from it.
+
+Every entry has an id, by which a person may give it another key (`[keys]` of the app's settings).
+Destructive actions sit on capitals only, and always open a dialog first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Key:
+    """One binding."""
+
+    id: str
+    keys: str
+    """Textual's names, comma-separated."""
+    action: str
+    words: str
+    """What it does, as the help says it."""
+    short: str = ""
+    """Label in the key bar; empty = not shown there."""
+    palette: bool = True
+    """Whether the command palette offers it."""
+
+
+EVERYWHERE = (
+    Key("app.board", "1", "tab('board')", "show the board"),
+    Key("app.queue", "2", "tab('queue')", "show the queue"),
+    Key("app.jobs", "3", "tab('jobs')", "show my jobs"),
+    Key("app.timeline", "4", "tab('timeline')", "show the timeline"),
+    Key("app.bookings", "5", "tab('bookings')", "show bookings and people"),
+    Key("app.new", "n", "new_job", "start a new job", "new job"),
+    Key("app.book", "b", "book", "book GPUs", "book"),
+    Key("app.palette", "colon,ctrl+p", "palette", "do anything by name", palette=False),
+    Key("app.pause", "z", "pause", "freeze or go on with the display"),
+    Key("app.theme", "t", "theme", "next colour theme"),
+    Key("app.help", "question_mark,h,f1", "help", "show this help", "help"),
+    Key("app.quit", "q,ctrl+q", "quit", "leave (jobs go on)", "quit"),
+)
+ON_A_JOB = (
+    Key("job.logs", "l", "logs", "follow its log", "logs"),
+    Key("job.why", "w", "why", "say why it waits or ended", "why"),
+    Key("job.stop", "K", "stop", "cancel it, after a dialog", "cancel"),
+)
+MOVING = (
+    Key("list.down", "j,down", "down", "one down", palette=False),
+    Key("list.up", "k,up", "up", "one up", palette=False),
+    Key("list.page-down", "pagedown,ctrl+d", "page_down", "a page down", palette=False),
+    Key("list.page-up", "pageup,ctrl+u", "page_up", "a page up", palette=False),
+    Key("list.first", "g,home", "first", "to the first", palette=False),
+    Key("list.last", "G,end", "last", "to the last", palette=False),
+    Key("list.open", "enter", "choose", "show details", palette=False),
+)
+GRID = (
+    Key("board.left", "left", "left", "one card left", palette=False),
+    Key("board.right", "right", "right", "one card right", palette=False),
+)
+FILTERING = (
+    Key("list.filter", "slash", "filter", "show only rows with this text", "filter"),
+    Key("list.mine", "u", "mine", "only mine, or everybody's", "mine"),
+)
+QUEUED = (Key("queue.hold", "H", "hold", "hold it back, or release it, after a dialog"),)
+TIMELINE = (
+    Key("timeline.left", "left", "move(-1)", "cursor earlier", palette=False),
+    Key("timeline.right", "right", "move(1)", "cursor later", palette=False),
+    Key("timeline.up", "up,k", "lane(-1)", "one device up", palette=False),
+    Key("timeline.down", "down,j", "lane(1)", "one device down", palette=False),
+    Key("timeline.longer", "shift+right", "widen(1)", "choose a longer window", palette=False),
+    Key("timeline.shorter", "shift+left", "widen(-1)", "choose a shorter window", palette=False),
+    Key("timeline.more", "shift+down", "more(1)", "one GPU more", palette=False),
+    Key("timeline.fewer", "shift+up", "more(-1)", "one GPU fewer", palette=False),
+    Key("timeline.in", "plus,equals_sign", "zoom(-1)", "zoom in", "zoom"),
+    Key("timeline.out", "minus", "zoom(1)", "zoom out"),
+    Key("timeline.now", "0", "now", "back to now", "now"),
+    Key(
+        "timeline.choose", "enter", "choose", "book this window, or show what is here", "book here"
+    ),
+)
+BOOKINGS = (
+    Key("booking.cancel", "K", "stop", "cancel the booking, after a dialog", "cancel"),
+    Key("booking.mine", "u", "mine", "only mine, or everybody's", "mine"),
+)
+LOG = (
+    Key("log.find", "slash", "find", "search the log", "search"),
+    Key("log.next", "n", "next(1)", "next match", "next", palette=False),
+    Key("log.previous", "N", "next(-1)", "previous match", palette=False),
+    Key("log.wrap", "w", "wrap", "wrap long lines, or not", "wrap", palette=False),
+    Key("log.follow", "f", "follow", "stay at the end, or stop there", "follow", palette=False),
+    Key("log.close", "escape,q", "dismiss_log", "back", "back", palette=False),
+)
+DETAIL = (
+    Key("job.rerun", "r", "rerun", "a new job like this one", "again", palette=False),
+    Key("dialog.close", "escape,q", "close", "back", "back", palette=False),
+)
+
+SECTIONS: Mapping[str, tuple[Key, ...]] = {
+    "Everywhere": EVERYWHERE,
+    "In a list": MOVING,
+    "On a job": ON_A_JOB,
+    "Board": GRID,
+    "Queue and jobs": FILTERING,
+    "Queue": QUEUED,
+    "Timeline": TIMELINE,
+    "Bookings": BOOKINGS,
+    "A log": LOG,
+    "A job's page": DETAIL,
+}
+
+
+def bindings(*groups: Iterable[Key]) -> list[BindingType]:
+    """Return textual bindings of groups of the table."""
+    return [
+        Binding(key.keys, key.action, key.words, id=key.id, show=False)
+        for group in groups
+        for key in group
+    ]
+
+
+_NAMES = {
+    "question_mark": "?", "slash": "/", "colon": ":", "plus": "+", "minus": "-", "enter": "enter",
+    "equals_sign": "=", "escape": "esc", "pagedown": "pgdn", "pageup": "pgup", "left": "←",
+    "right": "→", "up": "↑", "down": "↓",
+}  # fmt: skip
+_NAMES_ASCII = {"left": "left", "right": "right", "up": "up", "down": "down"}
+
+
+def key_words(keys: str, *, is_ascii: bool = False) -> str:
+    """Return keys as they are printed on a keyboard: `?`, `ctrl+p`, `shift+→`."""
+    names = _NAMES | _NAMES_ASCII if is_ascii else _NAMES
+    shown = []
+    for key in keys.split(","):
+        *modifiers, last = key.strip().split("+")
+        shown.append("+".join([*modifiers, names.get(last, last)]))
+    return " ".join(shown)
+
+
+def keys_of(key: Key, keymap: Mapping[str, str]) -> str:
+    """Return the keys of an entry as remapped by the person."""
+    return keymap.get(key.id, key.keys)
+
+
+def known_ids() -> set[str]:
+    """Return the ids that may be remapped."""
+    return {key.id for group in SECTIONS.values() for key in group}

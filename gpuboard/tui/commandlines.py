@@ -1,0 +1,36 @@
+"""Submissions and bookings as command lines to copy. Pure."""
+
+from __future__ import annotations
+
+from gpuboard.model.requests import ReserveRequest, SubmitRequest
+from gpuboard.model.text import quote_command
+
+
+def submit_line(request: SubmitRequest) -> str:
+    """Return `gpuboard submit ...` for a submission."""
+    words = ["gpuboard", "submit", "-g", str(request.gpus)]
+    if request.time_limit:
+        words += ["-t", str(request.time_limit)]
+    if request.gpu_type:
+        words += ["--gpu-type", request.gpu_type]
+    if request.name:
+        words += ["--name", request.name]
+    for mount in request.mounts:
+        words += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
+    for name, value in request.env.items():
+        words += ["-e", f"{name}={value}"]
+    if request.workdir:
+        words += ["-w", request.workdir]
+    if request.image:
+        words += ["--image", request.image]
+    return quote_command([*words, "--", *request.command] if request.command else words)
+
+
+def reserve_line(request: ReserveRequest) -> str:
+    """Return `gpuboard reserve ...` for a booking."""
+    words = ["gpuboard", "reserve", str(request.gpus), str(request.duration)]
+    if request.at:
+        words += ["--at", request.at]
+    if request.name:
+        words += ["--name", request.name]
+    return quote_command(words)

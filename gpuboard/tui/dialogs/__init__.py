@@ -1,0 +1,1 @@
+"""Modal screens, imported when they are first opened."""

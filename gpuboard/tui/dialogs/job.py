@@ -1,0 +1,177 @@
+"""A job's page: everything the person may know of it, its events, and why it waits."""
+
+from __future__ import annotations
+
+from gpuboard.errors import GpuboardError
+from gpuboard.model.job import Mount
+from gpuboard.model.requests import SubmitRequest
+from gpuboard.model.text import quote_command
+from gpuboard.model.views import JobDetail, WhyView
+from gpuboard.tui import jobwords
+from gpuboard.tui.bindings import DETAIL, ON_A_JOB, bindings
+from gpuboard.tui.dialogs.base import Line, Page, fact, fault_lines, titled
+from gpuboard.tui.dialogs.why import why_lines
+from gpuboard.tui.ink import clean, wrapped
+from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, limit_words
+from gpuboard.tui.jobactions import JobTarget
+from gpuboard.tui.widgets.painted import Item
+
+
+class JobScreen(Page):
+    """The page of one job."""
+
+    BINDINGS = bindings(DETAIL, ON_A_JOB)
+
+    def __init__(self, target: JobTarget) -> None:
+        super().__init__(f"{target.words[:1].upper()}{target.words[1:]}")
+        self._target = target
+        self._detail: JobDetail | None = None
+        self._why: WhyView | None = None
+        self._fault: GpuboardError | None = None
+        self._seen: object = None
+
+    def on_mount(self) -> None:
+        """Ask, and ask again when the queue changed."""
+        super().on_mount()
+        self._ask()
+        self.set_interval(1.0, self._watch)
+
+    def items(self) -> list[Item]:
+        """Return the keys below the page."""
+        keys = (
+            ("l", "logs", "logs"),
+            ("w", "why", "why"),
+            ("K", "cancel", "stop"),
+            ("r", "again", "rerun"),
+            ("esc", "back", "close"),
+        )
+        return [
+            ([(f" {key}", "key!"), (f" {words} ", "dim")], f"screen.{action}")
+            for key, words, action in keys
+        ]
+
+    def lines(self, width: int) -> list[Line]:
+        """Return the page."""
+        if self._fault is not None:
+            return fault_lines(self._fault, width)
+        if self._detail is None:
+            return [[], [("asking...", "dim")]]
+        now_s = epoch_s(self.gpuboard.now_iso) if self.gpuboard.now_iso else 0
+        lines = [*self._state_lines(self._detail, width, now_s)]
+        if self._why is not None and self._detail.job.state == "queued":
+            lines += [[], titled("Why it waits"), *why_lines(self._why, width, now_s)]
+        lines += self._request_lines(self._detail, width)
+        lines += [[], titled("Events")]
+        lines += [
+            [(f"  {clock_of(event.at, now_s):<12} ", "dim"), (clean(event.words), "text")]
+            for event in self._detail.events
+        ]
+        return lines
+
+    def action_logs(self) -> None:
+        """Follow its log."""
+        self.gpuboard.jobs.open_log(self._target)
+
+    def action_why(self) -> None:
+        """Say why it waits."""
+        self.gpuboard.jobs.open_why(self._target)
+
+    def action_stop(self) -> None:
+        """Cancel it, after a dialog."""
+        self.gpuboard.jobs.ask_cancel(
+            JobTarget.of(self._detail.job) if self._detail else self._target
+        )
+
+    def action_rerun(self) -> None:
+        """Open the form with what this job asked for."""
+        if self._detail is not None:
+            self.gpuboard.action_new_job(request_like(self._detail))
+
+    def _ask(self) -> None:
+        number, source = str(self._target.job_id), self.gpuboard.source
+        self._seen = self.gpuboard.snapshot.queue
+
+        def ask() -> tuple[JobDetail, WhyView | None]:
+            detail = source.job(number)
+            return detail, source.why(number) if detail.job.state == "queued" else None
+
+        self.gpuboard.errands.run(ask, self._take, self._fail)
+
+    def _watch(self) -> None:
+        if self.gpuboard.snapshot.queue is not self._seen and not self.gpuboard.is_paused:
+            self._ask()
+
+    def _take(self, answer: tuple[JobDetail, WhyView | None]) -> None:
+        self._detail, self._why = answer
+        self.rebuild()
+
+    def _fail(self, error: GpuboardError) -> None:
+        self._fault = error
+        self.rebuild()
+
+    def _state_lines(self, detail: JobDetail, width: int, now_s: int) -> list[Line]:
+        job = detail.job
+        words, role = jobwords.state_parts(self.gpuboard.ink, job)
+        lines: list[Line] = [[], fact("state", words, role + "!")]
+        if words := jobwords.end_words(job):
+            how = "bad" if role == "bad" else "text"
+            lines += [fact("", line, how) for line in wrapped(words, width - 15)]
+        lines.append(fact("owner", jobwords.owner_words(job)))
+        gpus = f"{job.gpus}" + (f" {clean(job.gpu_type)}" if job.gpu_type else "")
+        if job.devices:
+            gpus += " (GPU " + ",".join(clean(device.label) for device in job.devices) + ")"
+        lines += [
+            fact("GPUs", gpus),
+            fact(
+                "time", f"{jobwords.elapsed_words(job, now_s)}   {jobwords.start_words(job, now_s)}"
+            ),
+        ]
+        if job.exit_code is not None:
+            lines.append(fact("exit code", str(job.exit_code)))
+        if job.attempt > 1:
+            lines.append(fact("attempt", str(job.attempt)))
+        return lines
+
+    def _request_lines(self, detail: JobDetail, width: int) -> list[Line]:
+        job = detail.job
+        facts: list[tuple[str, str]] = [
+            ("image", job.image),
+            ("command", quote_command(job.command) if job.command else ""),
+            ("workdir", detail.workdir),
+            ("note", job.note),
+            ("after", ", ".join(job.depends_on)),
+            ("cpus", f"{detail.cpus:g}" if detail.cpus else ""),
+            ("memory", gigabytes(detail.memory_bytes) + "G" if detail.memory_bytes else ""),
+            ("shm", gigabytes(detail.shm_bytes) + "G" if detail.shm_bytes else ""),
+        ]
+        facts += [
+            ("mount", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else ""))
+            for mount in detail.mounts
+        ]
+        facts += [("env", f"{name}={value}") for name, value in detail.env.items()]
+        shown = [(name, value) for name, value in facts if value]
+        if not shown:
+            return []
+        lines: list[Line] = [[], titled("Asked for")]
+        for name, value in shown:
+            first, *rest = wrapped(value, width - 15)
+            lines.append(fact(name, first))
+            lines += [fact("", line) for line in rest]
+        return lines
+
+
+def request_like(detail: JobDetail) -> SubmitRequest:
+    """Return the submission that a job came from, as far as it is shown."""
+    job = detail.job
+    return SubmitRequest(
+        image=job.image,
+        command=job.command,
+        runtime=job.runtime,
+        name=job.name,
+        gpus=job.gpus,
+        gpu_type=job.gpu_type,
+        time_limit=limit_words(job.limit_s),
+        env=detail.env,
+        mounts=[Mount(mount.source, mount.target, mount.read_only) for mount in detail.mounts],
+        workdir=detail.workdir,
+    )

@@ -1,0 +1,109 @@
+"""Lines of styled plain text, cut and padded to a width: what every widget draws with.
+
+No markup is ever read: a part is a text and a role of the theme. Text from people is made plain
+here once more (a decoded view is not trusted to be clean), so no control code reaches a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from gpuboard.model.text import plain
+from gpuboard.tui.theme import Glyphs, Palette
+
+Part = tuple[str, str | Style]
+"""A text and its role (or a ready style). A role may end in `!` for bold."""
+
+MAX_TEXT = 400
+
+
+@lru_cache(maxsize=8192)
+def clean(text: str) -> str:
+    """Return a person's text as one line that is safe on a terminal."""
+    return plain(text[: 4 * MAX_TEXT], MAX_TEXT)
+
+
+def width_of(text: str) -> int:
+    """Return how many columns a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Return a text of exactly `width` columns: padded, or cut with an ellipsis."""
+    if width <= 0:
+        return ""
+    length = width_of(text)
+    if length > width:
+        if text.isascii():
+            return text[: width - 1] + "…" if width > 1 else text[:width]
+        return set_cell_size(text, width - 1) + "…"
+    return " " * (width - length) + text if right else text + " " * (width - length)
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text of at most `width` columns."""
+    return text if width_of(text) <= width else fit(text, width)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a clean text as lines of at most `width` columns."""
+    import textwrap
+
+    return textwrap.wrap(clean(text), max(8, width)) or [""]
+
+
+class Ink:
+    """A palette and glyphs, and the making of lines with them."""
+
+    def __init__(self, palette: Palette, glyphs: Glyphs) -> None:
+        self.palette = palette
+        self.glyphs = glyphs
+
+    def line(self, parts: Iterable[Part], width: int, ground: str = "base") -> Strip:
+        """Return one line of exactly `width` columns."""
+        segments: list[Segment] = []
+        room = width
+        for text, role in parts:
+            if not text or room <= 0:
+                continue
+            if self.glyphs.is_ascii and not text.isascii():
+                text = text.replace("…", "~").encode("ascii", "replace").decode()  # noqa: PLW2901
+            length = width_of(text)
+            if length > room:
+                text, length = fit(text, room), room  # noqa: PLW2901
+            segments.append(Segment(text, self._style(role, ground)))
+            room -= length
+        if room > 0:
+            segments.append(Segment(" " * room, self.palette.style("text", ground)))
+        return Strip(segments, width)
+
+    def spread(
+        self, left: list[Part], right: list[Part], width: int, ground: str = "base"
+    ) -> Strip:
+        """Return a line with `left` at its left and `right` at its right; the right one stays whole."""
+        tail = sum(width_of(text) for text, _ in right)
+        room = max(0, width - tail)
+        parts: list[Part] = []
+        for text, role in left:
+            length = width_of(text)
+            if length > room:
+                parts.append((fit(text, room), role))
+                room = 0
+                break
+            parts.append((text, role))
+            room -= length
+        parts.append((" " * room, "text"))
+        return self.line([*parts, *right], width, ground)
+
+    def _style(self, role: str | Style, ground: str) -> Style:
+        if isinstance(role, Style):
+            return role
+        if role.endswith("!"):
+            return self.palette.style(role[:-1], ground, bold=True)
+        return self.palette.style(role, ground)

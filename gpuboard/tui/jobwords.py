@@ -1,0 +1,155 @@
+"""Jobs as rows and words: the queue's columns, the state's shape, start times as people say them."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from gpuboard.model.views import JobView
+from gpuboard.tui.ink import Ink, Part, clean, fit
+from gpuboard.tui.instants import brief, clock_of, epoch_s, span
+
+_STATES: dict[str, tuple[str, str]] = {
+    "queued": ("o", "dim"),
+    "starting": ("*", "accent"),
+    "running": ("*", "used"),
+    "stopping": ("*", "warn"),
+    "succeeded": ("+", "ok"),
+    "failed": ("x", "bad"),
+    "cancelled": ("-", "dim"),
+    "timed_out": ("x", "warn"),
+    "preempted": ("-", "warn"),
+    "lost": ("!", "bad"),
+}
+_SHAPES = {"o": "○", "*": "●", "+": "✔", "x": "✖", "-": "⊘", "!": "▲"}
+
+
+def state_parts(ink: Ink, job: JobView) -> tuple[str, str]:
+    """Return the state with its shape, and its role: `● running`."""
+    shape, role = _STATES.get(job.state, ("?", "text"))
+    glyph = shape if ink.glyphs.is_ascii else _SHAPES.get(shape, shape)
+    word = "held" if job.state == "queued" and job.held_by else job.state.replace("_", " ")
+    return f"{glyph} {word}", "mine" if job.mine and role == "used" else role
+
+
+def start_words(job: JobView, now_s: int) -> str:
+    """Return when a job starts, ends or ended: `about 14:10, by 16:00`."""
+    if job.ended_at:
+        return clock_of(job.ended_at, now_s)
+    if job.started_at:
+        return f"until {clock_of(job.ends_at, now_s, '?')}"
+    if job.state != "queued":
+        return "now"
+    if not job.expected_start_at:
+        return "not known yet"
+    about = clock_of(job.expected_start_at, now_s)
+    latest = clock_of(job.latest_start_at, now_s)
+    return f"about {about}, by {latest}" if latest and latest != about else f"about {about}"
+
+
+def devices_words(job: JobView) -> str:
+    """Return how many devices a job wants, and which it has: `2 (0,1)`."""
+    if job.devices:
+        return f"{job.gpus} ({','.join(clean(device.label) for device in job.devices)})"
+    return f"{job.gpus}"
+
+
+def owner_words(job: JobView) -> str:
+    """Return whose a job is."""
+    return "you" if job.mine else clean(job.user)
+
+
+def elapsed_words(job: JobView, now_s: int) -> str:
+    """Return how long a job has run of its limit: `1h20 / 4h`."""
+    limit = brief(job.limit_s)
+    if not job.started_at:
+        return f"- / {limit}"
+    end = epoch_s(job.ended_at) if job.ended_at else now_s
+    return f"{span(end - epoch_s(job.started_at))} / {limit}"
+
+
+def end_words(job: JobView) -> str:
+    """Return how a job ended, or what it does."""
+    if job.exit_words:
+        return clean(job.exit_words)
+    return clean(job.reason)
+
+
+def job_name(job: JobView) -> str:
+    """Return what a job is called: its name, or its command."""
+    name = clean(job.name) or clean(" ".join(job.command)) or clean(job.image)
+    if job.array_index is not None:
+        name += f" [{job.array_index}]"
+    return name
+
+
+def queue_heads(width: int) -> str:
+    """Return the column heads of the queue."""
+    name = _name_width(width)
+    return (
+        f"   # {'JOB':>6} {'WHO':<10} {fit('NAME', name)} {'GPUS':<7} "
+        f"{'LIMIT':<5} {'START':<21} WHY"
+    )
+
+
+def queue_row(ink: Ink, job: JobView, width: int, ground: str, now_s: int) -> Strip:
+    """Return one line of the queue."""
+    glyph, role = state_parts(ink, job)
+    name = _name_width(width)
+    place = f"{job.place + 1:>3}" if job.place is not None else "   "
+    is_waiting = job.state == "queued"
+    owner = "mine!" if job.mine else "text"
+    parts: list[Part] = [
+        (glyph[:1] + " " if not is_waiting else "  ", role),
+        (place if is_waiting else "run", "dim" if is_waiting else role),
+        (f" {job.id:>5} ", owner),
+        (fit(owner_words(job), 10) + " ", owner),
+        (fit(job_name(job), name) + " ", "text"),
+        (fit(devices_words(job), 7) + " ", "text" if is_waiting else role),
+        (fit(brief(job.limit_s), 5) + " ", "dim"),
+        (fit(start_words(job, now_s), 21) + " ", "text" if is_waiting else role),
+        (clean(job.reason), "warn" if job.held_by else "dim"),
+    ]
+    return ink.line(parts, width, ground)
+
+
+def _name_width(width: int) -> int:
+    return max(12, min(32, width - 96))
+
+
+def job_heads(width: int) -> str:
+    """Return the column heads of my jobs."""
+    return (
+        f"  {'STATE':<12} {'JOB':>5} {fit('NAME', _my_name_width(width))} {'GPUS':<8} "
+        f"{'TIME / LIMIT':<13} {'WHEN':<12} HOW"
+    )
+
+
+def job_row(ink: Ink, job: JobView, width: int, ground: str, now_s: int) -> Strip:
+    """Return one line of my jobs."""
+    words, role = state_parts(ink, job)
+    name = _my_name_width(width)
+    when = start_words(job, now_s).split(",")[0]
+    parts: list[Part] = [
+        ("  " + fit(words, 12) + " ", role),
+        (f"{job.id:>5} ", "strong!"),
+        (fit(job_name(job), name) + " ", "text"),
+        (fit(devices_words(job), 8) + " ", "text"),
+        (fit(elapsed_words(job, now_s), 13) + " ", "text"),
+        (fit(when, 12) + " ", "dim"),
+        (end_words(job), "bad" if role == "bad" else "dim"),
+    ]
+    return ink.line(parts, width, ground)
+
+
+def _my_name_width(width: int) -> int:
+    return max(14, min(30, width - 90))
+
+
+def matches(job: JobView, words: str) -> bool:
+    """Whether a job's visible text has all of these words, in any case."""
+    if not words:
+        return True
+    text = " ".join(
+        (str(job.id), job_name(job), clean(job.user), job.state, clean(job.reason))
+    ).lower()
+    return all(word in text for word in words.lower().split())

@@ -1,0 +1,133 @@
+"""The real `Source`: the daemon over its Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from gpuboard.api.client import Client
+from gpuboard.model.requests import CancelRequest, JobSelection, ReserveRequest, SubmitRequest
+from gpuboard.model.views import (
+    ActionResults,
+    BoardView,
+    DeviceHistory,
+    DryRunView,
+    EventView,
+    ImageList,
+    JobDetail,
+    JobList,
+    ReservationList,
+    ReservationView,
+    ReserveResult,
+    SubmitResult,
+    TimelineView,
+    UsageView,
+    WhyView,
+)
+from gpuboard.tui.feed import FeedItem
+
+_View = TypeVar("_View")
+_FEED_TYPES: dict[str, msgspec.json.Decoder[Any]] = {
+    "board": msgspec.json.Decoder(BoardView),
+    "queue": msgspec.json.Decoder(JobList),
+    "reservations": msgspec.json.Decoder(ReservationList),
+    "event": msgspec.json.Decoder(EventView),
+}
+
+
+class ClientLog:
+    """A followed log on a client of its own, so that hanging up ends this conversation only."""
+
+    def __init__(self, socket_path: str, selector: str, tail: int) -> None:
+        self._client = Client(socket_path)
+        self._path = f"/jobs/{selector}/log"
+        self._tail = tail
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the log's bytes until the job ends."""
+        yield from self._client.stream(self._path, tail=self._tail, follow=1)
+
+    def hang_up(self) -> None:
+        """End the stream, from any thread."""
+        self._client.close()
+
+
+class ClientSource:
+    """Asks the daemon; an answer is decoded into the views of the model, or refused."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def feed(self, after: int | None) -> Iterator[FeedItem]:
+        """Yield what changes, from now on; events after the id `after` first."""
+        for event, _id, data in self._client.feed(after):
+            decoder = _FEED_TYPES.get(event)
+            if decoder is not None:
+                yield decoder.decode(data)
+
+    def history(self) -> DeviceHistory:
+        """Return the last minutes of every device."""
+        return _view(self._client.get("/devices/history"), DeviceHistory)
+
+    def job(self, selector: str) -> JobDetail:
+        """Return one job in full."""
+        return _view(self._client.get(f"/jobs/{selector}"), JobDetail)
+
+    def why(self, selector: str) -> WhyView:
+        """Return why a job waits."""
+        return _view(self._client.get(f"/jobs/{selector}/why"), WhyView)
+
+    def log(self, selector: str, tail: int) -> ClientLog:
+        """Return the log's last `tail` lines and what follows."""
+        return ClientLog(self._client.socket_path, selector, tail)
+
+    def ended(self, user: str, limit: int) -> JobList:
+        """Return ended jobs of a person, the latest first."""
+        return _view(self._client.get("/history", user=user, limit=limit), JobList)
+
+    def dry_run(self, request: SubmitRequest) -> DryRunView:
+        """Return what a submission would do."""
+        return _view(self._client.post("/jobs", _body(request), dry_run=1), DryRunView)
+
+    def submit(self, request: SubmitRequest) -> SubmitResult:
+        """Submit a job."""
+        return _view(self._client.post("/jobs", _body(request)), SubmitResult)
+
+    def cancel(self, request: CancelRequest) -> ActionResults:
+        """Cancel jobs."""
+        return _view(self._client.post("/jobs/cancel", _body(request)), ActionResults)
+
+    def hold(self, jobs: list[str], *, held: bool) -> ActionResults:
+        """Hold jobs back, or release them."""
+        path = "/jobs/hold" if held else "/jobs/release"
+        return _view(self._client.post(path, _body(JobSelection(jobs=jobs))), ActionResults)
+
+    def reserve(self, request: ReserveRequest) -> ReserveResult:
+        """Book devices, or (`dry_run`) say what a booking would get."""
+        return _view(self._client.post("/reservations", _body(request)), ReserveResult)
+
+    def unreserve(self, reservation_id: int) -> ReservationView:
+        """Cancel a booking."""
+        return _view(self._client.delete(f"/reservations/{reservation_id}"), ReservationView)
+
+    def timeline(self, since: str, until: str) -> TimelineView:
+        """Return bookings and runs between two ISO instants."""
+        return _view(self._client.get("/timeline", since=since, until=until), TimelineView)
+
+    def usage(self) -> UsageView:
+        """Return everybody's usage."""
+        return _view(self._client.get("/usage"), UsageView)
+
+    def images(self) -> ImageList:
+        """Return the local images."""
+        return _view(self._client.get("/images"), ImageList)
+
+
+def _view(answer: dict[str, Any], kind: type[_View]) -> _View:
+    return msgspec.convert(answer, kind)
+
+
+def _body(request: msgspec.Struct) -> object:
+    return msgspec.to_builtins(request)

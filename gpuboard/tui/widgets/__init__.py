@@ -1,0 +1,1 @@
+"""Widgets drawn with the Line API, and nothing that fetches."""

@@ -1,0 +1,87 @@
+"""What all widgets drawn with `Ink` share, and the one-line bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual.events import Click
+from textual.strip import Strip
+from textual.widget import Widget
+
+from gpuboard.tui.ink import Ink, Part, width_of
+
+if TYPE_CHECKING:
+    from gpuboard.tui.app import GpuboardApp
+
+
+def ink_of(widget: Widget) -> Ink:
+    """Return the ink of the app that a widget lives in."""
+    return cast("GpuboardApp", widget.app).ink
+
+
+class Bar(Widget):
+    """One line with something at its left and something at its right; redrawn only when it changed."""
+
+    DEFAULT_CSS = "Bar { height: 1; width: 1fr; }"
+
+    def __init__(
+        self,
+        left: list[Part] | None = None,
+        right: list[Part] | None = None,
+        *,
+        ground: str = "base",
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self._left = left or []
+        self._right = right or []
+        self._ground = ground
+
+    def show(self, left: list[Part], right: list[Part] | None = None) -> None:
+        """Show other parts."""
+        if left != self._left or (right or []) != self._right:
+            self._left, self._right = left, right or []
+            self.refresh()
+
+    @property
+    def text(self) -> str:
+        """What the bar says, without style."""
+        return "".join(text for text, _ in [*self._left, *self._right])
+
+    def render_line(self, y: int) -> Strip:
+        """Return the line."""
+        ink = ink_of(self)
+        if y:
+            return ink.line([], self.size.width, self._ground)
+        return ink.spread(self._left, self._right, self.size.width, self._ground)
+
+
+Item = tuple[list[Part], str]
+"""Parts and the action that a click on them runs (`app.tab('queue')`)."""
+
+
+class ActionBar(Bar):
+    """A bar whose items can be clicked: the tabs and the key bar."""
+
+    def __init__(self, *, ground: str = "bar", id: str | None = None) -> None:
+        super().__init__(ground=ground, id=id)
+        self._targets: list[tuple[int, int, str]] = []
+
+    def show_items(self, items: list[Item], right: list[Part] | None = None) -> None:
+        """Show items side by side."""
+        place, targets, parts = 0, [], list[Part]()
+        for item, action in items:
+            width = sum(width_of(text) for text, _ in item)
+            targets.append((place, place + width, action))
+            parts += item
+            place += width
+        self._targets = targets
+        self.show(parts, right)
+
+    async def on_click(self, event: Click) -> None:
+        """Run the action of the item under the mouse."""
+        for start, end, action in self._targets:
+            if start <= event.x < end:
+                await self.app.run_action(action)
+                return
