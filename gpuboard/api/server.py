@@ -8,11 +8,12 @@ daemon's log, never with a traceback.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
@@ -80,6 +81,7 @@ class ApiServer:
         self._logs = LogStreams()
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
+        self._streams: set[asyncio.Task[Any]] = set()
         self._document: bytes = b""
         self.last_request_at = time.monotonic()
         """When a request last came (monotonic seconds); for a personal daemon's idle exit."""
@@ -119,6 +121,8 @@ class ApiServer:
         """Accept no more, let requests finish for a moment, hang up on streams."""
         if self._listener is not None:
             await self._listener.stop()
+        for stream in self._streams:
+            stream.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
         self._workers.shutdown(wait=False, cancel_futures=True)
@@ -166,11 +170,23 @@ class ApiServer:
             caller = await self._caller(request)
             ask = await self._ask(route, request)
             if route.kind in special:
-                return await special[route.kind](request, caller, ask)
+                with self._counted_stream():
+                    return await special[route.kind](request, caller, ask)
             answer = await self._answer(route, caller, ask)
             return web.Response(body=messages.encode(answer), headers=_JSON)
 
         return handle
+
+    @contextlib.contextmanager
+    def _counted_stream(self) -> Iterator[None]:
+        """Remember the request's task, which may last for days, so that `stop` can end it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            yield
+        finally:
+            self._streams.discard(task)
 
     async def _caller(self, request: web.Request) -> Caller:
         transport = request.transport

@@ -22,12 +22,12 @@ from gpuboard.api.feed import Marks
 from gpuboard.api.peer import Peer
 from gpuboard.api.server import ApiServer
 from gpuboard.config import Config
+from gpuboard.daemon.engine_thread import EngineThread
 from gpuboard.daemon.metrics import metrics_of
 from gpuboard.devices.history import HistoryRecorder
 from gpuboard.devices.protocol import Probe
 from gpuboard.engine.clock import SystemClock
 from gpuboard.engine.local import LocalEngine
-from gpuboard.engine.loop import EngineThread
 from gpuboard.engine.protocol import Engine
 from gpuboard.engine.workers import ThreadWorkers
 from gpuboard.errors import HostError, PermissionDenied, Unavailable
@@ -80,6 +80,7 @@ def build_box(
 
         with contextlib.suppress(Unavailable):
             thread.call(keep)
+            thread.wake()
 
     probe.start(take)
     probe.wait_first(_FIRST_SWEEP_S)
@@ -228,9 +229,11 @@ def _open_engine(
     config: Config, probe: Probe, runtimes: dict[str, Runtime], thread: EngineThread
 ) -> LocalEngine:
     """Open database and engine, on the engine's thread: its connection belongs to it."""
+    store = Store(config.daemon.state_dir)
+    thread.at_end.append(store.close)
     engine = LocalEngine(
         config=config,
-        store=Store(config.daemon.state_dir),
+        store=store,
         clock=SystemClock(),
         probe=probe,
         runtimes=runtimes,

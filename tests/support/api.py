@@ -25,6 +25,7 @@ from gpuboard.model.person import Caller, Person
 from gpuboard.service.services import Services
 
 AT = "2026-11-22T20:01:00Z"
+ENGINE_TIMEOUT_S = 5.0
 
 
 def person(uid: int) -> Person:
@@ -118,6 +119,10 @@ class ScriptedJobs:
     def why(self, caller: Caller, selector: str) -> views.WhyView:
         self.box.note("why", caller, selector)
         return views.WhyView(id=1, state="queued", words="GPU 0 is held")
+
+    def resolve(self, caller: Caller, selectors: Any) -> list[int]:
+        self.box.note("resolve", caller, selectors)
+        return [1]
 
     def _act(self, name: str, caller: Caller, request: Any) -> views.ActionResults:
         self.box.note(name, caller, request)
@@ -253,7 +258,6 @@ class RunningServer:
         """Send bytes and return all that comes back until the server hangs up."""
         with self.raw() as connection:
             connection.sendall(content)
-            connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
 
 
@@ -294,10 +298,10 @@ def serving(
     async def begin() -> ApiServer:
         server = ApiServer(
             box.services(),
-            EngineDispatch(engine.post, timeout_s=5),
+            EngineDispatch(engine.post, ENGINE_TIMEOUT_S),
             caller_of=caller_by_uid,
             marks=box.marks,
-            limits=limits or ApiConfig(),
+            limits=limits or ApiConfig(read_timeout_s=2.0),
             metrics=lambda: lambda: b"gpuboard_up 1\n",
             is_contained=is_contained,
         )

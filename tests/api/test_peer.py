@@ -1,0 +1,132 @@
+"""Who asks is whom the kernel names; what they may be is not theirs to say."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gpuboard import errors
+from gpuboard.api.client import Client
+from gpuboard.api.peer import Identities, Peer, is_in_foreign_container
+from gpuboard.model.person import Caller
+from tests.support.api import ScriptedBox, person, serving
+
+ASK = """
+import json, socket, sys
+path, target = sys.argv[1:]
+s = socket.socket(socket.AF_UNIX); s.connect(path)
+s.sendall(b"GET %b HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n" % target.encode())
+answer = b""
+while piece := s.recv(65536): answer += piece
+print(answer.partition(b"\\r\\n\\r\\n")[2].decode())
+"""
+
+needs_second_uid = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv"
+)
+
+
+def ask_as(uid: int, path: str, target: str) -> dict[str, object]:
+    """Ask over the socket as another uid."""
+    found = subprocess.run(
+        ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "/usr/bin/python3", "-I",
+         "-c", ASK, path, target],
+        capture_output=True, text=True, check=True, cwd="/",
+    )  # fmt: skip
+    return json.loads(found.stdout)
+
+
+@pytest.mark.root
+@needs_second_uid
+def test_a_caller_is_the_uid_of_the_connecting_process(folder: Path, box: ScriptedBox):
+    with serving(folder, box) as server:
+        found = ask_as(1234, server.path, "/v1/ping")
+        assert (found["uid"], found["user"], found["is_admin"]) == (1234, "user1234", False)
+        ask_as(1234, server.path, "/v1/jobs?user=root")
+        assert box.asked[-1][1].uid == 1234
+
+
+@pytest.mark.root
+@needs_second_uid
+def test_an_ordinary_person_may_not_what_admins_may(folder: Path):
+    script = ASK.replace("GET", "POST").replace("Host: x\\\\r\\\\n", "Host: x\\\\r\\\\n")
+    with serving(folder) as server:
+        found = subprocess.run(
+            ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "/usr/bin/python3", "-I",
+             "-c", script, server.path, "/v1/admin/drain"],
+            capture_output=True, text=True, check=True, cwd="/",
+        )  # fmt: skip
+        assert json.loads(found.stdout)["error"]["code"] == "permission"
+        assert Client(server.path).post("/admin/drain", {})["words"] == "drain"
+
+
+@pytest.mark.root
+@needs_second_uid
+def test_a_uid_without_an_account_is_refused(folder: Path):
+    with serving(folder) as server:
+        found = ask_as(4242, server.path, "/v1/ping")
+        assert found["error"]["code"] == "permission"  # type: ignore[index]
+
+
+def test_a_peer_in_a_container_is_never_an_admin(folder: Path):
+    with serving(folder, is_contained=lambda _pid: True) as server:
+        client = Client(server.path)
+        assert client.get("/ping")["is_admin"] is False
+        with pytest.raises(errors.PermissionDenied) as caught:
+            client.post("/admin/drain", {})
+        assert caught.value.exit_code == 5
+
+
+ID = "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "expected"),
+    [
+        (
+            "0::/user.slice/user-1000.slice/session-1.scope\n",
+            "0::/system.slice/gb.service\n",
+            False,
+        ),
+        (f"0::/system.slice/docker-{ID}.scope\n", "0::/system.slice/gb.service\n", True),
+        (f"4:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n", "0::/\n", True),
+        (f"0::/docker/{ID}\n", f"0::/docker/{ID}\n", False),
+        (f"0::/user.slice/user-1000.slice/docker-{ID}.scope\n", "0::/\n", False),
+        ("0::/../../other\n", "0::/\n", True),
+        (None, "0::/\n", True),
+    ],
+    ids=["login", "systemd", "cgroupfs", "the-daemon-s-own", "faked-name", "outside", "gone"],
+)
+def test_containers_are_told_by_their_anchored_cgroup(
+    tmp_path: Path, theirs: str | None, ours: str, expected: bool
+):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(ours)
+    if theirs is not None:
+        (tmp_path / "77").mkdir()
+        (tmp_path / "77" / "cgroup").write_text(theirs)
+    assert is_in_foreign_container(77, tmp_path) is expected
+
+
+async def test_a_person_is_looked_up_once_until_forgotten():
+    looked: list[int] = []
+
+    def look(peer: Peer) -> Caller:
+        looked.append(peer.uid)
+        return Caller(person=person(peer.uid))
+
+    identities = Identities(look, ThreadPoolExecutor(1))
+    peer = Peer(pid=1, uid=7, gid=7)
+    await identities.caller(peer)
+    await identities.caller(peer)
+    await identities.caller(Peer(pid=1, uid=7, gid=7, is_contained=True))
+    assert looked == [7, 7]
+    identities.forget()
+    await identities.caller(peer)
+    assert looked == [7, 7, 7]
