@@ -21,6 +21,8 @@ CGROUPFS_PARENT = "/docker"
 SYSTEMD_PARENT = "/system.slice"
 
 _ID = r"([0-9a-f]{64})"
+_DELETED = " (deleted)"
+"""What the kernel appends for a process that outlives its cgroup's directory."""
 _MAIN_CONTROLLERS = frozenset({"devices", "memory", "pids"})
 
 
@@ -125,7 +127,7 @@ def _paths(text: str) -> list[str]:
             rank = 0
         else:
             rank = 1 if _MAIN_CONTROLLERS.intersection(controllers.split(",")) else 2
-        ranked.append((rank, path))
+        ranked.append((rank, path.removesuffix(_DELETED)))
     return [path for _, path in sorted(ranked)]
 
 

@@ -1,10 +1,6 @@
-"""NVML's calls as values, N/A and four faults: the only importer of pynvml.
+"""NVML's calls, one a method, in our units: the only importer of pynvml.
 
-Every figure may be missing on some driver or board, so it is a value or None. Four things are not
-a missing figure and are raised: the driver as a whole does not work (`DriverFault`), this device
-is gone (`DeviceLost`), it wants a reset (`ResetRequired`), or its very identity could not be read
-this time (`DeviceUnreadable`: not a loss, or one failed call would end somebody's job).
-
+A figure that a driver or board does not give is None; what else may happen is in `nvml_answers`.
 Process lists are read with one call into the library, not through pynvml's functions: those ask
 for the size first, and a list may take the driver milliseconds. So an old driver's layout can be
 read too, where pynvml raises `NVMLLibraryMismatchError`, which is not an `NVMLError`.
@@ -15,33 +11,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple, NewType, TypeVar
+from typing import NamedTuple, NewType
 
-from gpuboard.errors import HostError
+from gpuboard.devices.nvml_answers import DEVICE_FAULTS, NvmlAnswers
 
-T = TypeVar("T")
 Handle = NewType("Handle", object)
 """pynvml's handle of a GPU or MIG instance; valid until the library is closed."""
-
-
-class DriverFault(HostError):
-    """The driver as a whole does not answer: not installed, not loaded, mismatch."""
-
-
-class DeviceLost(HostError):
-    """A device is gone."""
-
-
-class DeviceUnreadable(HostError):
-    """A device's identity could not be read; the next call may succeed."""
-
-
-class ResetRequired(HostError):
-    """A device answers that it needs a reset."""
-
-
-DEVICE_FAULTS = (DeviceLost, DeviceUnreadable, ResetRequired)
-"""What one device may raise while the others are well."""
 
 
 class ListedProcess(NamedTuple):
@@ -51,40 +26,6 @@ class ListedProcess(NamedTuple):
     memory_bytes: int | None
 
 
-_FAULT_WORDS: dict[str, tuple[str, str]] = {
-    "NVML_ERROR_LIBRARY_NOT_FOUND": (
-        "the NVIDIA driver's library (libnvidia-ml.so.1) is not installed",
-        "install the NVIDIA driver (`apt install nvidia-driver`), then try `nvidia-smi`",
-    ),
-    "NVML_ERROR_DRIVER_NOT_LOADED": (
-        "the NVIDIA driver is not loaded",
-        "`modprobe nvidia`; if that fails after a new kernel: `dkms autoinstall`, then reboot",
-    ),
-    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": (
-        "the NVIDIA driver in the kernel and its library are of different versions",
-        (
-            "reboot, or unload the old driver (`modprobe -r nvidia_uvm nvidia_drm nvidia_modeset nvidia`,"
-            " `modprobe nvidia`); then restart gpuboard"
-        ),
-    ),
-    "NVML_ERROR_NO_PERMISSION": (
-        "no permission to ask the NVIDIA driver",
-        "look at `ls -l /dev/nvidiactl`: the daemon must be able to open it",
-    ),
-    "NVML_ERROR_UNINITIALIZED": ("the NVIDIA driver went away", "try `nvidia-smi`"),
-    "NVML_ERROR_FUNCTION_NOT_FOUND": (
-        "the NVIDIA driver is too old",
-        "install a driver of version 450 or later",
-    ),
-}
-_WHOLE_DRIVER = (
-    "NVML_ERROR_UNINITIALIZED",
-    "NVML_ERROR_DRIVER_NOT_LOADED",
-    "NVML_ERROR_LIB_RM_VERSION_MISMATCH",
-    "NVML_ERROR_LIBRARY_NOT_FOUND",
-)
-"""Answers of any call that mean: nothing else will work either."""
-_GONE = ("NVML_ERROR_GPU_IS_LOST", "NVML_ERROR_GPU_NOT_FOUND")
 _NEVER_LISTED = ("NVML_ERROR_NOT_SUPPORTED", "NVML_ERROR_FUNCTION_NOT_FOUND")
 """Answers of a graphics or MPS list that mean: there are no such processes here."""
 
@@ -128,10 +69,11 @@ class NvmlCalls:
         import pynvml
 
         self._nvml: ModuleType = pynvml
+        self._ask = NvmlAnswers(pynvml)
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
-            raise self._driver_fault(error) from error
+            raise self._ask.driver_fault(error) from error
         self._lists = {kind: self._chosen_list(name) for kind, name in _PROCESS_LISTS.items()}
         self._room = _FIRST_ROOM
         self._memory_version: int | None = pynvml.nvmlMemory_v2
@@ -140,15 +82,15 @@ class NvmlCalls:
     def close(self) -> None:
         """Let go of the library; it may be opened anew."""
         if self._events is not None:
-            self._quiet(self._nvml.nvmlEventSetFree, self._events)
-        self._quiet(self._nvml.nvmlShutdown)
+            self._ask.quiet(self._nvml.nvmlEventSetFree, self._events)
+        self._ask.quiet(self._nvml.nvmlShutdown)
 
     # What there is
 
     def versions(self) -> tuple[str, str]:
         """Return the driver's version and the highest CUDA version it runs (`12.9`)."""
-        driver = self._value(self._nvml.nvmlSystemGetDriverVersion)
-        cuda = self._value(self._nvml.nvmlSystemGetCudaDriverVersion_v2)
+        driver = self._ask.value(self._nvml.nvmlSystemGetDriverVersion)
+        cuda = self._ask.value(self._nvml.nvmlSystemGetCudaDriverVersion_v2)
         return driver or "", f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
 
     def gpu_count(self) -> int:
@@ -160,7 +102,7 @@ class NvmlCalls:
         try:
             return int(self._nvml.nvmlDeviceGetCount())
         except self._nvml.NVMLError as error:
-            raise self._driver_fault(error) from error
+            raise self._ask.driver_fault(error) from error
 
     def gpu(self, index: int) -> Handle:
         """Return the GPU at an index.
@@ -168,7 +110,7 @@ class NvmlCalls:
         Raises:
             DeviceUnreadable: it cannot be reached now.
         """
-        handle: Handle = self._handle(self._nvml.nvmlDeviceGetHandleByIndex, index)
+        handle: Handle = self._ask.must(self._nvml.nvmlDeviceGetHandleByIndex, index)
         return handle
 
     def uuid(self, handle: Handle) -> str:
@@ -177,42 +119,46 @@ class NvmlCalls:
         Raises:
             DeviceUnreadable: it cannot be told which device it is.
         """
-        uuid: str = self._handle(self._nvml.nvmlDeviceGetUUID, handle)
+        uuid: str = self._ask.must(self._nvml.nvmlDeviceGetUUID, handle)
         return uuid
 
     def mig_instances(self, gpu: Handle) -> list[tuple[int, Handle]] | None:
         """Return the MIG instances of a GPU by their number; None when it is not split."""
-        mode = self._value(self._nvml.nvmlDeviceGetMigMode, gpu)
+        mode = self._ask.value(self._nvml.nvmlDeviceGetMigMode, gpu)
         if not mode or mode[0] != self._nvml.NVML_DEVICE_MIG_ENABLE:
             return None
-        count = self._value(self._nvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0
+        count = self._ask.value(self._nvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0
         return [
             (number, handle)
             for number in range(count)
-            if (handle := self._value(self._nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, number))
+            if (
+                handle := self._ask.value(
+                    self._nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, number
+                )
+            )
         ]
 
     # Fixed facts
 
     def product_name(self, handle: Handle) -> str | None:
         """Return the product's name."""
-        return self._value(self._nvml.nvmlDeviceGetName, handle)
+        return self._ask.value(self._nvml.nvmlDeviceGetName, handle)
 
     def bus_id(self, handle: Handle) -> str | None:
         """Return the PCI address, as `00000000:17:00.0`."""
-        pci = self._value(self._nvml.nvmlDeviceGetPciInfo, handle)
+        pci = self._ask.value(self._nvml.nvmlDeviceGetPciInfo, handle)
         if pci is None:
             return None
         return pci.busId if isinstance(pci.busId, str) else str(pci.busId.decode())
 
     def numa_node(self, handle: Handle) -> int | None:
         """Return the NUMA node that the GPU hangs on."""
-        node: int | None = self._value(self._nvml.nvmlDeviceGetNumaNodeId, handle)
+        node: int | None = self._ask.value(self._nvml.nvmlDeviceGetNumaNodeId, handle)
         return node if node is not None and 0 <= node < 2**16 else None
 
     def shutdown_c(self, handle: Handle) -> int | None:
         """Return the temperature at which the GPU turns itself off."""
-        return self._value(
+        return self._ask.value(
             self._nvml.nvmlDeviceGetTemperatureThreshold,
             handle,
             self._nvml.NVML_TEMPERATURE_THRESHOLD_SHUTDOWN,
@@ -224,57 +170,57 @@ class NvmlCalls:
         """Return used and total memory in bytes, without the driver's reserve where it says so."""
         info = None
         if self._memory_version is not None:
-            info = self._value(self._nvml.nvmlDeviceGetMemoryInfo, handle, self._memory_version)
+            info = self._ask.value(self._nvml.nvmlDeviceGetMemoryInfo, handle, self._memory_version)
             if info is None and not hasattr(self._nvml.nvmlLib, "nvmlDeviceGetMemoryInfo_v2"):
                 self._memory_version = None
         if info is None:  # the first version counts the reserve as used
-            info = self._value(self._nvml.nvmlDeviceGetMemoryInfo, handle)
+            info = self._ask.value(self._nvml.nvmlDeviceGetMemoryInfo, handle)
         return (None, None) if info is None else (int(info.used), int(info.total))
 
     def utilization(self, handle: Handle) -> tuple[int | None, int | None]:
         """Return how busy the cores and the memory are, in percent."""
-        rates = self._value(self._nvml.nvmlDeviceGetUtilizationRates, handle)
+        rates = self._ask.value(self._nvml.nvmlDeviceGetUtilizationRates, handle)
         return (None, None) if rates is None else (int(rates.gpu), int(rates.memory))
 
     def temperature_c(self, handle: Handle) -> int | None:
         """Return the temperature of the core."""
-        return self._value(
+        return self._ask.value(
             self._nvml.nvmlDeviceGetTemperature, handle, self._nvml.NVML_TEMPERATURE_GPU
         )
 
     def power_w(self, handle: Handle) -> float | None:
         """Return the power drawn now."""
-        return _watts(self._value(self._nvml.nvmlDeviceGetPowerUsage, handle))
+        return _watts(self._ask.value(self._nvml.nvmlDeviceGetPowerUsage, handle))
 
     def power_limit_w(self, handle: Handle) -> float | None:
         """Return the power limit in force."""
-        return _watts(self._value(self._nvml.nvmlDeviceGetEnforcedPowerLimit, handle))
+        return _watts(self._ask.value(self._nvml.nvmlDeviceGetEnforcedPowerLimit, handle))
 
     def fan_percent(self, handle: Handle) -> int | None:
         """Return the fan's speed."""
-        return self._value(self._nvml.nvmlDeviceGetFanSpeed, handle)
+        return self._ask.value(self._nvml.nvmlDeviceGetFanSpeed, handle)
 
     def sm_clock_mhz(self, handle: Handle) -> int | None:
         """Return the clock of the cores."""
-        return self._value(self._nvml.nvmlDeviceGetClockInfo, handle, self._nvml.NVML_CLOCK_SM)
+        return self._ask.value(self._nvml.nvmlDeviceGetClockInfo, handle, self._nvml.NVML_CLOCK_SM)
 
     def memory_clock_mhz(self, handle: Handle) -> int | None:
         """Return the clock of the memory."""
-        return self._value(self._nvml.nvmlDeviceGetClockInfo, handle, self._nvml.NVML_CLOCK_MEM)
+        return self._ask.value(self._nvml.nvmlDeviceGetClockInfo, handle, self._nvml.NVML_CLOCK_MEM)
 
     def performance_state(self, handle: Handle) -> int | None:
         """Return 0 (fastest) to 15."""
-        state: int | None = self._value(self._nvml.nvmlDeviceGetPerformanceState, handle)
+        state: int | None = self._ask.value(self._nvml.nvmlDeviceGetPerformanceState, handle)
         return state if state is not None and 0 <= state <= 15 else None
 
     def throttle(self, handle: Handle) -> tuple[str, ...]:
         """Return, in words, what slows the clocks down."""
-        bits = self._value(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+        bits = self._ask.value(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
         return tuple(words for bit, words in _THROTTLE_WORDS if bits & bit)
 
     def ecc_uncorrected(self, handle: Handle) -> int | None:
         """Return the uncorrectable memory errors since the driver was loaded or the GPU reset."""
-        return self._value(
+        return self._ask.value(
             self._nvml.nvmlDeviceGetTotalEccErrors,
             handle,
             self._nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
@@ -283,13 +229,13 @@ class NvmlCalls:
 
     def is_remap_failed(self, handle: Handle) -> bool | None:
         """Return whether a bad memory row could not be replaced by a spare one."""
-        rows = self._value(self._nvml.nvmlDeviceGetRemappedRows, handle)
+        rows = self._ask.value(self._nvml.nvmlDeviceGetRemappedRows, handle)
         return None if rows is None else bool(rows[3])
 
     def pcie_bytes_s(self, handle: Handle) -> tuple[int | None, int | None]:
         """Return bytes a second sent and received; a driver samples each for some 20 ms."""
         tx, rx = (
-            self._value(self._nvml.nvmlDeviceGetPcieThroughput, handle, counter)
+            self._ask.value(self._nvml.nvmlDeviceGetPcieThroughput, handle, counter)
             for counter in (self._nvml.NVML_PCIE_UTIL_TX_BYTES, self._nvml.NVML_PCIE_UTIL_RX_BYTES)
         )
         return None if tx is None else tx * 1024, None if rx is None else rx * 1024
@@ -308,12 +254,14 @@ class NvmlCalls:
         try:
             return self._read_list(handle, *chosen)
         except self._nvml.NVMLError as error:
-            self._raise_if_grave(error)
-            return [] if kind != "C" and self._is(error, _NEVER_LISTED) else None
+            self._ask.raise_if_grave(error)
+            return [] if kind != "C" and self._ask.is_one_of(error, _NEVER_LISTED) else None
 
     def process_utilization(self, handle: Handle, since_us: int) -> dict[int, int]:
         """Return by pid how busy it kept the cores, in percent, at its newest sample since then."""
-        samples = self._value(self._nvml.nvmlDeviceGetProcessUtilization, handle, since_us) or ()
+        samples = (
+            self._ask.value(self._nvml.nvmlDeviceGetProcessUtilization, handle, since_us) or ()
+        )
         return {
             int(each.pid): int(each.smUtil)
             for each in sorted(samples, key=lambda each: int(each.timeStamp))
@@ -357,9 +305,9 @@ class NvmlCalls:
     def watch_xids(self, gpu: Handle) -> None:
         """Have this GPU's critical errors reported by `new_xids`, where the driver can."""
         if self._events is None:
-            self._events = self._value(self._nvml.nvmlEventSetCreate)
+            self._events = self._ask.value(self._nvml.nvmlEventSetCreate)
         if self._events is not None:
-            self._value(
+            self._ask.value(
                 self._nvml.nvmlDeviceRegisterEvents,
                 gpu,
                 self._nvml.nvmlEventTypeXidCriticalError,
@@ -370,7 +318,7 @@ class NvmlCalls:
         """Return the Xids since the last call by the GPU's UUID; at once, waiting for none."""
         xids: dict[str, tuple[int, ...]] = {}
         for _ in range(_MAX_XIDS if self._events is not None else 0):
-            event = self._value(self._nvml.nvmlEventSetWait_v2, self._events, 0)
+            event = self._ask.value(self._nvml.nvmlEventSetWait_v2, self._events, 0)
             if event is None:
                 break
             try:
@@ -379,51 +327,6 @@ class NvmlCalls:
                 continue  # its loss is told by its own reading
             xids[uuid] = (*xids.get(uuid, ()), int(event.eventData))
         return xids
-
-    # Answers
-
-    def _value(self, function: Callable[..., T], *arguments: object) -> T | None:
-        """Return a call's value, or None where there is none."""
-        try:
-            return function(*arguments)
-        except self._nvml.NVMLError as error:
-            self._raise_if_grave(error)
-        except (self._nvml.NVMLLibraryMismatchError, UnicodeDecodeError):
-            pass
-        return None
-
-    def _handle(self, function: Callable[..., T], *arguments: object) -> T:
-        """Return a call's value, without which nothing can be said of the device."""
-        try:
-            return function(*arguments)
-        except self._nvml.NVMLError as error:
-            self._raise_if_grave(error)
-            raise DeviceUnreadable(f"the driver answers: {error}") from error
-
-    def _raise_if_grave(self, error: Exception) -> None:
-        if self._is(error, _WHOLE_DRIVER):
-            raise self._driver_fault(error) from error
-        if self._is(error, _GONE):
-            raise DeviceLost("fell off the bus: the driver lost it") from error
-        if self._is(error, ("NVML_ERROR_RESET_REQUIRED",)):
-            raise ResetRequired("needs a reset") from error
-
-    def _driver_fault(self, error: Exception) -> DriverFault:
-        for name, (words, hint) in _FAULT_WORDS.items():
-            if self._is(error, (name,)):
-                return DriverFault(words, hint=hint)
-        return DriverFault(f"the NVIDIA driver answers: {error}", hint="try `nvidia-smi`")
-
-    def _is(self, error: Exception, names: tuple[str, ...]) -> bool:
-        code = getattr(error, "value", None)
-        return any(code == getattr(self._nvml, name) for name in names)
-
-    def _quiet(self, function: Callable[..., Any], *arguments: object) -> None:
-        """Make a call of which nothing is expected any more."""
-        try:
-            function(*arguments)
-        except self._nvml.NVMLError:
-            pass
 
 
 _MAX_XIDS = 64

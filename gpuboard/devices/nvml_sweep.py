@@ -17,14 +17,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from gpuboard.devices.health import HealthJudge, Verdict, Vitals
-from gpuboard.devices.nvml_calls import (
-    DEVICE_FAULTS,
-    DeviceLost,
-    DriverFault,
-    Handle,
-    NvmlCalls,
-    ResetRequired,
-)
+from gpuboard.devices.nvml_answers import DEVICE_FAULTS, DeviceLost, DriverFault, ResetRequired
+from gpuboard.devices.nvml_calls import Handle, NvmlCalls
 from gpuboard.devices.processes import ProcessTable
 from gpuboard.devices.roster import Roster
 from gpuboard.errors import HostError

@@ -50,10 +50,15 @@ class ProcessTable:
         *,
         proc: Path = Path("/proc"),
         cgroup_parents: tuple[str, ...] = (),
+        sees_every_pid: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._proc = str(proc)
         self._clock = clock
+        self._sees_every_pid = (
+            _is_first_namespace(proc) if sees_every_pid is None else sees_every_pid
+        )
+        """False in a pid namespace of our own, as in a container: NVML names pids of the host."""
         self._boot_ms = _boot_ms(proc)
         self._kept: dict[int, tuple[int, float, ProcessFacts]] = {}
         """By pid: start in ticks, when the facts were read, the facts."""
@@ -62,12 +67,14 @@ class ProcessTable:
         """Further cgroup parents of the engine; a new tuple may be set at any time."""
 
     def facts(self, pid: int) -> ProcessFacts | None:
-        """Return what is known of a process; None when there is no such process (any more)."""
-        if pid <= 0:
-            return None
-        stat = self._stat(pid)
+        """Return what is known of a process; None when there is no such process (any more).
+
+        A pid that could not be seen if it lived is not called gone: it is hidden.
+        """
+        stat = self._stat(pid) if pid > 0 else None
         if stat is None:
-            return ProcessFacts(pid) if self._is_alive(pid) else None
+            is_hidden = not self._sees_every_pid or self._is_alive(pid)
+            return ProcessFacts(pid) if is_hidden else None
         ticks, comm = stat
         now = self._clock()
         kept = self._kept.get(pid)
@@ -147,6 +154,8 @@ class ProcessTable:
 
     def _is_alive(self, pid: int) -> bool:
         """Return whether the pid exists though /proc hides it. Signal 0 is sent to nobody."""
+        if pid <= 0:
+            return False
         if self._proc != "/proc":
             return Path(self._proc, str(pid)).exists()
         try:
@@ -156,6 +165,18 @@ class ProcessTable:
         except PermissionError:
             pass
         return True
+
+
+def _is_first_namespace(proc: Path) -> bool:
+    """Return whether we are in the kernel's first pid namespace, in which every process has a pid."""
+    try:
+        return str((proc / "self/ns/pid").readlink()) == _FIRST_PID_NAMESPACE
+    except OSError:
+        return True  # not told: as on every kernel without namespaces
+
+
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""PROC_PID_INIT_INO of the kernel: a fixed number."""
 
 
 def _boot_ms(proc: Path) -> int:

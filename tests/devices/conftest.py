@@ -27,7 +27,7 @@ def make_source() -> Callable[..., NvmlSource]:
 
     def make(slow_interval_s: float = 0.0, ignore: tuple[str, ...] = ()) -> NvmlSource:
         source = NvmlSource(
-            processes=ProcessTable(),
+            processes=ProcessTable(sees_every_pid=True),
             slow_interval_s=slow_interval_s,
             ignore=ignore,
             clock=lambda: 1_000,

@@ -24,6 +24,11 @@ TABLE = {
         CgroupKind.CONTAINER,
         X,
     ),
+    "ending, its directory already gone": (
+        f"0::/docker/{X} (deleted)",
+        CgroupKind.CONTAINER,
+        X,
+    ),
     "hybrid": (f"1:name=systemd:/docker/{X}\n0::/", CgroupKind.CONTAINER, X),
     "docker in docker: the outer id": (f"0::/docker/{X}/docker/{Y}", CgroupKind.CONTAINER, X),
     "ATTACK own scope": (

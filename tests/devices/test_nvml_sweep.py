@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gpuboard.devices.nvml_calls import DriverFault
+from gpuboard.devices.nvml_answers import DriverFault
 from gpuboard.devices.nvml_sweep import NAMELESS, NOT_LISTED, NvmlSource
 from gpuboard.model.device import DeviceKind, DeviceReading, Health
 from tests.support.fakenvml import FakeBox, FakeGpu, gpu_uuid, gpus, process_line, use_library

@@ -60,7 +60,7 @@ def test_a_process_that_ended_is_nobody() -> None:
     """A pid whose process ended has no facts; neither have 0 and pids that cannot be."""
     child = subprocess.Popen(["true"])
     child.wait()
-    table = ProcessTable()
+    table = ProcessTable(sees_every_pid=True)
     assert [table.facts(pid) for pid in (child.pid, 0, -1, 2**32 - 1)] == [None] * 4
 
 
@@ -130,6 +130,21 @@ def test_a_hidden_process_is_there_but_unknown(proc: Path) -> None:
     facts = ProcessTable(proc=proc).facts(7)
     assert facts is not None
     assert (facts.uid, facts.started_at, facts.command) == (None, None, "")
+
+
+@pytest.mark.parametrize("pid", [0, 7, 2**32 - 1])
+def test_in_a_container_an_unseen_pid_is_not_called_gone(proc: Path, pid: int) -> None:
+    """In a pid namespace of its own the daemon cannot see the host's processes: hidden, not gone."""
+    table = ProcessTable(proc=proc, sees_every_pid=False)
+    facts = table.facts(pid)
+    assert facts is not None
+    assert (facts.pid, facts.started_at, facts.uid) == (pid, None, None)
+    (proc / "self" / "ns").mkdir(parents=True)
+    (proc / "self" / "ns" / "pid").symlink_to("pid:[4026532201]")
+    assert ProcessTable(proc=proc).facts(pid) is not None
+    (proc / "self" / "ns" / "pid").unlink()
+    (proc / "self" / "ns" / "pid").symlink_to("pid:[4026531836]")
+    assert ProcessTable(proc=proc).facts(pid) is None
 
 
 def test_the_container_is_read_and_a_parent_may_be_learnt_later(proc: Path) -> None:

@@ -74,6 +74,19 @@ def test_a_hung_driver_is_told_with_its_seconds_and_knows_nothing(
     assert {each.sequence for each in seen[count:]} == {last.sequence}
 
 
+def test_a_driver_that_hangs_at_its_first_call_is_told_too(
+    probe: SweepingProbe, source: ScriptedSource
+) -> None:
+    """Whoever waits for the first sweep hears of the hang within the time-out."""
+    source.may_answer.clear()
+    probe.start()
+    snapshot = probe.wait_first(10)
+    assert "has not answered" in snapshot.fault
+    assert (snapshot.sequence, snapshot.readings) == (0, ())
+    source.may_answer.set()
+    until(lambda: probe.snapshot().sequence >= 1)
+
+
 def test_no_second_call_is_made_into_a_hung_driver(
     probe: SweepingProbe, source: ScriptedSource
 ) -> None:

@@ -60,8 +60,6 @@ class FakeBox:
 
     def __init__(self, folder: Path, count: int = 2) -> None:
         self.state = folder / "gpus.state"
-        self.counts = folder / "counts"
-        self.counts.mkdir(exist_ok=True)
         self.system: dict[str, object] = {}
         self.gpus = gpus(count)
         self.write()
