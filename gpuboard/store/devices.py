@@ -61,7 +61,8 @@ class DeviceTable(Table):
     def leases_between(self, from_at: int, until_at: int) -> list[Lease]:
         """Return leases that touch a window, live ones too, oldest first."""
         rows = self._connection.rows(
-            f"{_SELECT} WHERE granted_at < ? AND (released_at IS NULL OR released_at > ?) ORDER BY id",
+            # +id: or SQLite walks all leases ever, so as not to sort a few
+            f"{_SELECT} WHERE granted_at < ? AND (released_at IS NULL OR released_at > ?) ORDER BY +id",
             (until_at, from_at),
         )
         return [_lease(row) for row in rows]
