@@ -100,4 +100,4 @@ def _act(session: Session, path: str, body: dict[str, Any]) -> int:
                 print(line)
     if not failed:
         return 0
-    return _PERMISSION if all(result["code"] == "permission" for result in failed) else 1
+    return _PERMISSION if all(result["code"] == "permission" for result in results) else 1

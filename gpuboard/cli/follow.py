@@ -41,9 +41,7 @@ class Pauses:
         self._next_s = min(self._next_s * 1.5, LONGEST_PAUSE_S)
 
 
-def patiently(
-    session: Session, ask: Callable[[], Job], *, patience_s: float = DAEMON_PATIENCE_S
-) -> Job:
+def patiently(session: Session, ask: Callable[[], Job], *, patience_s: float | None = None) -> Job:
     """Return the answer, waiting for a daemon that is away. Raises Unavailable when it stays away."""
     since: float | None = None
     while True:
@@ -54,7 +52,7 @@ def patiently(
             if since is None:
                 since = now
                 session.note("the daemon does not answer; the job goes on, waiting for the daemon")
-            if now - since > patience_s:
+            if now - since > (DAEMON_PATIENCE_S if patience_s is None else patience_s):
                 raise
             time.sleep(LONGEST_PAUSE_S)
 

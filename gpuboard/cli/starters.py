@@ -17,7 +17,10 @@ def daemon(arguments: Sequence[str]) -> int:
     """Run the daemon in the foreground (as systemd does); `gpuboard daemon --help` lists its options."""
     from gpuboard.daemon.__main__ import main
 
-    return main(list(arguments))
+    try:
+        return main(list(arguments))
+    except SystemExit as end:  # argparse: --help, or a wrong option
+        return end.code if isinstance(end.code, int) else 1
 
 
 @click.command("demo", short_help="Show it all on a simulated box.")

@@ -1,31 +1,22 @@
-"""`run` and `submit`.
-
-`run` is a job in the foreground: it waits for its turn, shows the output as it comes and ends with
-the job's own exit code. As with `docker run`, ^C (or SIGTERM) ends the job: the first one cancels
-it and still shows its last words, a second one leaves at once while the job is being stopped. When
-the terminal goes away (SIGHUP) only the command ends: the job goes on, `gpuboard logs -f @` has it.
-"""
+"""`run` and `submit`: what they share, a job asked for; how they differ, whether one waits for its end."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Sequence
-from functools import partial
-from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import click
 
 from gpuboard.cli import follow, words
+from gpuboard.cli.foreground import Foreground, follow_to_the_end
 from gpuboard.cli.options import JOB_OPTIONS, START_OPTIONS
 from gpuboard.cli.request import FLAGS, gather, given
 from gpuboard.cli.session import Session, json_option, quiet_option
 from gpuboard.errors import GpuboardError, InvalidRequest, Refused, TimedOut, Unavailable
 from gpuboard.model.durations import parse_duration
 
-INTERRUPTED = 130
 _NOW_S = 5.0
 """`--nonblock`: the engine decides on a new job at once; past this it did not start."""
 
@@ -120,24 +111,23 @@ def run(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
             hint="gpuboard submit --array ..., then gpuboard wait",
             field="array",
         )
-    signal.signal(signal.SIGTERM, _interrupt)
-    job_id = _submitted(session, asked)["ids"][0]
-    try:
-        if asked.nonblock or asked.patience_s is not None:
-            _await_start(session, job_id, asked)
-        job = _followed(session, job_id)
-    except KeyboardInterrupt:
-        _cancel_and_see(session, job_id)
-        return INTERRUPTED
+    with Foreground(session) as foreground:
+        try:
+            job_id = _submitted(session, asked)["ids"][0]
+            foreground.adopt(job_id)
+            if asked.nonblock or asked.patience_s is not None:
+                _await_start(session, job_id, asked)
+            job = follow_to_the_end(session, job_id)
+        except KeyboardInterrupt:
+            session.note("the job is being stopped")
+            return 128 + foreground.signal_number
     if session.as_json:
         session.answer({"schema": 1, "job": job})
     if job["state"] != "succeeded":
         session.note(f"job {job_id} {words.end_words(job)}")
+    if foreground.signal_number:
+        return 128 + foreground.signal_number
     return follow.exit_code(job)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _submission(ctx: click.Context, argv: Sequence[str]) -> Submission:
@@ -202,49 +192,6 @@ def _await_start(session: Session, job_id: int, asked: Submission) -> None:
             f"job {job_id} did not start within {words.span(seconds)} and was cancelled",
             hint="gpuboard submit leaves it in the queue",
         ) from error
-
-
-def _followed(session: Session, job_id: int) -> dict[str, Any]:
-    """Follow all attempts of a job; return it as it ended."""
-    write = follow.write_stderr if session.as_json else follow.write_stdout
-    attempt = 0
-
-    def say(job: dict[str, Any]) -> None:
-        if job["state"] == "queued":
-            when = words.start_words(job, words.at_ms({}))
-            session.note(
-                f"job {job_id} waits{': ' if when or job['reason'] else ''}{when or job['reason']}"
-            )
-
-    while True:
-        job = follow.wait_for(session, job_id, follow.has_started, on_change=say)
-        if job["attempt"] > attempt and job["started_at"]:
-            attempt = job["attempt"]
-            if job["devices"]:
-                session.note(f"job {job_id} runs on GPU {words.devices_words(job['devices'])}")
-            follow.LogTail(session, job_id, attempt).copy(write)
-        job = follow.wait_for(session, job_id, partial(_is_over, attempt))
-        if follow.is_final(job):
-            return job
-
-
-def _is_over(attempt: int, job: dict[str, Any]) -> bool:
-    """Whether this attempt has ended: with the job, or back in the queue."""
-    return follow.is_final(job) or job["attempt"] > attempt or job["state"] == "queued"
-
-
-def _cancel_and_see(session: Session, job_id: int) -> None:
-    """Cancel the job and wait for its end; a second interrupt ends the waiting."""
-    session.note(f"cancelling job {job_id}; ^C again leaves at once")
-    try:
-        session.client.post("/jobs/cancel", {"jobs": [str(job_id)]})
-        job = follow.wait_for(session, job_id, follow.is_final)
-    except KeyboardInterrupt:
-        session.note(f"job {job_id} is being stopped")
-        return
-    if session.as_json:
-        session.answer({"schema": 1, "job": job})
-    session.note(f"job {job_id} {words.end_words(job)}")
 
 
 def _say_dry_run(session: Session, asked: Submission) -> int:

@@ -59,7 +59,7 @@ SBATCH: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("line", "expected"), SBATCH, ids=lambda value: str(value))
+@pytest.mark.parametrize(("line", "expected"), SBATCH, ids=str)
 def test_common_sbatch_lines_mean_what_they_mean_in_slurm(
     server: FakeServer, gpuboard: Gpuboard, tmp_path: Path, line: str, expected: dict[str, Any]
 ) -> None:

@@ -1,0 +1,517 @@
+"""Every command against a scripted daemon: what it asks, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+import pytest
+
+from gpuboard import errors
+from gpuboard.cli.main import COMMANDS, cli
+from gpuboard.model import views
+from tests.cli.conftest import Gpuboard, Ran, assert_harmless
+from tests.support.fake_server import (
+    AT,
+    HOSTILE,
+    FakeServer,
+    board,
+    booking,
+    built,
+    detail,
+    device,
+    job,
+    job_list,
+    submitted,
+)
+
+REF = views.DeviceRef("2", "GPU-2")
+CAUSE = views.CauseView(
+    cause="devices_busy", words=f"GPU 2 is held by {HOSTILE}", until_at="2026-11-22T22:10:00Z"
+)
+
+
+def commands(group: click.Group = cli, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the words of every command."""
+    found: list[tuple[str, ...]] = []
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        found.append((*prefix, name))
+        if isinstance(command, click.Group):
+            found += commands(command, (*prefix, name))
+    return found
+
+
+def script_everything(server: FakeServer, text: str = "train") -> None:
+    """Answer every route once, with `text` wherever people can write something."""
+    running = {
+        "state": "running",
+        "started_at": AT,
+        "ends_at": "2026-11-22T22:00:00Z",
+        "devices": [REF],
+        "elapsed_s": 61,
+    }
+    one = job(
+        12, name=text, user=text, reason=text, image=text, command=[text], note=text, **running
+    )
+    ended = detail(
+        12, name=text, user=text, state="succeeded", started_at=AT, ended_at=AT, exit_code=0, exit_words=text, reason=text, note=text,
+        image=text, command=[text, "a b"], env={text: text}, workdir=text,
+        mounts=[views.MountView(text, text)], events=[views.EventView(1, AT, "job.submitted", text, user=text)],
+    )  # fmt: skip
+    why = views.WhyView(
+        id=12, state="queued", words=text, causes=[CAUSE], expected_start_at="2026-11-22T22:10:00Z",
+        latest_start_at="2026-11-23T00:00:00Z", would_start_now=f"--gpus 1 {text}",
+    )  # fmt: skip
+    done = {"schema": 1, "results": [built(views.ActionResult(id=12, ok=True, words=text))]}
+    dev = device(
+        "2", name=text, state="leased", state_words=text, user=text, job_id=12, job_name=text, until_at=AT,
+        next_booking=views.BookingRef(7, text, AT, AT), processes_known=False, idle_s=900, utilization=None,
+    )  # fmt: skip
+    page = board(
+        dev,
+        device("3", name=text, next_booking=views.BookingRef(7, text, AT, AT)),
+        driver_fault=text,
+    )
+    page["notices"] = [built(views.NoticeView(1, AT, text, text))]
+    book = booking(7, user=text, name=text, gpu_type=text, on_them_now=[text])
+    entries = [
+        views.TimelineEntry(device="2", uuid="GPU-2", kind="running", user=text, name=text, job_id=12, from_at=AT, until_at="2026-11-23T06:00:00Z"),
+        views.TimelineEntry(device=None, kind="booking", user=text, gpus=2, from_at=AT, until_at="2026-11-23T20:00:00Z"),
+        views.TimelineEntry(device=None, kind="blackout", user=text, from_at=AT, until_at=AT),
+    ]  # fmt: skip
+    line = views.TimelineView(
+        at=AT, from_at=AT, until_at="2026-11-23T20:01:00Z", devices=[REF], entries=entries
+    )
+    people = [
+        views.UsageRow(user=text, uid=1, mine=True, device_seconds=36e3, share=0.5, factor=0.25)
+    ]
+    check = views.CheckView(name="driver", status="warning", words=text, mend=text)
+    admin = built(views.AdminResult(words=text))
+    said: dict[tuple[str, str], Any] = {
+        ("GET", "/jobs"): job_list(one, job(13, name=text, held_by="user"), total=99),
+        ("GET", "/history"): job_list(one, job(11, name=text, state="failed", exit_code=3, exit_words=text, ended_at=AT)),
+        ("GET", "/jobs/12"): ended,
+        ("GET", "/jobs/12/why"): built(why),
+        ("GET", "/jobs/12/log"): b"hello\n",
+        ("GET", "/resolve"): {"schema": 1, "ids": [12]},
+        ("POST", "/jobs"): lambda asked: built(
+            views.DryRunView(would_start_now=False, devices=[REF], words=text, causes=[CAUSE], command_line=text)
+        ) if asked.query else submitted(12, name=text, reason=text),
+        **{("POST", f"/jobs/{verb}"): done for verb in ("cancel", "hold", "release", "update")},
+        ("GET", "/board"): page,
+        ("GET", "/timeline"): built(line),
+        ("GET", "/usage"): built(views.UsageView(at=AT, half_life_s=604800, people=people)),
+        ("GET", "/images"): built(views.ImageList(images=[views.ImageView(reference=text, id="sha256:" + "a" * 64, created_at=AT, size_bytes=2**30)])),
+        ("GET", "/doctor"): built(views.DoctorView(checks=[check])),
+        ("GET", "/reservations"): built(views.ReservationList(at=AT)) | {"reservations": [book]},
+        ("POST", "/reservations"): {"schema": 1, "dry_run": False, "reservation": book},
+        ("PATCH", "/reservations/7"): {"schema": 1, "dry_run": False, "reservation": book},
+        ("DELETE", "/reservations/7"): book | {"state": "cancelled"},
+        **{
+            ("POST", f"/admin/{verb}"): admin
+            for verb in ("drain", "resume", "notice", "blackout", "backup", "check", "reload")
+        },
+    }  # fmt: skip
+    server.answers.update(said)
+
+
+CALLS: list[tuple[str, ...]] = [
+    ("submit", "img", "true"),
+    ("submit", "--dry-run", "img"),
+    ("run", "img", "true"),
+    ("run", "--dry-run", "img"),
+    ("ps",),
+    ("ps", "--all", "-o", "id,image,command,note,runtime,submitted,started,ended,attempt,exit"),
+    ("history",),
+    ("show", "12"),
+    ("why", "12"),
+    ("logs", "12"),
+    ("wait", "12"),
+    ("cancel", "12"),
+    ("hold", "12"),
+    ("release", "12"),
+    ("update", "12", "-t", "+30m"),
+    ("gpus",),
+    ("gpus", "--free"),
+    ("board", "--once"),
+    ("board", "--plain"),
+    ("timeline",),
+    ("usage",),
+    ("images",),
+    ("doctor",),
+    ("reserve", "2", "1h30m"),
+    ("reserve", "--change", "7", "2", "3h"),
+    ("reservations",),
+    ("unreserve", "7"),
+    ("admin", "drain", "2", "--note", "fan"),
+    ("admin", "resume", "2"),
+    ("admin", "notice", "hello", "all"),
+    ("admin", "blackout", "2h"),
+    ("admin", "db", "backup"),
+    ("admin", "db", "check"),
+    ("admin", "config", "reload"),
+]
+WITHOUT_JSON = {"logs", "completion", "daemon", "demo", "admin", "config", "db"}
+HAVE_OWN_TESTS = {("admin", "config", "check"), ("daemon",), ("demo",), ("completion",)}
+
+
+@pytest.fixture
+def scripted(server: FakeServer) -> FakeServer:
+    script_everything(server)
+    return server
+
+
+def test_every_command_is_called_here() -> None:
+    """A new command comes with its call in this table."""
+    called = {call[: len(words)] for call in CALLS for words in [_command_words(call)]}
+    groups = {("admin",), ("admin", "config"), ("admin", "db")}
+    assert set(commands()) - groups - HAVE_OWN_TESTS == called
+
+
+def _command_words(call: tuple[str, ...]) -> tuple[str, ...]:
+    known = set(commands())
+    return max((call[:n] for n in range(1, len(call) + 1) if call[:n] in known), key=len)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_command_succeeds_and_says_something(
+    scripted: FakeServer, gpuboard: Gpuboard, call: tuple[str, ...]
+) -> None:
+    """Each command ends with 0 on a daemon that answers, and stdout has its answer."""
+    ran = gpuboard(*call)
+    assert ran.code == 0, ran
+    assert ran.out.strip()
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_json_is_exactly_one_value(
+    scripted: FakeServer, gpuboard: Gpuboard, call: tuple[str, ...]
+) -> None:
+    """With --json stdout is one JSON object with its schema, nothing before and nothing after."""
+    if call[0] in WITHOUT_JSON and call[0] != "admin":
+        return
+    words = len(_command_words(call))
+    ran = gpuboard(*call[:words], "--json", *call[words:])
+    assert ran.code == 0, ran
+    value = ran.json
+    assert value.get("schema", 1) == 1
+    assert "error" not in value
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_json_is_exactly_one_value_on_failure_too(
+    server: FakeServer, gpuboard: Gpuboard, call: tuple[str, ...]
+) -> None:
+    """A daemon that refuses everything gives {"error": {...}} on stdout and the class's exit code."""
+    if call[0] in WITHOUT_JSON and call[0] != "admin":
+        return
+    refuse = errors.PermissionDenied("not yours", hint="ask ann")
+    for path in _paths(server, call, gpuboard):
+        server.answers[path] = refuse
+    words = len(_command_words(call))
+    ran = gpuboard(*call[:words], "--json", *call[words:])
+    assert ran.code == 5
+    assert ran.json == {"error": {"code": "permission", "message": "not yours", "hint": "ask ann"}}
+    assert ran.err == "error: not yours\nhint: ask ann\n"
+
+
+def _paths(server: FakeServer, call: tuple[str, ...], gpuboard: Gpuboard) -> set[tuple[str, str]]:
+    """Return what the call asks for when all goes well."""
+    script_everything(server)
+    gpuboard(*call)
+    return {(asked.method, asked.path) for asked in server.asked}
+
+
+@pytest.mark.parametrize("width", [None, 40, 80, 160])
+@pytest.mark.parametrize("call", [call for call in CALLS if call[0] != "logs"], ids=" ".join)
+def test_hostile_text_is_harmless_everywhere(
+    server: FakeServer,
+    gpuboard: Gpuboard,
+    monkeypatch: pytest.MonkeyPatch,
+    call: tuple[str, ...],
+    width: int | None,
+) -> None:
+    """No name, note, reason or command reaches the terminal with escape codes or direction overrides."""
+    script_everything(server, HOSTILE)
+    if width is not None:
+        monkeypatch.setenv("COLUMNS", str(width))
+    ran = gpuboard(*call)
+    assert ran.code == 0, ran
+    if call[0] != "run":  # its stdout is the job's own
+        assert_harmless(ran.out)
+    assert_harmless(ran.err)
+
+
+@pytest.mark.parametrize("words", [(), *commands()], ids=" ".join)
+def test_every_command_has_help_under_both_names(
+    gpuboard: Gpuboard, words: tuple[str, ...]
+) -> None:
+    """-h and --help print usage, with no daemon anywhere."""
+    short, long = gpuboard(*words, "-h"), gpuboard(*words, "--help")
+    assert (short.code, long.code) == (0, 0)
+    assert short.out == long.out
+    assert short.out.lower().startswith("usage: gpuboard")
+
+
+def test_short_help_in_the_table_is_the_commands_own() -> None:
+    """The table of `gpuboard --help`, which loads no command, does not drift from the commands."""
+    ctx = click.Context(cli)
+    for name, (_, _, words) in COMMANDS.items():
+        command = cli.get_command(ctx, name)
+        assert command is not None
+        assert command.get_short_help_str(200) == words
+
+
+def error_of(ran: Ran) -> tuple[int, str]:
+    return ran.code, ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InvalidRequest("no"), 2),
+        (errors.Refused("no"), 1),
+        (errors.QuotaExceeded("no"), 1),
+        (errors.NotFound("no"), 1),
+        (errors.Conflict("no"), 1),
+        (errors.PermissionDenied("no"), 5),
+        (errors.HostError("no"), 1),
+        (errors.Unavailable("no"), 3),
+        (errors.StateError("no"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_exit_code_is_the_errors_own(
+    server: FakeServer, gpuboard: Gpuboard, error: errors.GpuboardError, code: int
+) -> None:
+    """The table of STYLE.md holds for what the daemon answers."""
+    server.answers["GET", "/jobs/12/why"] = error
+    assert error_of(gpuboard("why", "12")) == (code, "error: no\n")
+
+
+def test_no_daemon_is_exit_code_3(
+    gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """A socket that nobody answers is told from a refusal."""
+    monkeypatch.setenv("GPUBOARD_SOCKET", str(tmp_path / "none.sock"))
+    ran = gpuboard("ps", "--json")
+    assert ran.code == 3
+    assert ran.json["error"]["code"] == "unavailable"
+
+
+@pytest.mark.parametrize(
+    "words", [["pss"], ["ps", "--nope", "--json"], ["ps", "extra"], ["show"], ["reserve", "x"]]
+)
+def test_usage_errors_are_exit_code_2_with_a_way_out(gpuboard: Gpuboard, words: list[str]) -> None:
+    """A mistyped command or flag says what is wrong and where the right ones are listed."""
+    ran = gpuboard(*words)
+    assert ran.code == 2
+    assert "\nhint: " in ran.err
+    if "--json" in words:
+        assert ran.json["error"]["code"] == "invalid"
+    else:
+        assert not ran.out
+
+
+def test_mistyped_command_gets_the_nearest(gpuboard: Gpuboard) -> None:
+    """`cancle` is answered with `cancel`."""
+    assert "did you mean 'gpuboard cancel'?" in gpuboard("cancle", "12").err
+
+
+def test_json_of_the_jobs_command_is_not_ours(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """`--json` behind the image belongs to the job: our error stays off stdout."""
+    server.answers["POST", "/jobs"] = errors.Refused("no")
+    ran = gpuboard("submit", "img", "tool", "--json")
+    assert (ran.code, ran.out) == (1, "")
+
+
+def test_ps_json_is_the_daemons_own_bytes(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """What the daemon sent is what the script reads: no parsing between."""
+    server.answers["GET", "/jobs"] = b'{"schema": 1,   "jobs":[]}'
+    assert gpuboard("ps", "--json").out == '{"schema": 1,   "jobs":[]}\n'
+
+
+def test_ps_asks_for_mine_and_with_all_for_everybodys(
+    scripted: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """As `ps` of the system: one's own, unless asked for more."""
+    gpuboard("ps")
+    gpuboard("ps", "-a", "-s", "queued,running", "-n", "7")
+    gpuboard("ps", "-u", "bob")
+    asked = [one.query for one in scripted.asked]
+    assert asked[0] == {"mine": ["1"], "limit": ["500"]}
+    assert asked[1] == {"state": ["queued", "running"], "limit": ["7"]}
+    assert asked[2] == {"user": ["bob"], "limit": ["500"]}
+
+
+def test_ps_quiet_gives_numbers_for_other_commands(
+    scripted: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """`gpuboard cancel $(gpuboard ps -q)` works."""
+    assert gpuboard("ps", "-q").out == "12\n13\n"
+
+
+def test_waiting_job_shows_when_it_starts(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """`about 14:10, by 16:00`, in local time, seen from the daemon's now."""
+    server.answers["GET", "/jobs"] = job_list(
+        job(12, expected_start_at="2026-11-22T22:10:00Z", latest_start_at="2026-11-23T09:00:00Z")
+    )
+    assert "about 22:10, by tomorrow 09:00" in gpuboard("ps").out
+
+
+@pytest.mark.parametrize(("states", "code"), [(["leased", "free"], 0), (["leased", "drained"], 1)])
+def test_free_gpus_answer_in_the_exit_code(
+    server: FakeServer, gpuboard: Gpuboard, states: list[str], code: int
+) -> None:
+    """`gpuboard gpus --free && ...`: 0 when one is free now, 1 when none is; also with --json."""
+    devices = [device(str(n), state=state) for n, state in enumerate(states)]
+    server.answers["GET", "/board"] = board(*devices)
+    ran = gpuboard("gpus", "--free")
+    assert ran.code == code
+    assert ran.out.split()[:1] == (["1"] if code == 0 else [])
+    assert len(gpuboard("gpus", "--free", "--json").json["devices"]) == 1 - code
+
+
+def test_three_words_book(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """`gpuboard reserve 2 1h30m` answers with devices, from, until, and what is on them now."""
+    out = gpuboard("reserve", "2", "1h30m").out
+    assert scripted.bodies("POST", "/reservations") == [{"duration": "1h30m", "gpus": 2}]
+    assert "booking 7: 2 train GPUs (GPU 2,3) from" in out
+    assert "  now: train\n" in out
+
+
+def test_every_flag_of_reserve_reaches_the_request(
+    scripted: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """Nothing that was typed is lost."""
+    gpuboard("reserve", "--gpu-ids", "2,3", "--at", "tomorrow 09:00", "--until", "tomorrow 11:00", "-J", "paper", "--gpu-type", "a100", "--dry-run")  # fmt: skip
+    gpuboard("reserve", "--change", "7", "3", "2h", "--name", "x")
+    assert scripted.bodies("POST", "/reservations") == [
+        {
+            "at": "tomorrow 09:00", "until": "tomorrow 11:00", "name": "paper", "timezone": "UTC",
+            "gpus": 2, "gpu_ids": ["2", "3"], "gpu_type": "a100", "dry_run": True,
+        }
+    ]  # fmt: skip
+    assert scripted.bodies("PATCH", "/reservations/7") == [
+        {"duration": "2h", "name": "x", "gpus": 3}
+    ]
+
+
+def test_selectors_go_to_the_daemon_as_they_are(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """Numbers, ranges, `@` and names are read in one place only."""
+    gpuboard("cancel", "4-7", "@", "nightly", "-f")
+    gpuboard("wait", "4-7", "@")
+    assert scripted.bodies("POST", "/jobs/cancel") == [
+        {"jobs": ["4-7", "@", "nightly"], "force": True}
+    ]
+    assert [one.query for one in scripted.asked if one.path == "/resolve"] == [
+        {"job": ["4-7", "@"]}
+    ]
+
+
+def test_every_flag_of_update_reaches_the_request(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """What is not named stays as it is."""
+    gpuboard("update", "12", "-t", "+30m", "-J", "x", "-g", "0", "--note", "n", "--no-preemptible")
+    assert scripted.bodies("POST", "/jobs/update") == [
+        {
+            "jobs": ["12"],
+            "time_limit": "+30m",
+            "name": "x",
+            "gpus": 0,
+            "note": "n",
+            "preemptible": False,
+        }
+    ]
+    assert gpuboard("update", "12").code == 2
+
+
+def test_one_failed_job_of_several_fails_the_command(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """The good ones are said on stdout, the failed one on stderr, and the exit code is 1 (5: all not mine)."""
+    good = built(views.ActionResult(id=4, ok=True, words="cancelled"))
+    bad = built(views.ActionResult(id=5, ok=False, words="not yours", code="permission"))
+    server.answers["POST", "/jobs/cancel"] = {"schema": 1, "results": [good, bad]}
+    ran = gpuboard("cancel", "4-5")
+    assert ran == (1, "job 4: cancelled\n", "error: job 5: not yours\n")
+    server.answers["POST", "/jobs/cancel"] = {"schema": 1, "results": [bad]}
+    assert gpuboard("cancel", "5").code == 5
+
+
+def test_job_of_another_with_a_slash_in_its_name_is_one_segment(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """A name cannot turn `show` into another route."""
+    gpuboard("show", "../why")
+    assert server.asked[-1].path == "/jobs/../why"
+
+
+def test_doctor_fails_when_something_is_wrong(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """An error is exit code 1, with the command that mends it; a warning is not."""
+    check = views.CheckView(
+        name="driver", status="error", words="not loaded", mend="sudo modprobe nvidia"
+    )
+    server.answers["GET", "/doctor"] = built(views.DoctorView(checks=[check]))
+    ran = gpuboard("doctor")
+    assert ran.code == 1
+    assert "mend: sudo modprobe nvidia" in ran.out
+    assert gpuboard("doctor", "--json").code == 1
+
+
+def test_drain_of_everything_must_be_said(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """Forgetting the number does not drain the box."""
+    assert gpuboard("admin", "drain").code == 2
+    assert gpuboard("admin", "drain", "2", "--all").code == 2
+    assert not scripted.bodies("POST", "/admin/drain")
+    gpuboard("admin", "drain", "--all")
+    assert scripted.bodies("POST", "/admin/drain") == [{}]
+
+
+def test_config_check_needs_no_daemon(gpuboard: Gpuboard, tmp_path: Any) -> None:
+    """A wrong file is refused with the key's name, a right one said to be right."""
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text('[jobs]\ndefault_time = "2h"\n')
+    bad.write_text('[jobs]\ndefault_tim = "2h"\n')
+    assert gpuboard("admin", "config", "check", str(good)).code == 0
+    ran = gpuboard("admin", "config", "check", str(bad))
+    assert ran.code == 1
+    assert "default_tim" in ran.err
+
+
+def test_without_a_command_a_pipe_gets_the_board_as_text(
+    scripted: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """`gpuboard | less` is useful, and the app is never opened in a pipe."""
+    ran = gpuboard()
+    assert ran.code == 0
+    assert "GPU" in ran.out
+    assert "train" in ran.out
+
+
+def test_version_is_printed(gpuboard: Gpuboard) -> None:
+    """-V and --version."""
+    from gpuboard import __version__
+
+    assert gpuboard("-V").out == gpuboard("--version").out == f"gpuboard {__version__}\n"
+
+
+def test_log_is_byte_for_byte(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """In a pipe the output is the job's own bytes, colours and all; the flags reach the query."""
+    server.answers["GET", "/jobs/12/log"] = b"\x1b[31mred\x1b[0m\n\r50%"
+    ran = gpuboard(
+        "logs", "12", "-f", "--tail", "5", "--attempt", "2", "--since", "2026-11-22T20:00:00Z"
+    )
+    assert ran.out == "\x1b[31mred\x1b[0m\n\r50%"
+    assert server.asked[-1].query == {
+        "follow": ["1"], "tail": ["5"], "attempt": ["2"], "since": ["2026-11-22T20:00:00Z"],
+    }  # fmt: skip
+
+
+def test_history_of_an_answer_is_stable_json(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """Keys of a job are those of the contract."""
+    first = gpuboard("history", "--json", "--since", "3d ago", "--name", "x").json["jobs"][0]
+    assert set(first) == set(json.loads(json.dumps(job())))
