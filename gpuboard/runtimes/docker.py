@@ -24,6 +24,13 @@ from gpuboard.runtimes.docker_check import EngineFacts, check_engine, engine_pid
 from gpuboard.runtimes.docker_events import EventWatcher
 from gpuboard.runtimes.docker_images import ImageStore
 from gpuboard.runtimes.mounts import MountBoard
+from gpuboard.runtimes.profile import (
+    LABEL_BOX,
+    LABEL_DEVICES,
+    LABEL_SPEC,
+    ImageDefaults,
+    container_profile,
+)
 from gpuboard.runtimes.protocol import (
     ImageInfo,
     Observed,
@@ -31,14 +38,7 @@ from gpuboard.runtimes.protocol import (
     RunState,
     RuntimeCapabilities,
 )
-from gpuboard.runtimes.sandbox import (
-    LABEL_BOX,
-    LABEL_DEVICES,
-    LABEL_SPEC,
-    ImageDefaults,
-    SandboxSettings,
-    container_profile,
-)
+from gpuboard.runtimes.sandbox import SandboxSettings
 
 INSPECT_TIMEOUT_S = 2.0
 """Inspecting a container whose start hangs in a hook blocks on the container's lock."""
@@ -87,6 +87,7 @@ class DockerRuntime:
         self._known: dict[str, Observed] = {}
         """Facts of running and ended containers that do not change any more, by id."""
         self._starting: set[str] = set()
+        self._creating: set[str] = set()
         self._lock = threading.Lock()
 
     # --- engine and images ---------------------------------------------------------------------
@@ -97,7 +98,19 @@ class DockerRuntime:
         self._mounts.engine_pid = facts.pid
         if self._settings.device_injection == "auto":
             self._injection = facts.capabilities.devices or "request"
+        self._sweep_pins()
         return facts.capabilities
+
+    def _sweep_pins(self) -> None:
+        """Let go of pinned mounts whose container is gone: what a crash left behind."""
+        pinned = self._mounts.names()
+        if not pinned:
+            return
+        with self._lock:
+            busy = set(self._creating)
+        for name in pinned - busy - set(self.observe()):
+            with contextlib.suppress(GpuboardError):
+                self._mounts.release(name)
 
     def resolve_image(self, reference: str, pull: bool, progress: Callable[[str], None]) -> str:
         """Return the image's id; pull it first when absent, wanted and allowed."""
@@ -113,9 +126,18 @@ class DockerRuntime:
         """Create the container and return its id; one of this name, box and spec is adopted."""
         with contextlib.suppress(NotFound):
             return self._adopt(request)
+        with self._lock:
+            self._creating.add(request.name)
+        try:
+            return self._create_once(request, self._profile(request))
+        finally:
+            with self._lock:
+                self._creating.discard(request.name)
+
+    def _profile(self, request: RunRequest) -> dict[str, Any]:
         if not self._mounts.engine_pid:
             self._mounts.engine_pid = engine_pid(self._connection.host)
-        body = container_profile(
+        return container_profile(
             request,
             self._settings,
             box_id=self._box_id,
@@ -123,7 +145,6 @@ class DockerRuntime:
             image=self._image_of(request),
             injection="request" if self._injection == "auto" else self._injection,
         )
-        return self._create_once(request, body)
 
     def _create_once(self, request: RunRequest, body: dict[str, Any]) -> str:
         """Create by name; when another creator was first, adopt what it made.
@@ -176,8 +197,11 @@ class DockerRuntime:
                 self._starting.discard(handle)
 
     def signal(self, handle: str, signal: str) -> None:
-        """Send a signal to the container's main process; Conflict when it does not run."""
-        with self._connection.reading("signalling the container") as api:
+        """Send a signal to the container's main process; one that does not run is fine."""
+        with (
+            contextlib.suppress(Conflict),
+            self._connection.reading("signalling the container") as api,
+        ):
             api.kill(handle, signal)
 
     def kill(self, handle: str) -> None:
@@ -335,13 +359,6 @@ class DockerRuntime:
         """End the event thread and close all connections."""
         self._events.close()
         self._connection.close()
-
-    def sweep_pins(self) -> None:
-        """Let go of pinned mounts whose container is gone: what a crash left behind."""
-        present = self.observe()
-        for name in self._mounts.names() - set(present):
-            with contextlib.suppress(GpuboardError):
-                self._mounts.release(name)
 
 
 def _facts(summary: Observed, state: Mapping[str, Any]) -> Observed:

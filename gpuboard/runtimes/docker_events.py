@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from gpuboard.runtimes.docker_api import VENDOR_ERRORS, DockerConnection
-from gpuboard.runtimes.sandbox import LABEL_BOX
+from gpuboard.runtimes.profile import LABEL_BOX
 
 ECHO_S = 0.25
 """Each event is announced twice: the engine sends `die` before its list of containers shows it."""

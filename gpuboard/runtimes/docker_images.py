@@ -12,9 +12,9 @@ from typing import Any
 
 from gpuboard.errors import HostError, NotFound
 from gpuboard.runtimes.docker_api import DockerConnection
+from gpuboard.runtimes.profile import ImageDefaults
 from gpuboard.runtimes.protocol import ImageInfo
 from gpuboard.runtimes.sandbox import (
-    ImageDefaults,
     SandboxSettings,
     canonical_reference,
     check_image,
@@ -91,8 +91,8 @@ class ImageStore:
         try:
             with self._connection.reading("pulling the image", PULL_TIMEOUT_S) as api:
                 _follow(api.pull(repository, tag=tag, stream=True, decode=True), progress)
-        except NotFound as error:
-            raise NotFound(
+        except (NotFound, HostError) as error:
+            raise type(error)(
                 f"the image {reference} cannot be pulled: {error.message}", field="image"
             ) from error
 

@@ -182,15 +182,12 @@ class ProcessRuntime:
         _raise_for(done, order)
 
     def signal(self, handle: str, signal: str) -> None:
-        """Send a signal to the main process; Conflict when it does not run."""
-        started = self._run(handle).started()
-        number = signals.Signals[signal]
-        if (
-            started is None
-            or started.boot_id != boot_id()
-            or not send(started.pid, started.start_ticks, number)
-        ):
-            raise Conflict(f"{handle} does not run")
+        """Send a signal to the main process; one that does not run is fine."""
+        run = self._run(handle)
+        run.order()
+        started = run.started()
+        if started is not None and started.boot_id == boot_id():
+            send(started.pid, started.start_ticks, signals.Signals[signal])
 
     def kill(self, handle: str) -> None:
         """SIGKILL the main process and whatever else lives; the supervisor is left to record it."""

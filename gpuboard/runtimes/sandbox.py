@@ -1,9 +1,9 @@
-"""What a person may ask of a container, and the one profile that every container gets.
+"""What a person may ask of a job: refused with the field's name, or harmless.
 
 Pure: no file is looked at here (`mounts.py` does that), so that every attack of SAFETY.md B7 is one
 line of a table test. Nothing that a person sends reaches the engine by itself: `check_submission`
-refuses with the field's name at submit, `container_profile` builds every field of the engine's
-create call and checks again, since a spec may have been stored by an older version.
+refuses at submit, and `profile.py` builds every field of the engine's create call and checks
+again, since a spec may have been stored by an older version.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -21,14 +20,6 @@ from gpuboard.errors import InvalidRequest, PermissionDenied, Refused, StateErro
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import JobSpec, Mount, RuntimeName
 from gpuboard.model.person import Person
-from gpuboard.runtimes.protocol import RunRequest
-
-LABEL_JOB = "gpuboard.job"
-LABEL_ATTEMPT = "gpuboard.attempt"
-LABEL_UID = "gpuboard.uid"
-LABEL_SPEC = "gpuboard.spec"
-LABEL_BOX = "gpuboard.box"
-LABEL_DEVICES = "gpuboard.devices"
 
 STOP_SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"})
 DRIVER_CAPABILITIES = frozenset({"compute", "utility"})
@@ -53,12 +44,6 @@ _FORBIDDEN_TARGETS = (
     *("/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"),
     *("/libx32", "/run", "/var/run", "/boot"),
 )
-_HOOK_SWITCHES = (
-    *("NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES", "NVIDIA_IMEX_CHANNELS"),
-    *("NVIDIA_GDS", "NVIDIA_MOFED", "NVIDIA_NVSWITCH", "NVIDIA_GDRCOPY"),
-)
-"""What an image's ENV could ask of the container toolkit beyond the lease: emptied for every job."""
-_CHANGE_DIRECTORY = 'cd "$1" && shift && exec "$@"'
 
 
 class SandboxSettings(msgspec.Struct, frozen=True):
@@ -87,17 +72,6 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     """`auto`, `request`, `cdi`, or `label` (simulated devices: recorded, nothing is opened)."""
 
 
-class ImageDefaults(msgspec.Struct, frozen=True):
-    """What an image brings along."""
-
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: Mapping[str, str] = {}
-
-
-# --- what may be asked -------------------------------------------------------------------------
-
-
 def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -> None:
     """Refuse what no job of this person may be; the error names the field.
 
@@ -114,8 +88,8 @@ def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -
     check_resources(
         settings, cpus=spec.cpus, memory_bytes=spec.memory_bytes, shm_bytes=spec.shm_bytes
     )
-    _check_stop(spec.stop_signal, spec.grace_s, settings.max_grace_s)
-    _check_workdir(spec.workdir)
+    check_stop(spec.stop_signal, spec.grace_s, settings.max_grace_s)
+    check_workdir(spec.workdir)
     if spec.runtime is RuntimeName.DOCKER:
         check_image(spec.image, settings.images)
         check_mounts(spec.mounts, mount_roots(settings, person.name, person.home))
@@ -219,7 +193,8 @@ def check_resources(
         )
 
 
-def _check_stop(stop_signal: str, grace_s: int, max_grace_s: int) -> None:
+def check_stop(stop_signal: str, grace_s: int, max_grace_s: int) -> None:
+    """Refuse what is no signal to stop by, and a grace out of range."""
     if stop_signal not in STOP_SIGNALS:
         raise InvalidRequest(
             f"{_shown(stop_signal)} is no stop signal",
@@ -230,7 +205,8 @@ def _check_stop(stop_signal: str, grace_s: int, max_grace_s: int) -> None:
         raise InvalidRequest(f"a grace of {grace_s} s: between 0 and {max_grace_s}", field="grace")
 
 
-def _check_workdir(workdir: str) -> None:
+def check_workdir(workdir: str) -> None:
+    """Refuse a working directory that is relative or climbs."""
     if workdir:
         _check_path(workdir, "workdir")
         if ".." in workdir.split("/"):
@@ -367,170 +343,3 @@ def _shown(text: str) -> str:
     """Return hostile text cut and with everything unprintable escaped."""
     cut = text if len(text) <= 80 else text[:77] + "..."
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
-
-
-# --- the profile -------------------------------------------------------------------------------
-
-
-def container_profile(
-    request: RunRequest,
-    settings: SandboxSettings,
-    *,
-    box_id: str,
-    mounts: Sequence[Mount],
-    image: ImageDefaults = ImageDefaults(),  # noqa: B008 - frozen
-    injection: str = "request",
-) -> dict[str, Any]:
-    """Return the whole body of the engine's create call.
-
-    Args:
-        request: the attempt; its own `mounts` are what was asked for and are not used here.
-        settings: what the admin allows.
-        box_id: whose container it is, when several daemons share an engine.
-        mounts: sources that `mounts.py` found safe, home included.
-        image: what the image brings along.
-        injection: how devices are opened here: `request`, `cdi` or `label`.
-    """
-    person_env = {k: v for k, v in request.env.items() if not k.startswith("GPUBOARD_")}
-    has_devices = bool(request.devices)
-    check_environment(person_env, settings.max_env_bytes, has_devices=has_devices)
-    check_command(request.command)
-    check_devices(request.devices)
-    _check_stop(request.stop_signal, request.grace_s, settings.max_grace_s)
-    if has_devices:
-        _check_image_env(image.env)
-    entrypoint, command, workdir = _launch(request, mounts, image)
-    body: dict[str, Any] = {
-        "Image": request.image_id or request.image,
-        "User": f"{request.uid}:{request.gid}",
-        "Env": [f"{k}={v}" for k, v in _environment(request, mounts, image, injection).items()],
-        "Labels": _labels(request, box_id),
-        "StopSignal": request.stop_signal,
-        "StopTimeout": request.grace_s,
-        "Tty": False,
-        "OpenStdin": False,
-        "HostConfig": _host_config(request, settings, mounts, injection),
-    }
-    if command:
-        body["Cmd"] = command
-    if entrypoint:
-        body["Entrypoint"] = entrypoint
-    if workdir:
-        body["WorkingDir"] = workdir
-    return body
-
-
-def _host_config(
-    request: RunRequest, settings: SandboxSettings, mounts: Sequence[Mount], injection: str
-) -> dict[str, Any]:
-    memory = request.memory_bytes or settings.default_memory_bytes or settings.max_memory_bytes
-    shm = request.shm_bytes or settings.default_shm_bytes
-    config: dict[str, Any] = {
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
-        "Privileged": False,
-        "Init": True,
-        "IpcMode": "private",
-        "NetworkMode": settings.network,
-        "GroupAdd": [str(gid) for gid in request.groups if gid != request.gid],
-        "PidsLimit": request.pids or settings.pids_limit,
-        "ShmSize": min(shm, memory) if memory else shm,
-        "RestartPolicy": {"Name": "no"},
-        "LogConfig": {
-            "Type": "local",
-            "Config": {
-                "max-size": str(settings.log_max_bytes),
-                "max-file": str(settings.log_files),
-            },
-        },
-        "Mounts": [_bind(mount) for mount in mounts],
-    }
-    if memory:
-        config["Memory"] = config["MemorySwap"] = memory
-    if request.cpus or settings.max_cpus:
-        config["NanoCpus"] = round((request.cpus or settings.max_cpus or 0) * 1e9)
-    if request.devices and injection != "label":
-        config["DeviceRequests"] = [_device_request(request.devices, injection)]
-    if not request.devices or injection != "request":
-        config["Runtime"] = "runc"
-    return config
-
-
-def _bind(mount: Mount) -> dict[str, Any]:
-    """Return a mount whose missing source is an error; Docker's `Binds` would create it as root."""
-    return {
-        "Type": "bind",
-        "Source": mount.source,
-        "Target": mount.target,
-        "ReadOnly": mount.read_only,
-        "BindOptions": {"Propagation": "rprivate"},
-    }
-
-
-def _device_request(devices: Sequence[DeviceUuid], injection: str) -> dict[str, Any]:
-    """Return the one request: of two, the engine keeps only the last."""
-    if injection == "cdi":
-        return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}" for uuid in devices]}
-    return {"Driver": "nvidia", "DeviceIDs": list(devices), "Capabilities": [["gpu"]]}
-
-
-def _environment(
-    request: RunRequest, mounts: Sequence[Mount], image: ImageDefaults, injection: str
-) -> dict[str, str]:
-    has_home = any(is_below(request.home, mount.target) for mount in mounts) and request.home
-    opens = bool(request.devices) and injection == "request"
-    env = {
-        "HOME": request.home if has_home else "/tmp",  # noqa: S108 - inside the container
-        "USER": request.user,
-        "LOGNAME": request.user,
-        **{name: "" for name in _HOOK_SWITCHES if name in image.env},
-        **request.env,
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "NVIDIA_VISIBLE_DEVICES": ",".join(request.devices) if opens else "void",
-    }
-    if opens:
-        env.setdefault("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")
-    return env
-
-
-def _labels(request: RunRequest, box_id: str) -> dict[str, str]:
-    return {
-        LABEL_JOB: str(request.job_id),
-        LABEL_ATTEMPT: str(request.attempt),
-        LABEL_UID: str(request.uid),
-        LABEL_SPEC: request.spec_hash(),
-        LABEL_BOX: box_id,
-        LABEL_DEVICES: ",".join(request.devices),
-    }
-
-
-def _check_image_env(env: Mapping[str, str]) -> None:
-    """Refuse images that bend the toolkit's root hooks (CVE-2025-23266)."""
-    for name in ("LD_PRELOAD", "LD_AUDIT"):
-        if env.get(name):
-            raise Refused(
-                f"the image sets {name}: not with GPUs, since hooks that run as root inherit it",
-                field="image",
-                hint="set it in the command instead",
-            )
-    if "/proc" in env.get("LD_LIBRARY_PATH", ""):
-        raise Refused("the image's LD_LIBRARY_PATH leads into /proc", field="image")
-
-
-def _launch(
-    request: RunRequest, mounts: Sequence[Mount], image: ImageDefaults
-) -> tuple[list[str], list[str], str]:
-    """Return entrypoint, command and working directory.
-
-    A working directory below a mount is entered by a shell inside, as the person: the engine would
-    create a missing one there as root, on the host (measured).
-    """
-    command = list(request.command)
-    workdir = posixpath.normpath(request.workdir) if request.workdir else ""
-    below = any(workdir != m.target and is_below(workdir, m.target) for m in mounts)
-    if not workdir or not below:
-        return [], command, workdir
-    words = [*image.entrypoint, *(command or image.command)]
-    if not words:
-        raise InvalidRequest("the image has no command of its own: give one", field="command")
-    return ["sh", "-c", _CHANGE_DIRECTORY, "sh", workdir], words, ""

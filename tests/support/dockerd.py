@@ -231,7 +231,7 @@ def busybox_root(extra: tuple[tuple[str, int, bytes], ...] = ()) -> bytes:
 def make_images(client: docker.APIClient) -> None:
     """Import the images that are not there yet."""
     busybox = Path(_busybox() or "").read_bytes()
-    setuid = busybox_root((("bin/suidbox", 0o4755, busybox),))
+    setuid = busybox_root((("bin/busybox-suid", 0o4755, busybox),))
     plain = busybox_root()
     env = "ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all NVIDIA_IMEX_CHANNELS=0"
     for reference, data, changes in (

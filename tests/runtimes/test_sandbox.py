@@ -1,0 +1,449 @@
+"""What a person may ask: each line of SAFETY.md's attack list that a spec can carry."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuboard.errors import GpuboardError, InvalidRequest, PermissionDenied, Refused, StateError
+from gpuboard.model.ids import DeviceUuid, Uid
+from gpuboard.model.job import JobSpec, Mount, RuntimeName
+from gpuboard.model.person import Person
+from gpuboard.runtimes.profile import ImageDefaults, container_profile
+from gpuboard.runtimes.protocol import RunRequest
+from gpuboard.runtimes.sandbox import (
+    SandboxSettings,
+    canonical_reference,
+    check_submission,
+    is_below,
+    may_pull,
+)
+from tests.support.runtimes import GPU, GPU_2
+
+BOB = Person(uid=Uid(1001), gid=1001, name="bob", home="/home/bob", groups=(1001, 2000))
+SETTINGS = SandboxSettings(
+    mount_roots=("{home}", "/data/{user}"),
+    min_uid=1000,
+    max_cpus=8,
+    max_memory_bytes=64 * 2**30,
+)
+
+
+def spec(**fields: object) -> JobSpec:
+    return JobSpec(**{"image": "python:3.12", "command": ("python", "-V"), **fields})
+
+
+def request(**fields: object) -> RunRequest:
+    base = {
+        "name": "gb-7-1",
+        "job_id": 7,
+        "attempt": 1,
+        "uid": 1001,
+        "gid": 1001,
+        "groups": (1001, 2000),
+        "user": "bob",
+        "home": "/home/bob",
+        "image": "python:3.12",
+        "image_id": "sha256:" + "a" * 64,
+        "command": ("python", "-V"),
+    }
+    return RunRequest(**{**base, **fields})
+
+
+def profile(asked: RunRequest, mounts: tuple[Mount, ...] = (), **how: object) -> dict:
+    return container_profile(asked, SETTINGS, box_id="box", mounts=mounts, **how)
+
+
+def test_plain_job_is_allowed():
+    """The gate is open for what people do all day."""
+    check_submission(spec(), BOB, SETTINGS)
+    check_submission(
+        spec(
+            env={"WANDB_MODE": "offline", "CUDA_VISIBLE_DEVICES": "0,1,2,3", "X": "a\nb"},
+            mounts=(Mount("/home/bob/proj", "/work"), Mount("/data/bob", "/data", read_only=True)),
+            workdir="/work",
+            cpus=4,
+            memory_bytes=2**30,
+            shm_bytes=2**29,
+        ),
+        BOB,
+        SETTINGS,
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/",
+        "/etc",
+        "/var/run/docker.sock",
+        "/run/docker.sock",
+        "/run/gpuboard",
+        "/proc",
+        "/proc/self/cwd",
+        "/proc/1/root",
+        "/dev/fd/3",
+        "/sys",
+        "/home/alice",
+        "/home/bob/../alice",
+        "/home/bobby",
+        "/home",
+        "/home/bob/../../etc",
+        "//etc",
+        "/data/alice",
+        "/data",
+    ],
+)
+def test_source_outside_the_roots_is_not_permitted(source: str):
+    """Roots hold by component, after `..` is taken out."""
+    with pytest.raises(PermissionDenied) as caught:
+        check_submission(spec(mounts=(Mount(source, "/work"),)), BOB, SETTINGS)
+    assert caught.value.field == "mounts"
+
+
+@pytest.mark.parametrize(
+    "source", ["/home/bob", "//home/bob/./", "/home/bob/a/../b", "/home/bob/x:y"]
+)
+def test_source_below_a_root_is_permitted(source: str):
+    """Odd spellings of one's own directories are harmless."""
+    check_submission(spec(mounts=(Mount(source, "/work"),)), BOB, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "relative",
+        "",
+        "~bob",
+        "/home/bob/\0",
+        "/home/bob/a\nb",
+        "/home/bob/" + "d/" * 3000,
+        "/home/bob/\udcff",
+    ],
+)
+def test_source_that_is_no_path_is_invalid(source: str):
+    """NUL, control characters, excess length, bytes that are not UTF-8."""
+    with pytest.raises(InvalidRequest):
+        check_submission(spec(mounts=(Mount(source, "/work"),)), BOB, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "//",
+        "/etc",
+        "/etc/ld.so.conf.d",
+        "/usr/bin",
+        "/bin",
+        "/lib64/x",
+        "/proc/self",
+        "/sys",
+        "/dev/shm",
+        "/run/secrets",
+        "/var/run/nvidia-container-devices/all",
+        "/run/nvidia-container-devices/all",
+        "/a/../etc",
+        "relative",
+        "/work\n",
+        "",
+    ],
+)
+def test_target_may_not_replace_the_systems_parts(target: str):
+    """Nor ask the toolkit for devices by a mount."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_submission(spec(mounts=(Mount("/home/bob", target),)), BOB, SETTINGS)
+    assert caught.value.field == "mounts"
+
+
+def test_two_mounts_on_one_target_and_too_many_are_invalid():
+    """Even when spelled differently."""
+    for mounts in (
+        (Mount("/home/bob", "/w"), Mount("/home/bob/x", "/w/")),
+        tuple(Mount("/home/bob", f"/m{n}") for n in range(1000)),
+    ):
+        with pytest.raises(InvalidRequest):
+            check_submission(spec(mounts=mounts), BOB, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"NVIDIA_VISIBLE_DEVICES": "all"},
+        {"nvidia_visible_devices": "all"},
+        {"NVIDIA_IMEX_CHANNELS": "0"},
+        {"NVIDIA_MIG_CONFIG_DEVICES": "all"},
+        {"NVIDIA_REQUIRE_CUDA": "cuda>=1"},
+        {"NVIDIA_DRIVER_CAPABILITIES": "all"},
+        {"NVIDIA_DRIVER_CAPABILITIES": "compute,display"},
+        {"GPUBOARD_JOB_ID": "1"},
+        {"LD_PRELOAD": "/proc/self/cwd/evil.so"},
+        {"A=B": "x"},
+        {"": "x"},
+        {"A\nB": "x"},
+        {"A B": "x"},
+        {"A": "x\0y"},
+        {"A": "x" * 3_000_000},
+    ],
+)
+def test_environment_that_opens_devices_or_cannot_be_is_invalid(env: dict[str, str]):
+    """Which devices a job sees is not the person's to say."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_submission(spec(env=env), BOB, SETTINGS)
+    assert caught.value.field == "env"
+    assert len(caught.value.message) < 300
+
+
+def test_driver_capabilities_may_be_narrowed():
+    """compute and utility are what a job may have."""
+    check_submission(spec(env={"NVIDIA_DRIVER_CAPABILITIES": "utility"}), BOB, SETTINGS)
+
+
+def test_preload_is_fine_without_devices():
+    """It bends root's hooks only where they run."""
+    check_submission(spec(gpus=0, env={"LD_PRELOAD": "libtcmalloc.so"}), BOB, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        "../x",
+        "http://x/y",
+        "docker://x",
+        "UPPER",
+        "a b",
+        "-x",
+        "a\x1b[31m",
+        "repo:tag:tag",
+        "x" * 600,
+        "$(id)",
+        "a@sha256:short",
+    ],
+)
+def test_what_is_no_image_reference_is_invalid(image: str):
+    """Before anybody is asked."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_submission(spec(image=image), BOB, SETTINGS)
+    assert caught.value.field == "image"
+
+
+def test_image_off_the_allow_list_is_refused():
+    """Globs name what may run."""
+    listed = SandboxSettings(images=("nvcr.io/nvidia/*", "lab/base:*"), min_uid=1000)
+    check_submission(spec(image="nvcr.io/nvidia/pytorch:24.05-py3"), BOB, listed)
+    check_submission(spec(image="lab/base"), BOB, listed)
+    for image in ("lab/other:1", "evil/nvcr.io/nvidia/x:1", "169.254.169.254/x"):
+        with pytest.raises(Refused):
+            check_submission(spec(image=image), BOB, listed)
+
+
+def test_bare_address_is_never_pulled_by_a_star():
+    """`*` means every local image, not every host."""
+    pulling = SandboxSettings(pull="missing")
+    assert may_pull("python:3.12", pulling)
+    assert may_pull("nvcr.io/nvidia/pytorch:24.05", pulling)
+    for image in ("169.254.169.254/x", "127.0.0.1:5000/x", "localhost/x", "localhost:5000/x"):
+        assert not may_pull(image, pulling)
+    assert may_pull(
+        "localhost:5000/x:1", SandboxSettings(pull="missing", images=("localhost:5000/*",))
+    )
+    assert not may_pull("python:3.12", SandboxSettings())
+
+
+def test_references_are_compared_as_docker_lists_them():
+    """One image, many spellings."""
+    for text in ("python", "docker.io/library/python", "python:latest"):
+        assert canonical_reference(text) == "python:latest"
+    assert canonical_reference("localhost:5000/x") == "localhost:5000/x:latest"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cpus": 0},
+        {"cpus": -1},
+        {"cpus": 64},
+        {"cpus": float("nan")},
+        {"cpus": float("inf")},
+        {"memory_bytes": 0},
+        {"memory_bytes": -1},
+        {"memory_bytes": 2**20},
+        {"memory_bytes": 2**50},
+        {"shm_bytes": 0},
+        {"shm_bytes": -5},
+        {"shm_bytes": 2**31, "memory_bytes": 2**30},
+        {"grace_s": -1},
+        {"grace_s": 10**9},
+        {"stop_signal": "9999"},
+        {"stop_signal": "SIGKILL"},
+        {"workdir": "relative"},
+        {"workdir": "/work/../etc"},
+        {"command": ("",)},
+        {"command": ("a\0b",)},
+        {"command": ("x" * 200_000,)},
+        {"command": ("x",) * 10_000},
+    ],
+)
+def test_sizes_out_of_range_are_invalid(fields: dict[str, object]):
+    """0 and negative numbers mean `unlimited` to Docker."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_submission(spec(**fields), BOB, SETTINGS)
+    assert caught.value.field
+
+
+def test_system_accounts_run_no_jobs():
+    """uids below the floor are not people."""
+    root = Person(uid=Uid(0), gid=0, name="root", home="/root")
+    with pytest.raises(PermissionDenied):
+        check_submission(spec(), root, SETTINGS)
+
+
+def test_process_takes_neither_image_nor_mounts_and_needs_a_command():
+    """The fields of the other runtime are errors, not ignored."""
+    for fields in (
+        {"image": "x"},
+        {"image": "", "mounts": (Mount("/home/bob", "/w"),)},
+        {"image": "", "command": ()},
+    ):
+        with pytest.raises(InvalidRequest):
+            check_submission(spec(runtime=RuntimeName.PROCESS, **fields), BOB, SETTINGS)
+    check_submission(spec(runtime=RuntimeName.PROCESS, image=""), BOB, SETTINGS)
+
+
+def test_profile_is_closed():
+    """The whole create call, field by field: what is not here is not in the container."""
+    body = profile(request(), (Mount("/pins/0", "/work"),))
+    host = body.pop("HostConfig")
+    assert body["User"] == "1001:1001"
+    assert body["Image"] == "sha256:" + "a" * 64
+    assert set(body) == {
+        *("Image", "User", "Env", "Labels", "StopSignal", "StopTimeout", "Tty", "OpenStdin", "Cmd"),
+    }
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["Privileged"] is False
+    assert host["Init"] is True
+    assert host["IpcMode"] == "private"
+    assert host["GroupAdd"] == ["2000"]
+    assert host["PidsLimit"] == 4096
+    assert host["Memory"] == host["MemorySwap"] == 64 * 2**30
+    assert host["ShmSize"] == 16 * 2**30
+    assert host["RestartPolicy"] == {"Name": "no"}
+    assert host["LogConfig"]["Type"] == "local"
+    assert host["Runtime"] == "runc"
+    assert "DeviceRequests" not in host
+    assert host["Mounts"] == [
+        {
+            "Type": "bind",
+            "Source": "/pins/0",
+            "Target": "/work",
+            "ReadOnly": False,
+            "BindOptions": {"Propagation": "rprivate"},
+        }
+    ]
+    for field in ("Binds", "Devices", "CapAdd", "PidMode", "UsernsMode", "CgroupParent", "Sysctls"):
+        assert field not in host
+
+
+def test_shared_memory_never_exceeds_the_memory():
+    """It counts as memory: more of it would only be a trap."""
+    host = profile(request(memory_bytes=2**30))["HostConfig"]
+    assert host["ShmSize"] == host["Memory"] == 2**30
+
+
+def test_devices_are_one_request_with_the_leases_uuids():
+    """Of two requests the engine keeps only the last."""
+    body = profile(request(devices=(GPU, GPU_2)))
+    assert body["HostConfig"]["DeviceRequests"] == [
+        {"Driver": "nvidia", "DeviceIDs": [GPU, GPU_2], "Capabilities": [["gpu"]]}
+    ]
+    assert f"NVIDIA_VISIBLE_DEVICES={GPU},{GPU_2}" in body["Env"]
+
+
+def test_cdi_devices_are_named_and_nothing_else_opens_one():
+    """With CDI the environment is closed."""
+    body = profile(request(devices=(GPU,)), injection="cdi")
+    assert body["HostConfig"]["DeviceRequests"] == [
+        {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={GPU}"]}
+    ]
+    assert "NVIDIA_VISIBLE_DEVICES=void" in body["Env"]
+    assert body["HostConfig"]["Runtime"] == "runc"
+
+
+@pytest.mark.parametrize(
+    "device", ["all", "0,1", "0", "GPU-xyz", "void", "none", "", f"{GPU},{GPU}"]
+)
+def test_what_is_no_uuid_never_reaches_the_engine(device: str):
+    """The engine would take it without a word."""
+    with pytest.raises(StateError):
+        profile(request(devices=(DeviceUuid(device),)))
+
+
+def test_mig_instances_are_devices():
+    """By both spellings of their UUIDs."""
+    bare = GPU.removeprefix("GPU-")
+    for uuid in (f"MIG-{bare}", f"MIG-GPU-{bare}/1/0"):
+        assert profile(request(devices=(DeviceUuid(uuid),)))["HostConfig"]["DeviceRequests"]
+
+
+def test_images_switches_of_the_toolkit_are_emptied():
+    """An image asks for nothing beyond the lease."""
+    image = ImageDefaults(env={"NVIDIA_IMEX_CHANNELS": "0", "NVIDIA_VISIBLE_DEVICES": "all"})
+    env = profile(request(devices=(GPU,)), image=image)["Env"]
+    assert "NVIDIA_IMEX_CHANNELS=" in env
+    assert f"NVIDIA_VISIBLE_DEVICES={GPU}" in env
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"])
+def test_image_that_bends_root_hooks_gets_no_devices(name: str):
+    """CVE-2025-23266; without devices no hook runs."""
+    image = ImageDefaults(env={name: "/proc/self/cwd/evil.so"})
+    with pytest.raises(Refused):
+        profile(request(devices=(GPU,)), image=image)
+    profile(request(), image=image)
+
+
+def test_forbidden_environment_in_a_stored_spec_is_refused_at_start():
+    """A spec of an older version is checked again."""
+    with pytest.raises(InvalidRequest):
+        profile(request(env={"NVIDIA_VISIBLE_DEVICES": "all"}))
+
+
+def test_working_directory_below_a_mount_is_entered_inside():
+    """The engine would make a missing one as root, on the host."""
+    mounts = (Mount("/pins/0", "/work"),)
+    body = profile(request(workdir="/work/a b"), mounts, image=ImageDefaults(entrypoint=("/e",)))
+    assert "WorkingDir" not in body
+    assert body["Entrypoint"][:2] == ["sh", "-c"]
+    assert body["Entrypoint"][-1] == "/work/a b"
+    assert body["Cmd"] == ["/e", "python", "-V"]
+    assert profile(request(workdir="/work"), mounts)["WorkingDir"] == "/work"
+    assert profile(request(workdir="/opt"), mounts)["WorkingDir"] == "/opt"
+
+
+def test_simulated_devices_open_nothing():
+    """They are a label, so that a demo needs no toolkit."""
+    body = profile(request(devices=(GPU,)), injection="label")
+    assert "DeviceRequests" not in body["HostConfig"]
+    assert body["Labels"]["gpuboard.devices"] == GPU
+    assert "NVIDIA_VISIBLE_DEVICES=void" in body["Env"]
+
+
+@given(st.text(), st.text())
+def test_no_text_breaks_the_checks(source: str, target: str):
+    """Whatever a mount says, the answer is ours: allowed or an error with a field."""
+    seen: list[GpuboardError] = []
+    try:
+        check_submission(spec(mounts=(Mount(source, target),)), BOB, SETTINGS)
+    except GpuboardError as error:
+        seen.append(error)
+    assert all(error.field == "mounts" and error.message.isprintable() for error in seen)
+
+
+@given(st.text(alphabet="abc/."), st.text(alphabet="abc/"))
+def test_below_means_by_component(path: str, root: str):
+    """What lies below a root begins with it and a slash."""
+    if is_below(path, root):
+        assert path == root or path[len(root.rstrip("/"))] == "/"
