@@ -15,8 +15,8 @@ FORMS = "0-9, 0-9%2 (two at once), 1,3,5, or 0-20:5 (every fifth)"
 """The accepted forms, for help texts and hints."""
 
 _LONGEST_TEXT = 10_000
-_ARRAY = re.compile(r"([0-9,:\-\s]+)(?:%\s*([0-9]{1,10}))?\s*")
-_PART = re.compile(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*(?::\s*([0-9]{1,10})\s*)?)?")
+_ARRAY = r"([0-9,:\-\s]+)(?:%\s*([0-9]{1,10}))?\s*"
+_PART = r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*(?::\s*([0-9]{1,10})\s*)?)?"
 
 
 def parse_array(text: str, *, field: str = "array") -> tuple[tuple[int, ...], int | None]:
@@ -24,7 +24,7 @@ def parse_array(text: str, *, field: str = "array") -> tuple[tuple[int, ...], in
 
     Raises InvalidRequest that names the field, the value and the accepted forms.
     """
-    match = _ARRAY.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
+    match = re.fullmatch(_ARRAY, text) if len(text) <= _LONGEST_TEXT else None
     if match is None:
         raise _invalid(text, field, "is not a list of array indices")
     listed, at_once = match.groups()
@@ -41,7 +41,7 @@ def parse_array(text: str, *, field: str = "array") -> tuple[tuple[int, ...], in
 
 
 def _span(part: str, text: str, field: str) -> range:
-    match = _PART.fullmatch(part)
+    match = re.fullmatch(_PART, part)
     if match is None:
         raise _invalid(text, field, "is not a list of array indices")
     first = int(match[1])

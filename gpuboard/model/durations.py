@@ -1,7 +1,8 @@
 """Spans of time as people write them, to integer seconds and back: `2h30m`, `2:00:00`, `90`.
 
 A bare number is minutes and `30:00` is thirty minutes, as in Slurm, because those are in people's
-scripts. Nothing heavy is imported: the command line uses this before anything else.
+scripts. Nothing heavy is imported and no pattern compiled before it is needed: the command line
+loads this before anything else.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST_TEXT = 64
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _UNIT = r"(?:s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)"
-_BARE = re.compile(_NUMBER)
-_WORDS = re.compile(rf"{_NUMBER}\s*{_UNIT}(?:\s*{_NUMBER}\s*{_UNIT})*")
-_WORD = re.compile(rf"({_NUMBER})\s*({_UNIT})")
-_CLOCK = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?")
+_WORDS = rf"{_NUMBER}\s*{_UNIT}(?:\s*{_NUMBER}\s*{_UNIT})*"
+_WORD = rf"({_NUMBER})\s*({_UNIT})"
+_CLOCK = r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?"
 
 
 def parse_duration(text: str | int, *, field: str) -> int:
@@ -66,11 +66,11 @@ def _seconds_of(text: str | int) -> int | None:
     text = text.strip().lower()
     if len(text) > _LONGEST_TEXT:
         return None
-    if _BARE.fullmatch(text):
+    if re.fullmatch(_NUMBER, text):
         return _product(text, 60)
-    if _WORDS.fullmatch(text):
-        return sum(_product(number, _UNITS[unit[0]]) for number, unit in _WORD.findall(text))
-    clock = _CLOCK.fullmatch(text)
+    if re.fullmatch(_WORDS, text):
+        return sum(_product(number, _UNITS[unit[0]]) for number, unit in re.findall(_WORD, text))
+    clock = re.fullmatch(_CLOCK, text)
     return _clock_seconds(*clock.groups()) if clock else None
 
 

@@ -24,13 +24,12 @@ _DAY_MS = 86_400_000
 _LONGEST_TEXT = 64
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY_WORDS = {"yesterday": -1, "today": 0, "tomorrow": 1}
-_ISO = re.compile(
+_ISO = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?"
-    r"\s*(Z|[+-][0-9]{2}:?[0-9]{2})",
-    re.IGNORECASE,
+    r"\s*(Z|[+-][0-9]{2}:?[0-9]{2})"
 )
-_TIME = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?(?::([0-9]{2}))?\s*(am|pm)?")
-_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
+_TIME = r"([0-9]{1,2})(?::([0-9]{2}))?(?::([0-9]{2}))?\s*(am|pm)?"
+_DATE = r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
 
 
 def iso(ms: int | None) -> str | None:
@@ -135,7 +134,9 @@ def _wall_ms(words: str, now_ms: int, tz: tzinfo | None) -> int | None:
         candidates = [today + timedelta(days=days) for days in range(3)]
         return _first_after(now_ms, candidates, clock, tz)
     day_word, _, rest = (
-        words.replace("t", " ", 1).partition(" ") if _DATE.match(words) else words.partition(" ")
+        words.replace("t", " ", 1).partition(" ")
+        if re.match(_DATE, words)
+        else words.partition(" ")
     )
     if day_word == "next" and rest:
         day_word, _, rest = rest.partition(" ")
@@ -155,7 +156,7 @@ def _clock(words: str) -> time | None:
 
     if words in ("noon", "midnight"):
         return time(12 if words == "noon" else 0)
-    match = _TIME.fullmatch(words)
+    match = re.fullmatch(_TIME, words)
     if match is None or (match[2] is None and match[4] is None):
         return None
     hour, minute, second = int(match[1]), int(match[2] or 0), int(match[3] or 0)
@@ -177,7 +178,7 @@ def _day(word: str, today: date) -> date | None:
 
     if word in _DAY_WORDS:
         return today + timedelta(days=_DAY_WORDS[word])
-    match = _DATE.fullmatch(word)
+    match = re.fullmatch(_DATE, word)
     if match is None:
         return None
     try:
@@ -233,7 +234,7 @@ def _tzinfo(zone: str) -> tzinfo | None:
 
 
 def _iso_ms(text: str) -> int | None:
-    match = _ISO.fullmatch(text)
+    match = re.fullmatch(_ISO, text, re.IGNORECASE)
     if match is None:
         return None
     year, month, day, hour, minute = (int(match[n]) for n in range(1, 6))

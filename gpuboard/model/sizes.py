@@ -18,7 +18,7 @@ FORMS = "512m, 16g, 16GiB, 1.5T, or a bare number of bytes (units are powers of 
 
 _LONGEST_TEXT = 64
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([kmgtp]?)(?:i?b|bytes?)?")
+_SIZE = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([kmgtp]?)(?:i?b|bytes?)?"
 
 
 def parse_size(text: str | int, *, field: str) -> int:
@@ -57,7 +57,7 @@ def _bytes_of(text: str | int) -> int | None:
     if isinstance(text, int):
         return text
     text = text.strip().lower()
-    match = _SIZE.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
+    match = re.fullmatch(_SIZE, text) if len(text) <= _LONGEST_TEXT else None
     if match is None:
         return None
     number, unit = match.groups()

@@ -19,7 +19,7 @@ _MAX_MARKS = 3
 """Combining marks kept on one character; living scripts need no more."""
 
 # The bodies exclude every introducer, so that a long run of unterminated ones costs linear time.
-_ESCAPES = re.compile(
+_ESCAPES = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS
     r"|\x1b[ -/]+[0-~]|\x1b[0-Z\\^_`-~]"  # character sets, single functions
@@ -34,7 +34,7 @@ def plain(text: str, width: int | None = None) -> str:
     count two cells, combining marks none.
     """
     if not (text.isascii() and text.isprintable()):
-        text = "".join(_harmless(_ESCAPES.sub("", text)))
+        text = "".join(_harmless(re.sub(_ESCAPES, "", text)))
     return text if width is None else _cut(text, width)
 
 
