@@ -12,7 +12,7 @@ import msgspec
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 
 
-class DeviceFact(msgspec.Struct, frozen=True):
+class DeviceFact(msgspec.Struct, frozen=True, gc=False):
     """A device as the policy needs it."""
 
     uuid: DeviceUuid
@@ -26,7 +26,7 @@ class DeviceFact(msgspec.Struct, frozen=True):
     numa_node: int | None = None
 
 
-class Holder(msgspec.Struct, frozen=True):
+class Holder(msgspec.Struct, frozen=True, gc=False):
     """A job that holds devices now (starting, running or stopping).
 
     A running job without devices is a holder of none: arrays and dependents count on it.
@@ -50,7 +50,7 @@ class Holder(msgspec.Struct, frozen=True):
     """As in `Waiting`: feeds the forecast, promises nothing."""
 
 
-class Booking(msgspec.Struct, frozen=True):
+class Booking(msgspec.Struct, frozen=True, gc=False):
     """A reservation that has not ended, or a blackout (then `uid` is -1 and nobody may use it)."""
 
     reservation_id: ReservationId
@@ -66,7 +66,7 @@ class Booking(msgspec.Struct, frozen=True):
     is_blackout: bool = False
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A queued job as the policy needs it."""
 
     job_id: JobId
@@ -92,7 +92,7 @@ class Waiting(msgspec.Struct, frozen=True):
     """Mean of the last two runs of the same person, width and limit; orders, never promises."""
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """A person's decayed usage at `World.usage_at`."""
 
     uid: Uid
