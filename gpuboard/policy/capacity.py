@@ -80,6 +80,19 @@ class Capacity:
             self._refused[candidates, gpus] = until_at
         return chosen
 
+    def open_until(self, gpus: int, candidates: int) -> int:
+        """Return an instant (ms) beyond which `devices_for` is sure to find nothing; cheap."""
+        if (self.idle & candidates).bit_count() < gpus:
+            return self.now
+        bound = self._refused.get((candidates, gpus), FOREVER) - 1
+        profile = self.arrangement.profile
+        for at, mask in zip(profile.times, profile.masks, strict=True):
+            if at >= bound:
+                break
+            if mask.bit_count() < gpus:
+                return at
+        return bound
+
     def preemptible_devices_for(
         self, gpus: int, candidates: int, grace_ms: int, until_at: int
     ) -> int:

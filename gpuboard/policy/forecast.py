@@ -20,7 +20,7 @@ from gpuboard.policy.capacity import OVERDUE_MS
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import WaitingQueue, span_of
-from gpuboard.policy.usage import charge
+from gpuboard.policy.usage import charge, decayed
 
 STEPS_PER_JOB = 8
 """Rounds a forecast may take for each job; more would mean that it does not converge."""
@@ -77,7 +77,8 @@ class _Run:
         self._holders: dict[JobId, Holder] = {}
         self._ends: list[tuple[int, JobId]] = []
         self._bookings = {(b.reservation_id, b.is_blackout): b for b in world.bookings}
-        self._usage: dict[Uid, Usage] = {usage.uid: usage for usage in world.usage}
+        self._used = {usage.uid: usage.device_seconds for usage in world.usage}
+        self._shares = {usage.uid: usage.shares for usage in world.usage}
         self._dependents: dict[JobId, list[JobId]] = {}
         for job in jobs:
             for needed in job.depends_on:
@@ -105,7 +106,9 @@ class _Run:
             self._world,
             holders=tuple(self._holders.values()),
             bookings=tuple(self._bookings.values()),
-            usage=tuple(self._usage.values()),
+            usage=tuple(
+                Usage(uid, used, self._shares.get(uid, 1.0)) for uid, used in self._used.items()
+            ),
             usage_at=self._now,
         )
 
@@ -200,7 +203,7 @@ class _Run:
         for holder in self._holders.values():
             held[holder.uid] = held.get(holder.uid, 0) + len(holder.devices)
         half_life_s = self._world.settings.half_life_s
-        for uid in held.keys() | self._usage.keys():
-            usage = self._usage.get(uid) or Usage(uid, 0.0)
-            charged = charge(usage.device_seconds, held.get(uid, 0), self._now, to_at, half_life_s)
-            self._usage[uid] = replace(usage, device_seconds=charged)
+        of_one = charge(0.0, 1, self._now, to_at, half_life_s)
+        left = decayed(1.0, self._now, to_at, half_life_s)
+        for uid in held.keys() | self._used.keys():
+            self._used[uid] = self._used.get(uid, 0.0) * left + held.get(uid, 0) * of_one

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuboard.model.ids import JobId, ReservationId
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
@@ -41,6 +41,7 @@ class Round:
         self.allowance = Allowance(world)
         self.order = ServingOrder(world)
         self.lanes = list(queue.lanes(now))
+        self._ordinary, self._preemptible, self._deviceless = self._sorted_lanes()
         self.starts: dict[JobId, Start] = {}
         self.binds: list[Bind] = []
         self.stops: dict[JobId, Stop] = {}
@@ -65,10 +66,22 @@ class Round:
             wake_at=self._wake_at(),
         )
 
-    def is_satisfiable(self, key: LaneKey) -> bool:
-        """Whether the devices in service would do for a job of this lane if all were free."""
-        candidates = self.capacity.candidates(key.gpu_uuids, key.gpu_type)
-        return candidates.bit_count() >= key.gpus
+    def _sorted_lanes(self) -> tuple[list[Lane], list[Lane], list[Lane]]:
+        """Return the lanes that could be served if all devices in service were free, by class."""
+        ordinary: list[Lane] = []
+        preemptible: list[Lane] = []
+        deviceless: list[Lane] = []
+        most: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
+        for lane in self.lanes:
+            _, gpus, gpu_uuids, gpu_type, is_preemptible, _ = lane.key
+            named = (gpu_uuids, gpu_type)
+            if named not in most:
+                most[named] = self.capacity.candidates(gpu_uuids, gpu_type).bit_count()
+            if not gpus:
+                deviceless.append(lane)
+            elif gpus <= most[named]:
+                (preemptible if is_preemptible else ordinary).append(lane)
+        return ordinary, preemptible, deviceless
 
     def has_room(self, waiting: Waiting) -> bool:
         """Whether the person's quota and the array's limit let the job run beside what runs."""
@@ -114,11 +127,11 @@ class Round:
             and 0 < lane.key.gpus <= unused.bit_count()
             and lane.shortest_ms <= left_ms
         ]
-        for looked, (job_id, _) in enumerate(self.order.jobs(own)):
+        for looked, (job_id, span_ms, _) in enumerate(self.order.jobs(own)):
             if not unused or looked >= self.world.settings.backfill_scan:
                 break
-            waiting = self._eligible(job_id)
-            if waiting is None or span_of(waiting) > left_ms:
+            waiting = self._unstarted(job_id)
+            if waiting is None or span_ms > left_ms:
                 continue
             candidates = capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
             candidates &= unused & ~capacity.dark_between(self.now, self.now + span_of(waiting))
@@ -135,10 +148,8 @@ class Round:
     def _start_deviceless(self) -> None:
         """Start jobs without devices: they take nothing from anybody."""
         closed: set[LaneKey] = set()
-        for job_id, key in self.order.jobs(
-            [lane for lane in self.lanes if not lane.key.gpus], closed
-        ):
-            waiting = self._eligible(job_id)
+        for job_id, _, key in self.order.jobs(self._deviceless, closed):
+            waiting = self._unstarted(job_id)
             if waiting is None:
                 continue
             if not self.allowance.has_array_room(waiting):
@@ -148,26 +159,23 @@ class Round:
                 self._start(waiting, 0)
 
     def _serve_ordinary(self) -> None:
-        lanes = [
-            lane
-            for lane in self.lanes
-            if lane.key.gpus and not lane.key.preemptible and self.is_satisfiable(lane.key)
-        ]
         if self.head is not None and (
             self.head_start_at == self.now or self.head.job_id in self.starts
         ):
             self._start_head(self.head)
-        if self.head is None and not self._serve_in_order(lanes):
+        if self.head is None and not self._serve_in_order(self._ordinary):
             return
         if self.world.settings.backfill:
-            self._backfill(lanes)
+            self._backfill(self._ordinary)
 
     def _promise_sticky_head(self) -> None:
         """Renew the promise to the head of the last round, if it still may be served."""
         if self.world.head is None:
             return
-        head = self._eligible(self.world.head)
-        if head is not None and not head.preemptible and head.gpus and self.has_room(head):
+        head = self.queue.get(self.world.head)
+        if head is None or not self.queue.is_eligible(head.job_id, self.now):
+            return
+        if not head.preemptible and head.gpus and self.has_room(head):
             self._promise(head)
 
     def _start_head(self, head: Waiting) -> None:
@@ -181,8 +189,8 @@ class Round:
     def _serve_in_order(self, lanes: list[Lane]) -> bool:
         """Start jobs in order until one does not fit; whether there is such a job, the new head."""
         closed: set[LaneKey] = set()
-        for job_id, key in self.order.jobs(lanes, closed):
-            waiting = self._eligible(job_id)
+        for job_id, _, key in self.order.jobs(lanes, closed):
+            waiting = self._unstarted(job_id)
             if waiting is None:
                 continue
             if not self.has_room(waiting):
@@ -208,51 +216,57 @@ class Round:
 
     def _backfill(self, lanes: list[Lane]) -> None:
         while self.capacity.idle:
-            candidates = self._candidates(lanes)
             started = False
-            for waiting in candidates:
-                devices = self.devices_for(waiting) if self.has_room(waiting) else 0
-                if devices:
+            for waiting in self._candidates(lanes):
+                devices = self.devices_for(waiting)
+                if devices and self.has_room(waiting):
                     self._take(waiting, devices)
                     started = True
+                    if not self.capacity.idle:
+                        return
             if not started:
                 return
 
     def _candidates(self, lanes: list[Lane]) -> list[Waiting]:
-        """Return the next jobs of the lanes of which some job fits, shortest predicted first."""
-        able: list[Lane] = []
+        """Return jobs that might fit, of the next `backfill_scan` ones, shortest predicted first."""
+        bounds_ms: dict[tuple[int, tuple[DeviceUuid, ...], str], int] = {}
+        able: list[tuple[Lane, int]] = []
         for lane in lanes:
-            key = lane.key
-            some = self.queue.get(lane.line[0][1])
-            if some is None or not self.has_room(some):
-                continue
-            candidates = self.capacity.candidates(key.gpu_uuids, key.gpu_type)
-            if self.capacity.devices_for(key.gpus, candidates, self.now + lane.shortest_ms):
-                able.append(lane)
+            kind = lane.key[1:4]
+            bound_ms = bounds_ms.get(kind)
+            if bound_ms is None:
+                candidates = self.capacity.candidates(lane.key.gpu_uuids, lane.key.gpu_type)
+                bound_ms = self.capacity.open_until(lane.key.gpus, candidates) - self.now
+                bounds_ms[kind] = bound_ms
+            if lane.shortest_ms <= bound_ms:
+                able.append((lane, bound_ms))
         found: list[Waiting] = []
-        for job_id, _ in self.order.jobs(able):
-            if len(found) >= self.world.settings.backfill_scan:
-                break
-            waiting = self._eligible(job_id)
+        for job_id in self.order.scan(able, self.world.settings.backfill_scan):
+            waiting = self._unstarted(job_id)
             if waiting is not None and waiting is not self.head:
                 found.append(waiting)
         found.sort(key=lambda job: job.limit_s if job.predicted_s is None else job.predicted_s)
         return found
 
     def _fill_with_preemptible(self) -> None:
-        if not self.capacity.idle:
+        if not self.capacity.idle or not self._preemptible:
             return
         closed: set[LaneKey] = set()
-        lanes = [lane for lane in self.lanes if lane.key.gpus and lane.key.preemptible]
-        for job_id, key in self.order.jobs(lanes, closed):
-            waiting = self._eligible(job_id)
+        refused: set[tuple[int, tuple[DeviceUuid, ...], str, int]] = set()
+        for job_id, _, key in self.order.jobs(self._preemptible, closed):
+            waiting = self._unstarted(job_id)
             if waiting is None:
                 continue
-            devices = self.devices_for(waiting) if self.has_room(waiting) else 0
-            if not devices:
+            kind = (*key[1:4], waiting.grace_s)
+            devices = 0
+            if kind not in refused and self.has_room(waiting):
+                devices = self.devices_for(waiting)
+                if not devices:
+                    refused.add(kind)
+            if devices:
+                self._take(waiting, devices)
+            else:
                 closed.add(key)
-                continue
-            self._take(waiting, devices)
 
     # stops
 
@@ -293,11 +307,9 @@ class Round:
 
     # bookkeeping
 
-    def _eligible(self, job_id: JobId) -> Waiting | None:
-        """Return the job if it may start and was not started in this round."""
-        if job_id in self.starts or not self.queue.is_eligible(job_id, self.now):
-            return None
-        return self.queue.get(job_id)
+    def _unstarted(self, job_id: JobId) -> Waiting | None:
+        """Return the job of a lane unless this round has started it."""
+        return None if job_id in self.starts else self.queue.get(job_id)
 
     def _take(self, waiting: Waiting, devices: int) -> None:
         span_ms = waiting.grace_s * 1000 if waiting.preemptible else span_of(waiting)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
@@ -35,27 +35,31 @@ class LaneKey(NamedTuple):
 class Lane:
     """One first-in-first-out line of jobs that need the same devices."""
 
-    __slots__ = ("key", "limits", "line")
+    __slots__ = ("key", "limits", "line", "shortest_ms")
 
     def __init__(self, key: LaneKey) -> None:
         self.key = key
-        self.line: list[tuple[int, JobId]] = []
-        """(submitted_at, job) ascending."""
+        self.line: list[tuple[int, JobId, int]] = []
+        """(submitted_at, job, limit plus grace in ms) ascending."""
         self.limits: dict[int, int] = {}
         """How many jobs have this limit plus grace (ms)."""
+        self.shortest_ms = FOREVER
+        """The smallest of these."""
 
     def copy(self) -> Lane:
         """Return an independent copy."""
         twin = Lane(self.key)
         twin.line = self.line.copy()
         twin.limits = self.limits.copy()
+        twin.shortest_ms = self.shortest_ms
         return twin
 
     def add(self, waiting: Waiting) -> None:
         """Put a job in its place."""
-        insort(self.line, (waiting.submitted_at, waiting.job_id))
         span_ms = span_of(waiting)
+        insort(self.line, (waiting.submitted_at, waiting.job_id, span_ms))
         self.limits[span_ms] = self.limits.get(span_ms, 0) + 1
+        self.shortest_ms = min(self.shortest_ms, span_ms)
 
     def remove(self, waiting: Waiting) -> None:
         """Take a job out."""
@@ -66,11 +70,8 @@ class Lane:
             self.limits[span_ms] = left
         else:
             del self.limits[span_ms]
-
-    @property
-    def shortest_ms(self) -> int:
-        """Return the shortest limit plus grace of its jobs (ms)."""
-        return min(self.limits)
+            if span_ms == self.shortest_ms:
+                self.shortest_ms = min(self.limits, default=FOREVER)
 
 
 def span_of(waiting: Waiting) -> int:
@@ -220,7 +221,7 @@ class WaitingQueue:
         ids: list[JobId] = [head] if head is not None else []
         for preemptible in (False, True):
             some = [lane for lane in lanes if lane.key.preemptible == preemptible]
-            for job_id, _ in order.jobs(some):
+            for job_id, _, _ in order.jobs(some):
                 if limit is not None and len(ids) >= limit:
                     return ids[:limit]
                 if job_id != head:
@@ -244,13 +245,17 @@ class ServingOrder:
 
     def __init__(self, world: World, factors: Mapping[Uid, float] | None = None) -> None:
         self._settings = world.settings
+        self._leads: dict[Uid, int] = {}
         self._factors = (
             factors if factors is not None else fair_share_factors(world.usage, world.settings)
         )
 
     def lead_ms(self, uid: Uid) -> int:
         """Return `D * F_u` in ms."""
-        return virtual_lead_ms(uid, self._factors, self._settings)
+        lead = self._leads.get(uid)
+        if lead is None:
+            lead = self._leads[uid] = virtual_lead_ms(uid, self._factors, self._settings)
+        return lead
 
     def key(self, waiting: Waiting) -> tuple[int, JobId]:
         """Return what jobs are served by, smallest first."""
@@ -258,31 +263,62 @@ class ServingOrder:
 
     def jobs(
         self, lanes: Iterable[Lane], closed: Container[LaneKey] = ()
-    ) -> Iterator[tuple[JobId, LaneKey]]:
-        """Yield the jobs of some lanes in serving order, each with its lane.
+    ) -> Iterator[tuple[JobId, int, LaneKey]]:
+        """Yield the jobs of some lanes in serving order, each with its span (ms) and its lane.
 
         A lane that the caller adds to `closed` on the way yields no more.
         """
-        leads: dict[Uid, int] = {}
-        heap: list[tuple[int, JobId, int, int, Lane]] = []
+        heap: list[tuple[int, JobId, int, int, int, Lane]] = []
         for lane in lanes:
-            uid = lane.key.uid
-            lead = leads.get(uid)
-            if lead is None:
-                lead = leads[uid] = self.lead_ms(uid)
-            submitted_at, job_id = lane.line[0]
-            heap.append((submitted_at - lead, job_id, 0, lead, lane))
+            lead = self.lead_ms(lane.key.uid)
+            submitted_at, job_id, span_ms = lane.line[0]
+            heap.append((submitted_at - lead, job_id, span_ms, 0, lead, lane))
         heapq.heapify(heap)
         while heap:
-            _, job_id, place, lead, lane = heap[0]
-            if lane.key not in closed:
-                yield job_id, lane.key
+            _, job_id, span_ms, place, lead, lane = heap[0]
+            key = lane.key
+            if key in closed:
+                heapq.heappop(heap)
+                continue
+            yield job_id, span_ms, key
             place += 1
-            if place < len(lane.line) and lane.key not in closed:
-                submitted_at, following = lane.line[place]
-                heapq.heapreplace(heap, (submitted_at - lead, following, place, lead, lane))
+            if place < len(lane.line):
+                submitted_at, following, span_ms = lane.line[place]
+                entry = (submitted_at - lead, following, span_ms, place, lead, lane)
+                heapq.heapreplace(heap, entry)
             else:
                 heapq.heappop(heap)
+
+    def scan(self, lanes: Sequence[tuple[Lane, int]], limit: int) -> list[JobId]:
+        """Look at the next `limit` jobs of some lanes; return those no longer than their lane's bound.
+
+        Each lane comes with a bound on the span (ms). The same order as `jobs`, written for speed:
+        this is the inner loop of backfill.
+        """
+        found: list[JobId] = []
+        heap = []
+        rows = []
+        for number, (lane, bound_ms) in enumerate(lanes):
+            lead = self.lead_ms(lane.key.uid)
+            rows.append((lane.line, lead, bound_ms))
+            submitted_at, job_id, _ = lane.line[0]
+            heap.append((submitted_at - lead, job_id, number, 0))
+        heapq.heapify(heap)
+        replace_first = heapq.heapreplace
+        for _ in range(limit):
+            if not heap:
+                break
+            _, job_id, number, place = heap[0]
+            line, lead, bound_ms = rows[number]
+            if line[place][2] <= bound_ms:
+                found.append(job_id)
+            place += 1
+            if place < len(line):
+                submitted_at, job_id, _ = line[place]
+                replace_first(heap, (submitted_at - lead, job_id, number, place))
+            else:
+                heapq.heappop(heap)
+        return found
 
     def count_before(self, lanes: Iterable[Lane], waiting: Waiting) -> dict[LaneKey, int]:
         """Return how many jobs of each lane are served before this one (those with any)."""

@@ -51,7 +51,7 @@ class Lab:
     """The world as it goes on."""
 
     devices: tuple[DeviceFact, ...]
-    settings: PolicySettings = PolicySettings()
+    settings: PolicySettings = field(default_factory=PolicySettings)
     now: int = 0
     queue: WaitingQueue = field(default_factory=WaitingQueue)
     holders: dict[int, Holder] = field(default_factory=dict)
@@ -145,7 +145,9 @@ class Lab:
         for start in plan.starts:
             job = self.queue.get(start.job_id)
             assert job is not None, "only a waiting job starts"
-            assert not (job.is_held or job.depends_on or job.is_dependency_broken)
+            assert not (job.is_held)
+            assert not (job.depends_on)
+            assert not (job.is_dependency_broken)
             assert job.begin_at is None or job.begin_at <= self.now
             assert len(start.devices) == len(set(start.devices)) == job.gpus
             for uuid in start.devices:
@@ -154,7 +156,8 @@ class Lab:
                 assert not job.gpu_uuids or uuid in job.gpu_uuids
             if start.reservation_id is not None:
                 booking = self.bookings[start.reservation_id]
-                assert booking.uid == job.uid and set(start.devices) <= set(booking.devices)
+                assert booking.uid == job.uid
+                assert set(start.devices) <= set(booking.devices)
             self.queue.remove(start.job_id)
             self.started[start.job_id] = self.now
             ends_at = self.now + (job.limit_s + job.grace_s) * 1000
@@ -173,7 +176,8 @@ class Lab:
             heapq.heappush(ends, (self.now + runs_ms, job.job_id, self.now))
         for stop in plan.stops:
             holder = self.holders[stop.job_id]
-            assert holder.preemptible and not holder.stopping
+            assert holder.preemptible
+            assert not holder.stopping
             gone_at = min(holder.ends_at, self.now + holder.grace_s * 1000)
             self.holders[stop.job_id] = replace(holder, stopping=True, ends_at=gone_at)
             heapq.heappush(ends, (gone_at, stop.job_id, holder.started_at))
