@@ -49,6 +49,7 @@ class Connection:
         self.path = path
         self._newest_backup = newest_backup
         self._on_full = on_full
+        self._busy_timeout_ms = busy_timeout_ms
         with self._told():
             self._raw = connect(path, busy_timeout_ms=busy_timeout_ms)
             mode = self._raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -119,9 +120,16 @@ class Connection:
         return found[0] if found else None
 
     def checkpoint(self) -> bool:
-        """Fold the WAL back into the file and cut it; False when a reader or writer was in the way."""
+        """Fold the WAL back into the file and cut it; False when a reader or writer was in the way.
+
+        Does not wait for them: a backup that takes seconds must not hold up the daemon.
+        """
         with self._told():
-            busy = self._raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            self._raw.execute("PRAGMA busy_timeout = 0")
+            try:
+                busy = self._raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                self._raw.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
         return not busy
 
     def close(self) -> None:
