@@ -9,10 +9,10 @@ import msgspec
 from gpuboard.engine.booking import Bookings
 from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core
+from gpuboard.engine.refusal import insist_admitted
 from gpuboard.engine.world import build_world
-from gpuboard.errors import Conflict, NotFound, Refused
+from gpuboard.errors import Conflict, NotFound
 from gpuboard.model.ids import DeviceUuid, ReservationId
-from gpuboard.model.instants import iso
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, ReservationRequest
 from gpuboard.model.reservation import (
@@ -53,7 +53,8 @@ class BookingDesk:
 
     def reserve(self, owner: Person, request: ReservationRequest, name: str) -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
-        _insist(self.admit(request))
+        now = self._core.clock.now_ms()
+        insist_admitted(self.admit(request), request, now)
         booking = Reservation(
             id=ReservationId(0),
             owner=owner,
@@ -63,7 +64,7 @@ class BookingDesk:
             gpu_uuids=request.gpu_uuids,
             gpu_type=request.gpu_type,
             name=name,
-            created_at=self._core.clock.now_ms(),
+            created_at=now,
         )
         self._core.plan_soon()
         return self._core.journal.book(booking)
@@ -76,7 +77,8 @@ class BookingDesk:
         if _window(booking) != request:
             if booking.state is ReservationState.ACTIVE and request.from_at != booking.from_at:
                 raise Conflict(f"booking {reservation_id} has begun: its start cannot be moved")
-            _insist(self.admit(request, replacing=reservation_id))
+            now = self._core.clock.now_ms()
+            insist_admitted(self.admit(request, replacing=reservation_id), request, now)
         changed = msgspec.structs.replace(
             booking,
             gpus=request.gpus,
@@ -171,18 +173,4 @@ def _window(booking: Reservation) -> ReservationRequest:
         until_at=booking.until_at,
         gpu_uuids=booking.gpu_uuids,
         gpu_type=booking.gpu_type,
-    )
-
-
-def _insist(admission: Admission) -> None:
-    """Raise Refused with causes and nearest windows unless the window was admitted."""
-    if admission.accepted:
-        return
-    causes = "; ".join(cause.words for cause in admission.causes) or "it does not fit"
-    windows = ", ".join(
-        f"{iso(window.from_at)} to {iso(window.until_at)}" for window in admission.nearest[:3]
-    )
-    raise Refused(
-        f"cannot be booked: {causes}",
-        hint=f"free: {windows}" if windows else "no window of this length is free soon",
     )

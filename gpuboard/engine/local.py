@@ -33,7 +33,7 @@ from gpuboard.engine.starting import Starter
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.workers import Workers
-from gpuboard.engine.world import device_facts, usage_now
+from gpuboard.engine.world import device_facts, policy_settings, usage_now
 from gpuboard.errors import StateError
 from gpuboard.model.device import DeviceProcess, DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
@@ -41,7 +41,7 @@ from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
-from gpuboard.model.world import DeviceFact, Usage
+from gpuboard.model.world import DeviceFact, PolicySettings, Usage
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.store.database import Store
 
@@ -388,6 +388,10 @@ class LocalEngine:
     def usage(self) -> Sequence[Usage]:
         """Return decayed usage now."""
         return usage_now(self.core, self.core.clock.now_ms())
+
+    def policy_settings(self) -> PolicySettings:
+        """Return the fairness parameters in force."""
+        return policy_settings(self.core)
 
     def usage_since(self, since_at: int) -> Mapping[int, float]:
         """Return device-seconds charged by uid since an instant, not decayed."""

@@ -19,7 +19,7 @@ from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
-from gpuboard.model.world import Usage
+from gpuboard.model.world import PolicySettings, Usage
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -198,6 +198,9 @@ class Engine(Protocol):
     # people
     def usage(self) -> Sequence[Usage]:
         """Return decayed usage now."""
+
+    def policy_settings(self) -> PolicySettings:
+        """Return the fairness parameters in force."""
 
     def usage_since(self, since_at: int) -> Mapping[int, float]:
         """Return device-seconds charged by uid since an instant, not decayed."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from gpuboard.errors import InvalidRequest
+from gpuboard.model.durations import parse_duration
+from gpuboard.model.ids import DeviceUuid
+from gpuboard.model.instants import iso, parse_instant
 from gpuboard.model.person import Caller
 from gpuboard.model.requests import BlackoutRequest, DrainRequest, NoticeRequest
 from gpuboard.model.views import AdminResult
 from gpuboard.service.context import ServiceContext
+from gpuboard.service.devices import DeviceNames
+from gpuboard.service.rights import Action, insist
+from gpuboard.service.validation import MAX_NOTE, bounded
 
 
 class AdminService:
@@ -13,31 +22,114 @@ class AdminService:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
+        self._engine = context.engine
 
     def drain(self, caller: Caller, request: DrainRequest) -> AdminResult:
         """Take devices out of service; what runs on them goes on."""
-        raise NotImplementedError
+        insist(caller, Action.ADMINISTER)
+        note = bounded(request.note, MAX_NOTE, "note")
+        devices = self._devices(request.gpu_ids)
+        self._engine.drain(devices, caller.person.name, note)
+        return AdminResult(words=f"{self._labels(devices)}: out of service; what runs goes on")
 
     def resume(self, caller: Caller, request: DrainRequest) -> AdminResult:
         """Put devices back into service."""
-        raise NotImplementedError
+        insist(caller, Action.ADMINISTER)
+        devices = self._devices(request.gpu_ids)
+        drained = [device for device in devices if device in self._engine.drains()]
+        self._engine.resume(drained, caller.person.name)
+        if not drained:
+            return AdminResult(words="no device was drained")
+        return AdminResult(words=f"{self._labels(drained)}: back in service")
 
     def notice(self, caller: Caller, request: NoticeRequest) -> AdminResult:
         """Publish a notice to everybody; empty text clears."""
-        raise NotImplementedError
+        insist(caller, Action.ADMINISTER)
+        text = bounded(request.text, MAX_NOTE, "text").strip()
+        until_at = None
+        if request.duration != "":
+            now = self._context.clock.now_ms()
+            until_at = now + parse_duration(request.duration, field="duration") * 1000
+        notice = self._engine.add_notice(caller.person.name, text, until_at)
+        if notice is None:
+            return AdminResult(words="all notices cleared")
+        until = f" until {iso(until_at)}" if until_at is not None else ""
+        return AdminResult(words=f"published{until}", id=notice.id)
 
     def blackout(self, caller: Caller, request: BlackoutRequest) -> AdminResult:
         """Announce a maintenance window, or take one back."""
-        raise NotImplementedError
+        insist(caller, Action.ADMINISTER)
+        if request.cancel is not None:
+            self._engine.cancel_blackout(request.cancel, caller.person.name)
+            return AdminResult(words=f"blackout {request.cancel} taken back", id=request.cancel)
+        now = self._context.clock.now_ms()
+        zone = request.timezone
+        from_at = (
+            parse_instant(request.at, now_ms=now, zone=zone, field="at") if request.at else now
+        )
+        if request.until:
+            until_at = parse_instant(
+                request.until, now_ms=max(now, from_at), zone=zone, field="until"
+            )
+        elif request.duration != "":
+            until_at = from_at + parse_duration(request.duration, field="duration") * 1000
+        else:
+            raise InvalidRequest("for how long?", field="duration", hint="--for 2h, or --until")
+        if until_at <= max(now, from_at):
+            raise InvalidRequest("the window is over before it begins", field="until")
+        note = bounded(request.note, MAX_NOTE, "note")
+        devices = self._devices(request.gpu_ids) if request.gpu_ids else []
+        made = self._engine.add_blackout(from_at, until_at, devices, caller.person.name, note)
+        words = f"blackout {made.id} from {iso(from_at)} until {iso(until_at)}"
+        running = self._reaching_into(from_at, devices)
+        if running:
+            words += f"; still running then, by limit: job {', '.join(map(str, running))}"
+        return AdminResult(words=words, id=made.id)
+
+    def _reaching_into(self, from_at: int, devices: list[DeviceUuid]) -> list[int]:
+        """Return running jobs that may still run when the window begins: nothing stops them."""
+        return sorted(
+            {
+                lease.job_id
+                for device, lease in self._engine.leases().items()
+                if lease.job_id is not None
+                and lease.until_at > from_at
+                and (not devices or device in devices)
+            }
+        )
 
     def backup(self, caller: Caller, path: str) -> AdminResult:
-        """Write a consistent copy of the database."""
-        raise NotImplementedError
+        """Write a consistent copy of the database; an empty path: beside it, named by the time."""
+        insist(caller, Action.ADMINISTER)
+        if not path:
+            now = datetime.fromtimestamp(self._context.clock.now_ms() / 1000, tz=UTC)
+            folder = self._context.config.daemon.state_dir
+            path = f"{folder}/backups/{now:%Y-%m-%dT%H-%M-%SZ}.db"
+        elif not path.startswith("/"):
+            raise InvalidRequest("an absolute path is needed", field="path")
+        self._engine.backup(path)
+        return AdminResult(words=f"written: {path}")
 
     def check_database(self, caller: Caller) -> AdminResult:
         """Run the database's integrity check."""
-        raise NotImplementedError
+        insist(caller, Action.ADMINISTER)
+        words = self._engine.check_database()
+        return AdminResult(ok=words == "ok", words=words)
 
     def reload(self, caller: Caller) -> AdminResult:
-        """Read the configuration again; a wrong one leaves the old one in force."""
-        raise NotImplementedError
+        """Read the configuration again; a wrong one raises and leaves the old one in force."""
+        insist(caller, Action.ADMINISTER)
+        if self._context.reload_config is None:
+            return AdminResult(words="there is no configuration file to read again")
+        self._context.config = self._context.reload_config()
+        return AdminResult(words="configuration read again")
+
+    def _devices(self, words: list[str]) -> list[DeviceUuid]:
+        names = DeviceNames(self._engine.snapshot())
+        if not words:
+            return [device.uuid for device in names.devices]
+        return list(names.resolve(words, "gpu_ids"))
+
+    def _labels(self, devices: list[DeviceUuid]) -> str:
+        names = DeviceNames(self._engine.snapshot())
+        return "GPU " + ",".join(ref.label for ref in names.refs(devices))

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import gpuboard
+from gpuboard.errors import NotFound
+from gpuboard.model.ids import JobId, Uid
+from gpuboard.model.instants import iso
+from gpuboard.model.job import EventRow
 from gpuboard.model.person import Caller
 from gpuboard.model.views import (
     BoardView,
     DeviceHistory,
     DoctorView,
     EventList,
+    HostView,
     ImageList,
+    ImageView,
+    NoticeView,
+    UsageRow,
     UsageView,
 )
+from gpuboard.policy.usage import fair_share_factors
+from gpuboard.runtimes.sandbox import is_image_allowed
 from gpuboard.service.context import ServiceContext
+from gpuboard.service.devices import DeviceNames
+from gpuboard.service.deviceviews import DeviceViews
+from gpuboard.service.doctor import Doctor
+from gpuboard.service.host import HostSampler
+from gpuboard.service.jobviews import JobViews
+from gpuboard.service.rights import Action, may
+from gpuboard.service.selectors import JobSelectors
+
+MAX_EVENTS = 10_000
+MAX_HISTORY_S = 3600
+_WEEK_MS = 7 * 86_400_000
+_OWNERS_KEPT = 10_000
 
 
 class BoardService:
@@ -21,33 +44,161 @@ class BoardService:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
+        self._engine = context.engine
+        self._host = HostSampler(context.config.daemon.state_dir)
+        self._owners: dict[JobId, int | None] = {}
+        self._selectors = JobSelectors(context.engine)
 
     def board(self, caller: Caller) -> BoardView:
         """Return one second of the box."""
-        raise NotImplementedError
+        engine, config = self._engine, self._context.config
+        now = self._context.clock.now_ms()
+        snapshot = engine.snapshot()
+        devices = DeviceViews(engine, caller, now, config.devices.idle_after_s)
+        return BoardView(
+            at=iso(now) or "",
+            read_at=iso(snapshot.at) if snapshot.at else None,
+            user=caller.person.name,
+            uid=caller.uid,
+            is_admin=caller.is_admin,
+            host=self._host_view(),
+            devices=[devices.view(reading) for reading in snapshot.readings],
+            notices=[
+                NoticeView(n.id, iso(n.at) or "", n.by, n.text, iso(n.until_at))
+                for n in engine.notices()
+            ],
+            queued=engine.queue_length(),
+            running=len(engine.running_jobs()),
+        )
 
-    def history(self, caller: Caller, seconds: int = 120) -> DeviceHistory:
+    def _host_view(self) -> HostView:
+        config, facts = self._context.config, self._host.read()
+        snapshot, able = self._engine.snapshot(), self._engine.capabilities()
+        return HostView(
+            hostname=facts.hostname,
+            version=gpuboard.__version__,
+            personal=self._context.personal,
+            simulated=self._context.simulated,
+            cpu_percent=facts.cpu_percent,
+            cpus=facts.cpus,
+            load_1m=facts.load_1m,
+            memory_used_bytes=facts.memory_used_bytes,
+            memory_total_bytes=facts.memory_total_bytes,
+            disk_free_bytes=facts.disk_free_bytes,
+            engine=" ".join(("docker", able.runtimes["docker"])).strip()
+            if "docker" in able.runtimes
+            else "",
+            engine_fault=able.faults.get("docker", ""),
+            driver=snapshot.driver,
+            cuda=snapshot.cuda,
+            driver_fault=snapshot.fault,
+            runtimes=sorted(able.runtimes),
+            default_runtime=config.jobs.default_runtime,
+            default_limit_s=config.jobs.default_time_s,
+            max_limit_s=config.jobs.max_time_s,
+        )
+
+    def history(self, caller: Caller, seconds: int = 120) -> DeviceHistory:  # noqa: ARG002
         """Return recent samples of the devices."""
-        raise NotImplementedError
+        if self._context.history is None:
+            return DeviceHistory(at=iso(self._context.clock.now_ms()) or "")
+        return self._context.history.history(max(1, min(seconds, MAX_HISTORY_S)))
 
     def usage(self, caller: Caller) -> UsageView:
-        """Return usage of everybody."""
-        raise NotImplementedError
+        """Return usage of everybody, the heaviest first."""
+        engine, config = self._engine, self._context.config
+        now = self._context.clock.now_ms()
+        usage = engine.usage()
+        factors = fair_share_factors(usage, engine.policy_settings())
+        week = engine.usage_since(now - _WEEK_MS)
+        total = sum(row.device_seconds for row in usage)
+        running: dict[int, int] = {}
+        for lease in engine.leases().values():
+            running[lease.uid] = running.get(lease.uid, 0) + 1
+        queued: dict[int, int] = {}
+        for job in engine.live_jobs():
+            if not job.state.holds_devices:
+                queued[job.owner.uid] = queued.get(job.owner.uid, 0) + 1
+        charged: dict[int, float] = {row.uid: row.device_seconds for row in usage}
+        uids = charged.keys() | running.keys() | queued.keys() | week.keys()
+        people = [
+            UsageRow(
+                user=engine.person_of(uid),
+                uid=uid,
+                mine=uid == caller.uid,
+                running_gpus=running.get(uid, 0),
+                queued_jobs=queued.get(uid, 0),
+                device_seconds=charged.get(uid, 0.0),
+                share=charged.get(uid, 0.0) / total if total > 0 else 0.0,
+                factor=factors.get(Uid(uid), 1.0),
+                device_seconds_7d=week.get(uid, 0.0),
+            )
+            for uid in uids
+        ]
+        people.sort(key=lambda row: (-row.device_seconds, row.uid))
+        return UsageView(at=iso(now) or "", half_life_s=config.policy.half_life_s, people=people)
 
-    def images(self, caller: Caller) -> Callable[[], ImageList]:
+    def images(self, caller: Caller) -> Callable[[], ImageList]:  # noqa: ARG002
         """Return a function that lists local images allowed here; it runs on a worker thread."""
-        raise NotImplementedError
+        runtime = self._context.runtimes.get("docker")
+        allowed = self._context.config.docker.images
+
+        def read() -> ImageList:
+            if runtime is None:
+                return ImageList()
+            return ImageList(
+                images=[
+                    ImageView(
+                        reference=i.reference,
+                        id=i.id,
+                        created_at=iso(i.created_at),
+                        size_bytes=i.size_bytes,
+                    )
+                    for i in runtime.images()
+                    if is_image_allowed(i.reference, allowed)
+                ]
+            )
+
+        return read
 
     def events(
         self, caller: Caller, after_id: int, limit: int = 1000, job: str | None = None
     ) -> EventList:
         """Return events after an id, oldest first."""
-        raise NotImplementedError
+        job_id = self._selectors.one(caller, job).id if job else None
+        rows = self._engine.events(after_id, max(0, min(limit, MAX_EVENTS)), job_id)
+        now = self._context.clock.now_ms()
+        views = JobViews(self._engine, caller, now, DeviceNames(self._engine.snapshot()))
+        return EventList(
+            events=[views.event(row, is_private=self._is_private(caller, row)) for row in rows]
+        )
+
+    def _is_private(self, caller: Caller, row: EventRow) -> bool:
+        if row.job_id is None:
+            return False
+        return not may(caller, Action.READ_PRIVATE, self._owner(row.job_id))
+
+    def _owner(self, job_id: JobId) -> int | None:
+        if job_id not in self._owners:
+            if len(self._owners) >= _OWNERS_KEPT:
+                self._owners.clear()
+            try:
+                self._owners[job_id] = self._engine.job(job_id).owner.uid
+            except NotFound:
+                self._owners[job_id] = None
+        return self._owners[job_id]
 
     def revision(self) -> int:
         """Return a number raised by every change that a list of jobs or bookings could show."""
-        raise NotImplementedError
+        return self._engine.revision()
 
-    def doctor(self, caller: Caller) -> Callable[[], DoctorView]:
+    def doctor(self, caller: Caller) -> Callable[[], DoctorView]:  # noqa: ARG002
         """Return a function that checks the box; it runs on a worker thread."""
-        raise NotImplementedError
+        context = self._context
+        doctor = Doctor(
+            config=context.config,
+            snapshot=self._engine.snapshot(),
+            runtimes=context.runtimes,
+            personal=context.personal,
+        )
+        return doctor.examine

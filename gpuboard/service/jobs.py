@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
+
+from gpuboard.engine.protocol import NewJob
+from gpuboard.errors import GpuboardError, InvalidRequest, PermissionDenied, Refused
+from gpuboard.model.durations import format_duration, parse_duration
+from gpuboard.model.ids import DeviceUuid, JobId
+from gpuboard.model.instants import iso, parse_instant
+from gpuboard.model.job import Job, JobSpec, JobState
 from gpuboard.model.person import Caller
+from gpuboard.model.plan import ReservationRequest
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
 from gpuboard.model.views import (
+    ActionResult,
     ActionResults,
     DryRunView,
     JobDetail,
@@ -14,10 +24,27 @@ from gpuboard.model.views import (
     SubmitResult,
     WhyView,
 )
+from gpuboard.runtimes.sandbox import check_submission
+from gpuboard.service.commandline import submit_line
 from gpuboard.service.context import ServiceContext
+from gpuboard.service.devices import DeviceNames
+from gpuboard.service.jobviews import JobViews, QueueReasons, why_words
+from gpuboard.service.rights import Action, insist, may, no_such_job, not_yours
+from gpuboard.service.selectors import JobSelectors
+from gpuboard.service.validation import (
+    MAX_NAME,
+    MAX_NOTE,
+    SpecReader,
+    bounded,
+    sandbox_settings,
+    with_changes,
+)
 
 LogReader = Callable[[Callable[[], bool]], Iterator[bytes]]
 """Called on a worker thread with an `is_cancelled`; yields the log's bytes."""
+
+MAX_LISTED = 10_000
+_SHOWN_AFTER_SUBMIT = 100
 
 
 class JobService:
@@ -25,14 +52,57 @@ class JobService:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
+        self._engine = context.engine
+        self._selectors = JobSelectors(context.engine)
+        self._reasons = QueueReasons(context.engine)
+
+    # asking for work
 
     def submit(self, caller: Caller, request: SubmitRequest) -> SubmitResult:
-        """Put a job, or an array, into the queue."""
-        raise NotImplementedError
+        """Put a job, or an array, into the queue. Raises what the request's fields deserve."""
+        insist(caller, Action.SUBMIT)
+        submission = self._reader(caller).read(request)
+        jobs = self._engine.submit(
+            caller.person,
+            submission.jobs,
+            token=submission.token,
+            array_limit=submission.array_limit,
+            held_by=submission.held_by,
+        )
+        views = self._views(caller)
+        shown = [views.view(job) for job in jobs[:_SHOWN_AFTER_SUBMIT]]
+        return SubmitResult(ids=[job.id for job in jobs], jobs=shown)
 
     def dry_run(self, caller: Caller, request: SubmitRequest) -> DryRunView:
         """Say which devices the job would get and when; nothing is stored."""
-        raise NotImplementedError
+        insist(caller, Action.SUBMIT)
+        submission = self._reader(caller).read(request)
+        forecast, explained = self._engine.forecast_of(caller.person, submission.jobs[0])
+        is_now = explained is None and not submission.held_by
+        names = self._names()
+        views = self._views(caller)
+        return DryRunView(
+            would_start_now=is_now,
+            devices=names.refs(forecast.devices),
+            expected_start_at=iso(forecast.expected_start_at),
+            latest_start_at=iso(forecast.latest_start_at),
+            words=_dry_words(submission.jobs[0], names, forecast.devices)
+            if explained is None
+            else why_words(explained),
+            causes=views.causes(explained.causes) if explained else [],
+            command_line=submit_line(request),
+        )
+
+    def _reader(self, caller: Caller) -> SpecReader:
+        return SpecReader(
+            caller,
+            self._context.config,
+            self._context.clock.now_ms(),
+            self._names(),
+            lambda selector: [job.id for job in self._own(caller, [selector])],
+        )
+
+    # looking
 
     def live(
         self,
@@ -44,7 +114,36 @@ class JobService:
         limit: int = 500,
     ) -> JobList:
         """Return jobs that have not ended: running first, then the queue in serving order."""
-        raise NotImplementedError
+        wanted = _states(states)
+        limit = max(0, min(limit, MAX_LISTED))
+        is_filtered = mine or bool(user) or bool(wanted)
+        queue = self._engine.queue(None if is_filtered else limit)
+        places = {job.id: place for place, job in enumerate(self._eligible(queue))}
+        jobs = [*self._engine.running_jobs(), *queue]
+        total = len(self._engine.running_jobs()) + self._engine.queue_length()
+        if is_filtered:
+            jobs = [
+                job
+                for job in jobs
+                if (not mine or job.owner.uid == caller.uid)
+                and (not user or job.owner.name == user)
+                and (not wanted or job.state in wanted)
+            ]
+            total = len(jobs)
+        views = self._views(caller, places, self._reasons.first(queue))
+        now = self._context.clock.now_ms()
+        return JobList(at=iso(now) or "", jobs=[views.view(j) for j in jobs[:limit]], total=total)
+
+    def _eligible(self, queue: Sequence[Job]) -> Iterator[Job]:
+        """Yield the queue's jobs until the first that waits for something else than devices."""
+        now = self._context.clock.now_ms()
+        for job in queue:
+            begins = job.spec.begin_at
+            if job.is_held or (begins is not None and begins > now):
+                return
+            if any(not self._engine.job(d.job_id).state.is_final for d in job.spec.depends_on):
+                return
+            yield job
 
     def history(
         self,
@@ -59,35 +158,167 @@ class JobService:
         before_id: int | None = None,
     ) -> JobList:
         """Return jobs of the record, newest first."""
-        raise NotImplementedError
+        now = self._context.clock.now_ms()
+        uid = self._uid_of(user) if user else None
+        jobs = self._engine.find_jobs(
+            states=[str(state) for state in _states(states)],
+            uid=uid,
+            name=name,
+            since_at=parse_instant(since, now_ms=now, field="since") if since else None,
+            until_at=parse_instant(until, now_ms=now, field="until") if until else None,
+            limit=max(0, min(limit, MAX_LISTED)),
+            before_id=JobId(before_id) if before_id is not None else None,
+        )
+        views = self._views(caller)
+        return JobList(at=iso(now) or "", jobs=[views.view(j) for j in jobs], total=len(jobs))
+
+    def _uid_of(self, user: str) -> int:
+        person = self._context.directory.by_name(user)
+        if person is None:
+            raise InvalidRequest(f"there is nobody called {user!r} here", field="user")
+        return person.uid
 
     def show(self, caller: Caller, selector: str) -> JobDetail:
         """Return everything of one job that the caller may know."""
-        raise NotImplementedError
+        job = self._selectors.one(caller, selector)
+        events = self._engine.events(0, 200, job.id)
+        return self._views_of(caller, job).detail(job, events)
 
     def why(self, caller: Caller, selector: str) -> WhyView:
         """Say why a job waits, when it starts, what would start it now."""
-        raise NotImplementedError
+        job = self._selectors.one(caller, selector)
+        return self._views(caller).why(job)
 
     def resolve(self, caller: Caller, selectors: Sequence[str]) -> list[int]:
         """Return the job numbers behind numbers, ranges `4-7`, `@`, names and array ids."""
-        raise NotImplementedError
+        return [job.id for job in self._selectors.many(caller, selectors)]
+
+    # touching
 
     def cancel(self, caller: Caller, request: CancelRequest) -> ActionResults:
         """Cancel jobs: queued ones end at once, running ones are stopped."""
-        raise NotImplementedError
+
+        def act(job: Job) -> tuple[Job, str]:
+            after = self._engine.cancel(job.id, caller.person, force=request.force)
+            if after.state is JobState.CANCELLED:
+                return after, "cancelled"
+            return after, f"is being stopped (SIGKILL after {after.spec.grace_s} s)"
+
+        return self._each(caller, request.jobs, act, skip_ended=True)
 
     def hold(self, caller: Caller, request: JobSelection) -> ActionResults:
         """Hold queued jobs back."""
-        raise NotImplementedError
+
+        def act(job: Job) -> tuple[Job, str]:
+            is_others = caller.is_admin and job.owner.uid != caller.uid
+            held_by = "admin" if is_others else "user"
+            return self._engine.hold(job.id, caller.person, held_by), "held"
+
+        return self._each(caller, request.jobs, act)
 
     def release(self, caller: Caller, request: JobSelection) -> ActionResults:
         """End holds."""
-        raise NotImplementedError
+
+        def act(job: Job) -> tuple[Job, str]:
+            if job.held_by == "admin":
+                insist(caller, Action.RELEASE_ADMIN_HOLD, job.owner.uid)
+            return self._engine.release(job.id, caller.person), "released"
+
+        return self._each(caller, request.jobs, act)
 
     def update(self, caller: Caller, request: UpdateRequest) -> ActionResults:
         """Change jobs that have not ended."""
-        raise NotImplementedError
+
+        def act(job: Job) -> tuple[Job, str]:
+            spec = self._changed(caller, job, request)
+            self._check_raise(caller, job, spec)
+            return self._engine.update(job.id, caller.person, spec), "changed"
+
+        return self._each(caller, request.jobs, act)
+
+    def _changed(self, caller: Caller, job: Job, request: UpdateRequest) -> JobSpec:
+        begin_at = job.spec.begin_at
+        reader = self._reader(caller)
+        spec = with_changes(
+            job.spec,
+            limit_s=self._new_limit(reader, job, request.time_limit),
+            name=bounded(request.name, MAX_NAME, "name") if request.name is not None else None,
+            note=bounded(request.note, MAX_NOTE, "note") if request.note is not None else None,
+            gpus=request.gpus,
+            preemptible=request.preemptible,
+        )
+        if request.begin is not None:
+            now = self._context.clock.now_ms()
+            begin_at = parse_instant(request.begin, now_ms=now, field="begin")
+            begin_at = begin_at if begin_at > now else None
+        if request.gpus is not None and spec.gpu_uuids and len(spec.gpu_uuids) != request.gpus:
+            raise InvalidRequest("the job names its devices: --gpus cannot change", field="gpus")
+        if spec.gpus < 0 or (self._names().is_known and spec.gpus > self._names().count("")):
+            raise InvalidRequest(f"--gpus {spec.gpus}: this box has not so many", field="gpus")
+        spec = msgspec.structs.replace(spec, begin_at=begin_at)
+        check_submission(spec, job.owner, sandbox_settings(self._context.config))
+        return spec
+
+    def _new_limit(self, reader: SpecReader, job: Job, text: str | int | None) -> int | None:
+        if text is None:
+            return None
+        words = str(text).strip()
+        if words[:1] not in ("+", "-"):
+            return reader.limit_s(text)
+        delta_s = parse_duration(words[1:], field="time_limit")
+        limit_s = job.spec.limit_s + (delta_s if words[0] == "+" else -delta_s)
+        if limit_s < 1:
+            raise InvalidRequest(f"--time {words}: nothing would be left", field="time_limit")
+        return reader.limit_s(format_duration(limit_s))
+
+    def _check_raise(self, caller: Caller, job: Job, spec: JobSpec) -> None:
+        """Refuse a longer limit of a running job where others were promised its devices."""
+        if job.state is JobState.QUEUED or spec.limit_s <= job.spec.limit_s or not job.devices:
+            return
+        if may(caller, Action.RAISE_LIMIT, job.owner.uid) or job.leased_at is None:
+            return
+        old_end = job.leased_at + (job.spec.limit_s + job.spec.grace_s) * 1000
+        new_end = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
+        request = ReservationRequest(
+            gpus=len(job.devices), from_at=old_end, until_at=new_end, gpu_uuids=job.devices
+        )
+        admission = self._engine.admit(job.owner, request)
+        if not admission.accepted:
+            causes = "; ".join(cause.words for cause in admission.causes)
+            raise Refused(
+                f"job {job.id}: the limit cannot be raised: {causes or 'others wait for its devices'}",
+                field="time_limit",
+                hint="an administrator may raise it all the same",
+            )
+
+    def _each(
+        self,
+        caller: Caller,
+        selectors: Sequence[str],
+        act: Callable[[Job], tuple[Job, str]],
+        *,
+        skip_ended: bool = False,
+    ) -> ActionResults:
+        """Do something to each job named; one that fails does not keep the others from it."""
+        jobs = self._selectors.many(caller, selectors)
+        if skip_ended and len(jobs) > 1:
+            jobs = [job for job in jobs if not job.state.is_final] or jobs
+        views = self._views(caller)
+        results = []
+        for job in jobs:
+            try:
+                self._must_own(caller, Action.TOUCH_JOB, job)
+                after, words = act(job)
+            except GpuboardError as error:
+                results.append(
+                    ActionResult(id=job.id, ok=False, words=error.message, code=error.code)
+                )
+                continue
+            view = views.view(after)
+            results.append(ActionResult(id=job.id, ok=True, words=words, job=view))
+        if len(results) == 1 and results[0].code == PermissionDenied.code:
+            raise not_yours(str(results[0].id))
+        return ActionResults(results=results)
 
     def log(
         self,
@@ -100,4 +331,67 @@ class JobService:
         follow: bool = False,
     ) -> LogReader:
         """Return a function that yields the log on a worker thread. Owner and admins only."""
-        raise NotImplementedError
+        job = self._selectors.one(caller, selector)
+        self._must_own(caller, Action.READ_LOG, job)
+        return self._engine.read_log(
+            job.id, attempt=attempt, tail=tail, since_at=since_at, follow=follow
+        )
+
+    # inside
+
+    def _own(self, caller: Caller, selectors: Sequence[str]) -> list[Job]:
+        jobs = self._selectors.many(caller, selectors)
+        for job in jobs:
+            self._must_own(caller, Action.TOUCH_JOB, job)
+        return jobs
+
+    def _must_own(self, caller: Caller, action: Action, job: Job) -> None:
+        if not may(caller, action, job.owner.uid):
+            insist(caller, action, job.owner.uid, no_such_job(str(job.id)).message)
+
+    def _names(self) -> DeviceNames:
+        return DeviceNames(self._engine.snapshot())
+
+    def _views(
+        self,
+        caller: Caller,
+        places: dict[JobId, int] | None = None,
+        reasons: Mapping[JobId, str] | None = None,
+    ) -> JobViews:
+        return JobViews(
+            self._engine,
+            caller,
+            self._context.clock.now_ms(),
+            self._names(),
+            places=places,
+            reasons=reasons,
+        )
+
+    def _views_of(self, caller: Caller, job: Job) -> JobViews:
+        """Return views that know a queued job's place and reason."""
+        if job.state is not JobState.QUEUED:
+            return self._views(caller)
+        explained = self._engine.explain(job.id)
+        places = {job.id: explained.place} if explained.place is not None else {}
+        words = explained.causes[0].words if explained.causes else "about to start"
+        return self._views(caller, places, {job.id: words})
+
+
+def _states(words: Sequence[str]) -> list[JobState]:
+    found = []
+    for word in (part.strip().lower() for text in words for part in text.split(",")):
+        if not word:
+            continue
+        try:
+            found.append(JobState(word))
+        except ValueError:
+            raise InvalidRequest(
+                f"there is no state {word[:40]!r}", field="state", hint=", ".join(JobState)
+            ) from None
+    return found
+
+
+def _dry_words(new: NewJob, names: DeviceNames, devices: Sequence[DeviceUuid]) -> str:
+    if not new.spec.gpus:
+        return "It would start now."
+    return f"It would start now on GPU {','.join(ref.label for ref in names.refs(devices))}."

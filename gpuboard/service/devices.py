@@ -1,0 +1,63 @@
+"""Names of devices: from the numbers and UUIDs that people write to UUIDs, and back to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gpuboard.errors import InvalidRequest
+from gpuboard.model.device import Device, ProbeSnapshot
+from gpuboard.model.ids import DeviceUuid
+from gpuboard.model.text import plain
+from gpuboard.model.views import DeviceRef
+
+
+class DeviceNames:
+    """The devices of one sweep by all their names."""
+
+    def __init__(self, snapshot: ProbeSnapshot) -> None:
+        self.devices: list[Device] = [reading.device for reading in snapshot.readings]
+        self._by_uuid = {device.uuid: device for device in self.devices}
+        self._by_label = {device.label: device for device in self.devices}
+        self.is_known = bool(self.devices) and not snapshot.fault
+        """Whether the driver said what is there."""
+
+    def resolve(self, words: Sequence[str], field: str) -> tuple[DeviceUuid, ...]:
+        """Return the UUIDs of display numbers, `3:1` or UUIDs (a unique beginning will do)."""
+        found: dict[DeviceUuid, None] = {}
+        for word in (part.strip() for text in words for part in text.split(",")):
+            if word:
+                found[self._one(word, field)] = None
+        return tuple(found)
+
+    def _one(self, word: str, field: str) -> DeviceUuid:
+        device = self._by_label.get(word) or self._by_uuid.get(DeviceUuid(word))
+        if device is None and len(word) >= 8:
+            fitting = [d for d in self.devices if d.uuid.startswith(word)]
+            device = fitting[0] if len(fitting) == 1 else None
+        if device is None:
+            raise InvalidRequest(
+                f"there is no device {plain(word, 60)!r}",
+                field=field,
+                hint="one of " + ", ".join(self._by_label) if self._by_label else "",
+            )
+        return device.uuid
+
+    def count(self, type_part: str) -> int:
+        """Return how many devices have this in their product name."""
+        wanted = type_part.strip().lower()
+        return sum(1 for device in self.devices if wanted in device.name.lower())
+
+    def ref(self, uuid: DeviceUuid) -> DeviceRef:
+        """Return a device in passing; one that is gone is called by its UUID."""
+        device = self._by_uuid.get(uuid)
+        return DeviceRef(label=device.label if device else uuid, uuid=uuid)
+
+    def refs(self, uuids: Iterable[DeviceUuid]) -> list[DeviceRef]:
+        """Return devices in passing, by number."""
+        place = {device.uuid: number for number, device in enumerate(self.devices)}
+        return [self.ref(u) for u in sorted(uuids, key=lambda u: (place.get(u, 10**6), u))]
+
+    def index_of(self, uuid: DeviceUuid) -> int | None:
+        """Return the display number of a device."""
+        device = self._by_uuid.get(uuid)
+        return device.index if device else None

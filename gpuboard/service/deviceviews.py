@@ -1,0 +1,145 @@
+"""Devices as the board shows them: who has each, until when, in what state, with which processes."""
+
+from __future__ import annotations
+
+from gpuboard.engine.protocol import Engine
+from gpuboard.model.device import DeviceProcess, DeviceReading, Health
+from gpuboard.model.ids import DeviceUuid
+from gpuboard.model.instants import iso
+from gpuboard.model.job import Job
+from gpuboard.model.person import Caller
+from gpuboard.model.reservation import Lease, Reservation
+from gpuboard.model.views import BookingRef, DeviceView, ProcessView
+from gpuboard.service.rights import Action, may
+
+
+class DeviceViews:
+    """Makes views of devices at one instant, for one caller."""
+
+    def __init__(self, engine: Engine, caller: Caller, now: int, idle_after_s: int) -> None:
+        self._engine = engine
+        self._caller = caller
+        self._now = now
+        self._idle_after_s = idle_after_s
+        self._leases = engine.leases()
+        self._drains = engine.drains()
+        self._foreign = engine.foreign_use()
+        self._idle = engine.idle_s()
+        self._jobs: dict[int, Job] = {job.id: job for job in engine.running_jobs()}
+        self._bookings = engine.reservations()
+
+    def view(self, reading: DeviceReading) -> DeviceView:
+        """Return a device as the board shows it."""
+        device = reading.device
+        lease = self._leases.get(device.uuid)
+        job = self._jobs.get(lease.job_id) if lease and lease.job_id is not None else None
+        state, words = self._state(reading, lease)
+        idle_s = self._idle.get(device.uuid)
+        return DeviceView(
+            uuid=device.uuid,
+            label=device.label,
+            index=device.index,
+            name=device.name,
+            kind=str(device.kind),
+            parent=device.parent,
+            state=state,
+            state_words=words,
+            user=self._user(device.uuid, lease, state),
+            mine=lease is not None and lease.uid == self._caller.uid,
+            job_id=job.id if job else None,
+            job_name=job.spec.name if job else "",
+            reservation_id=lease.reservation_id if lease else None,
+            since_at=iso(lease.granted_at) if lease else None,
+            until_at=iso(self._until(lease, job)),
+            idle_s=idle_s if idle_s is not None and idle_s >= self._idle_after_s else None,
+            next_booking=self._next_booking(device.uuid),
+            utilization=reading.utilization,
+            memory_utilization=reading.memory_utilization,
+            memory_used_bytes=reading.memory_used_bytes,
+            memory_total_bytes=reading.memory_total_bytes or device.memory_bytes,
+            temperature_c=reading.temperature_c,
+            power_w=reading.power_w,
+            power_limit_w=reading.power_limit_w,
+            fan_percent=reading.fan_percent,
+            sm_clock_mhz=reading.sm_clock_mhz,
+            throttle=list(reading.throttle),
+            ecc_uncorrected=reading.ecc_uncorrected,
+            processes=[self._process(device.uuid, p, lease) for p in reading.processes or ()],
+            processes_known=reading.processes is not None,
+        )
+
+    def _state(self, reading: DeviceReading, lease: Lease | None) -> tuple[str, str]:
+        uuid = reading.device.uuid
+        drain = self._drains.get(uuid)
+        if reading.health is not Health.OK:
+            return "faulty", reading.fault or str(reading.health)
+        if lease is not None and lease.job_id is not None:
+            return "leased", f"drained by {drain.by}: {drain.note}" if drain else ""
+        if drain is not None:
+            return "drained", f"by {drain.by}: {drain.note}" if drain.note else f"by {drain.by}"
+        if lease is not None:
+            return "booked", ""
+        if uuid in self._foreign:
+            return "foreign", f"used outside gpuboard by {self._foreign[uuid]}"
+        return "free", ""
+
+    def _user(self, uuid: DeviceUuid, lease: Lease | None, state: str) -> str:
+        if lease is not None:
+            return self._engine.person_of(lease.uid)
+        return self._foreign[uuid] if state == "foreign" else ""
+
+    def _until(self, lease: Lease | None, job: Job | None) -> int | None:
+        """Return when the holder must be done: a job by its limit, its grace not counted."""
+        if lease is None:
+            return None
+        if job is not None and job.leased_at is not None:
+            return job.leased_at + job.spec.limit_s * 1000
+        return lease.until_at
+
+    def _next_booking(self, uuid: DeviceUuid) -> BookingRef | None:
+        """Return the next booking that names this device; others are bound late."""
+        for booking in self._bookings:
+            if booking.from_at > self._now and uuid in (booking.devices or booking.gpu_uuids):
+                return _ref(booking)
+        return None
+
+    def _process(
+        self, uuid: DeviceUuid, process: DeviceProcess, lease: Lease | None
+    ) -> ProcessView:
+        job_id = self._engine.job_of(process)
+        is_foreign = self._engine.is_foreign(uuid, process)
+        if not is_foreign:
+            belongs = "job"
+            if job_id is None and lease is not None:
+                job_id = lease.job_id
+        elif job_id is not None:
+            belongs = "violation"
+        else:
+            belongs = "foreign" if process.uid is not None else "unknown"
+        uid = process.uid
+        job = self._jobs.get(job_id) if job_id is not None else None
+        owner = job.owner.uid if job is not None else uid
+        may_read = may(self._caller, Action.READ_PRIVATE, owner)
+        return ProcessView(
+            pid=process.pid,
+            user=job.owner.name if job is not None else process.user,
+            command=process.command if may_read else _program(process.command),
+            memory_bytes=process.memory_bytes,
+            utilization=process.utilization,
+            kind=process.kind,
+            started_at=iso(process.started_at),
+            job_id=job_id,
+            belongs=belongs,
+        )
+
+
+def _program(command: str) -> str:
+    """Return the program's name alone: arguments are the person's own."""
+    words = command.split()
+    return words[0].rsplit("/", 1)[-1] if words else ""
+
+
+def _ref(booking: Reservation) -> BookingRef:
+    return BookingRef(
+        booking.id, booking.owner.name, iso(booking.from_at) or "", iso(booking.until_at) or ""
+    )

@@ -1,0 +1,103 @@
+"""Which jobs are meant: numbers, ranges, `@`, names, arrays.
+
+`12` a job (for actions: the whole array when 12 is an array's id), `12_3` an array's element,
+`4-7` those of a range that exist, `@` the caller's last submission, anything else a name: the
+caller's live jobs of that name, or the newest that ended. A `*` in a name stands for anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gpuboard.engine.protocol import Engine
+from gpuboard.errors import InvalidRequest, NotFound
+from gpuboard.model.ids import JobId
+from gpuboard.model.job import Job
+from gpuboard.model.person import Caller
+from gpuboard.model.text import plain
+from gpuboard.service.rights import no_such_job
+
+MAX_RANGE = 10_000
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_ELEMENT = re.compile(r"([0-9]{1,18})_([0-9]{1,10})")
+_RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+
+
+class JobSelectors:
+    """Finds the jobs that a caller means."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def one(self, caller: Caller, selector: str) -> Job:
+        """Return the one job meant. Raises NotFound."""
+        word = selector.strip()
+        if _NUMBER.fullmatch(word):
+            return self._numbered(int(word), word)
+        jobs = self._some(caller, word)
+        return jobs[-1]
+
+    def many(self, caller: Caller, selectors: Sequence[str]) -> list[Job]:
+        """Return all jobs meant, each once. Raises NotFound, InvalidRequest when none was named."""
+        found: dict[JobId, Job] = {}
+        for text in selectors:
+            for word in text.replace(",", " ").split():
+                for job in self._some(caller, word):
+                    found[job.id] = job
+        if not found:
+            raise InvalidRequest("no job was named", field="jobs", hint="12, 4-7, @ or a name")
+        return list(found.values())
+
+    def _some(self, caller: Caller, word: str) -> list[Job]:
+        if word == "@":
+            return self._last(caller)
+        if _NUMBER.fullmatch(word):
+            job = self._numbered(int(word), word)
+            return self._members(job.id) if job.array_id == job.id else [job]
+        if element := _ELEMENT.fullmatch(word):
+            return [self._element(int(element[1]), int(element[2]), word)]
+        if span := _RANGE.fullmatch(word):
+            return self._range(int(span[1]), int(span[2]), word)
+        return self._named(caller, word)
+
+    def _numbered(self, number: int, word: str) -> Job:
+        try:
+            return self._engine.job(JobId(number))
+        except NotFound:
+            raise no_such_job(word) from None
+
+    def _last(self, caller: Caller) -> list[Job]:
+        job = self._engine.last_job(caller.uid)
+        if job is None:
+            raise NotFound("you have not submitted anything yet", hint="gpuboard submit --help")
+        return self._members(job.array_id) if job.array_id is not None else [job]
+
+    def _members(self, array_id: JobId) -> list[Job]:
+        members = self._engine.find_jobs(array_id=array_id, limit=MAX_RANGE)
+        return sorted(members, key=lambda member: member.id)
+
+    def _element(self, array: int, index: int, word: str) -> Job:
+        for job in self._members(JobId(array)):
+            if job.array_index == index:
+                return job
+        raise no_such_job(word)
+
+    def _range(self, first: int, last: int, word: str) -> list[Job]:
+        if not first <= last < first + MAX_RANGE:
+            raise InvalidRequest(
+                f"{word}: a range goes up, over at most {MAX_RANGE} jobs", field="jobs"
+            )
+        found = self._engine.find_jobs(before_id=JobId(last + 1), limit=last - first + 1)
+        jobs = sorted((job for job in found if job.id >= first), key=lambda job: job.id)
+        if not jobs:
+            raise no_such_job(word)
+        return jobs
+
+    def _named(self, caller: Caller, word: str) -> list[Job]:
+        live = ("queued", "starting", "running", "stopping")
+        found = self._engine.find_jobs(uid=caller.uid, name=word, states=live, limit=MAX_RANGE)
+        found = found or self._engine.find_jobs(uid=caller.uid, name=word, limit=1)
+        if not found:
+            raise no_such_job(repr(plain(word, 60)))
+        return sorted(found, key=lambda job: job.id)

@@ -1,0 +1,167 @@
+"""The timeline: what ran, what runs until its limit, bookings, the forecast of the queue, blackouts."""
+
+from __future__ import annotations
+
+from gpuboard.engine.protocol import Engine
+from gpuboard.errors import NotFound
+from gpuboard.model.device import ProbeSnapshot
+from gpuboard.model.ids import DeviceUuid, JobId
+from gpuboard.model.instants import iso
+from gpuboard.model.job import Job
+from gpuboard.model.person import Caller
+from gpuboard.model.reservation import Lease, Reservation
+from gpuboard.model.views import TimelineEntry, TimelineView
+from gpuboard.service.devices import DeviceNames
+
+MAX_FORECASTS = 200
+
+
+def timeline(engine: Engine, caller: Caller, now: int, from_at: int, until_at: int) -> TimelineView:
+    """Return the bars between two instants, devices by number."""
+    snapshot: ProbeSnapshot = engine.snapshot()
+    names = DeviceNames(snapshot)
+    maker = _Bars(engine, caller, now, names)
+    entries = [
+        bar
+        for lease in engine.leases_between(from_at, until_at)
+        if (bar := maker.lease(lease)) is not None
+    ]
+    for booking in engine.reservations(from_at, until_at):
+        entries.extend(maker.booking(booking))
+    entries.extend(maker.forecasts(until_at))
+    entries.extend(maker.blackouts(from_at, until_at))
+    return TimelineView(
+        at=iso(now) or "",
+        from_at=iso(from_at) or "",
+        until_at=iso(until_at) or "",
+        devices=names.refs(device.uuid for device in names.devices),
+        entries=entries,
+    )
+
+
+class _Bars:
+    """Makes bars for one caller."""
+
+    def __init__(self, engine: Engine, caller: Caller, now: int, names: DeviceNames) -> None:
+        self._engine = engine
+        self._caller = caller
+        self._now = now
+        self._names = names
+        self._jobs: dict[JobId, Job | None] = {}
+
+    def lease(self, lease: Lease) -> TimelineEntry | None:
+        """Return the bar of a job's lease; those of bookings alone are shown by the booking."""
+        if lease.job_id is None:
+            return None
+        job = self._job(lease.job_id)
+        is_live = lease.released_at is None
+        until_at = max(lease.until_at, self._now) if is_live else (lease.released_at or 0)
+        return self._bar(
+            "running" if is_live else "ran",
+            lease.device,
+            lease.uid,
+            lease.granted_at,
+            until_at,
+            job_id=lease.job_id,
+            reservation_id=lease.reservation_id,
+            name=job.spec.name if job else "",
+        )
+
+    def booking(self, booking: Reservation) -> list[TimelineEntry]:
+        """Return one bar a bound device, and one for what is not bound yet."""
+        if booking.state == "cancelled":
+            return []
+        until_at = min(booking.until_at, booking.ended_at or booking.until_at)
+        devices = booking.devices or booking.gpu_uuids
+        bars = [self._booking_bar(booking, device, until_at, 1) for device in devices]
+        unbound = booking.gpus - len(devices)
+        if unbound > 0 and booking.ended_at is None:
+            bars.append(self._booking_bar(booking, None, until_at, unbound))
+        return bars
+
+    def _booking_bar(
+        self, booking: Reservation, device: DeviceUuid | None, until_at: int, gpus: int
+    ) -> TimelineEntry:
+        return self._bar(
+            "booking",
+            device,
+            booking.owner.uid,
+            booking.from_at,
+            max(until_at, booking.from_at),
+            reservation_id=booking.id,
+            name=booking.name,
+            gpus=gpus,
+        )
+
+    def forecasts(self, until_at: int) -> list[TimelineEntry]:
+        """Return the bars of waiting jobs where and when they should run."""
+        bars: list[TimelineEntry] = []
+        known = sorted(
+            (f for f in self._engine.forecasts().values() if f.expected_start_at is not None),
+            key=lambda f: (f.expected_start_at or 0, f.job_id),
+        )
+        for forecast in known[:MAX_FORECASTS]:
+            start_at = max(self._now, forecast.expected_start_at or 0)
+            job = self._job(forecast.job_id)
+            if job is None or job.state != "queued" or start_at >= until_at or not job.spec.gpus:
+                continue
+            end_at = start_at + job.spec.limit_s * 1000
+            targets: tuple[DeviceUuid | None, ...] = forecast.devices or (None,)
+            bars.extend(
+                self._bar(
+                    "forecast",
+                    device,
+                    job.owner.uid,
+                    start_at,
+                    end_at,
+                    job_id=job.id,
+                    name=job.spec.name,
+                    gpus=1 if device is not None else job.spec.gpus,
+                )
+                for device in targets
+            )
+        return bars
+
+    def blackouts(self, from_at: int, until_at: int) -> list[TimelineEntry]:
+        """Return the bars of maintenance windows, one a device."""
+        return [
+            self._bar("blackout", device, None, b.from_at, b.until_at, name=b.note)
+            for b in self._engine.blackouts()
+            if b.from_at < until_at and b.until_at > from_at
+            for device in (b.devices or [d.uuid for d in self._names.devices])
+        ]
+
+    def _job(self, job_id: JobId) -> Job | None:
+        if job_id not in self._jobs:
+            try:
+                self._jobs[job_id] = self._engine.job(job_id)
+            except NotFound:
+                self._jobs[job_id] = None
+        return self._jobs[job_id]
+
+    def _bar(
+        self,
+        kind: str,
+        device: DeviceUuid | None,
+        uid: int | None,
+        from_at: int,
+        until_at: int,
+        *,
+        job_id: int | None = None,
+        reservation_id: int | None = None,
+        name: str = "",
+        gpus: int = 1,
+    ) -> TimelineEntry:
+        return TimelineEntry(
+            device=self._names.ref(device).label if device is not None else None,
+            uuid=device,
+            kind=kind,
+            user=self._engine.person_of(uid) if uid is not None else "",
+            mine=uid is not None and uid == self._caller.uid,
+            job_id=job_id,
+            reservation_id=reservation_id,
+            name=name,
+            gpus=gpus,
+            from_at=iso(from_at) or "",
+            until_at=iso(until_at) or "",
+        )

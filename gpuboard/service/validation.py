@@ -1,0 +1,251 @@
+"""From what a person asks for to what the queue takes: every field read, bounded and resolved.
+
+The sandbox's own rules (environment, mounts, images, resources) are `runtimes.sandbox`'s; here is
+what needs the configuration, the clock, the devices or other jobs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from gpuboard.config import Config
+from gpuboard.engine.protocol import NewJob
+from gpuboard.errors import InvalidRequest, PermissionDenied
+from gpuboard.model.arrays import parse_array
+from gpuboard.model.durations import format_duration, parse_duration
+from gpuboard.model.ids import DeviceUuid, JobId
+from gpuboard.model.instants import parse_instant
+from gpuboard.model.job import Dependency, DependencyKind, JobSpec, RuntimeName
+from gpuboard.model.person import Caller
+from gpuboard.model.requests import SubmitRequest
+from gpuboard.model.sizes import parse_size
+from gpuboard.model.text import plain
+from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
+from gpuboard.service.devices import DeviceNames
+
+MAX_NAME = 100
+MAX_NOTE = 1000
+MAX_TOKEN = 128
+MAX_DEPENDENCIES = 100
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a request became."""
+
+    jobs: list[NewJob]
+    array_limit: int | None
+    held_by: str
+    token: str
+
+
+def sandbox_settings(config: Config) -> SandboxSettings:
+    """Return what the administrator allows of a job, from [docker] and [jobs]."""
+    docker, jobs = config.docker, config.jobs
+    return SandboxSettings(
+        images=docker.images,
+        pull=docker.pull,
+        mount_roots=docker.mount_roots,
+        mount_home=docker.mount_home,
+        network=docker.network,
+        default_shm_bytes=jobs.default_shm_bytes,
+        pids_limit=jobs.pids_limit,
+        max_cpus=jobs.max_cpus or os.cpu_count(),
+        max_memory_bytes=jobs.max_memory_bytes,
+        default_memory_bytes=jobs.default_memory_bytes,
+        min_uid=jobs.min_uid,
+        max_env_bytes=jobs.max_env_bytes,
+        max_grace_s=jobs.max_grace_s,
+    )
+
+
+class SpecReader:
+    """Reads submissions of one caller at one instant."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        config: Config,
+        now: int,
+        devices: DeviceNames,
+        resolve_job: Callable[[str], list[JobId]],
+    ) -> None:
+        self._caller = caller
+        self._config = config
+        self._now = now
+        self._devices = devices
+        self._resolve_job = resolve_job
+
+    def read(self, request: SubmitRequest) -> Submission:
+        """Return the jobs asked for. Raises InvalidRequest, Refused, PermissionDenied."""
+        spec = self._spec(request)
+        check_submission(spec, self._caller.person, sandbox_settings(self._config))
+        if len(request.token) > MAX_TOKEN:
+            raise InvalidRequest(f"a token has at most {MAX_TOKEN} characters", field="token")
+        indices, limit = self._array(request.array)
+        jobs = [NewJob(spec, index) for index in indices] if indices else [NewJob(spec)]
+        held_by = "user" if request.hold else ""
+        return Submission(jobs, limit, held_by, request.token)
+
+    def _spec(self, request: SubmitRequest) -> JobSpec:
+        jobs = self._config.jobs
+        runtime = self._runtime(request)
+        uuids = self._devices.resolve(request.gpu_ids, "gpu_ids")
+        grace_s = (
+            jobs.default_grace_s
+            if request.grace in ("", None)
+            else parse_duration(_seconds(request.grace), field="grace")
+        )
+        return JobSpec(
+            runtime=runtime,
+            image=request.image,
+            command=tuple(request.command),
+            name=self._name(request),
+            gpus=self._gpus(request, uuids),
+            gpu_uuids=uuids,
+            gpu_type=self._gpu_type(request.gpu_type),
+            limit_s=self.limit_s(request.time_limit),
+            env=request.env,
+            mounts=tuple(request.mounts),
+            workdir=request.workdir,
+            shm_bytes=_size(request.shm_size, "shm_size"),
+            cpus=request.cpus,
+            memory_bytes=_size(request.memory, "memory"),
+            begin_at=self.begin_at(request.begin, request.timezone),
+            depends_on=self._dependencies(request.depends_on),
+            preemptible=request.preemptible,
+            requeue=request.requeue,
+            stop_signal=_signal(request.stop_signal),
+            grace_s=grace_s,
+            note=bounded(request.note, MAX_NOTE, "note"),
+        )
+
+    def _runtime(self, request: SubmitRequest) -> RuntimeName:
+        allowed = self._config.jobs.runtimes
+        wanted = request.runtime or (
+            "docker" if request.image and "docker" in allowed else self._config.jobs.default_runtime
+        )
+        if wanted not in allowed:
+            raise InvalidRequest(
+                f"this box has no runtime {plain(wanted, 40)!r}",
+                field="runtime",
+                hint="one of " + ", ".join(allowed),
+            )
+        return RuntimeName(wanted)
+
+    def _name(self, request: SubmitRequest) -> str:
+        if request.name:
+            return bounded(request.name, MAX_NAME, "name")
+        source = request.command[0] if request.command else request.image
+        base = source.rstrip("/").rsplit("/", 1)[-1]
+        return plain(base, MAX_NAME).strip() or "job"
+
+    def _gpus(self, request: SubmitRequest, uuids: tuple[DeviceUuid, ...]) -> int:
+        gpus = len(uuids) if uuids else request.gpus
+        if gpus < 0:
+            raise InvalidRequest(f"--gpus {gpus}: 0 or more", field="gpus")
+        fitting = self._devices.count(request.gpu_type)
+        if self._devices.is_known and gpus > fitting:
+            kind = f" of type {plain(request.gpu_type, 40)}" if request.gpu_type else ""
+            raise InvalidRequest(
+                f"--gpus {gpus}: this box has {fitting} device{'' if fitting == 1 else 's'}{kind}",
+                field="gpu_type"
+                if request.gpu_type and gpus <= self._devices.count("")
+                else "gpus",
+            )
+        return gpus
+
+    def _gpu_type(self, text: str) -> str:
+        return bounded(text, MAX_NAME, "gpu_type").strip()
+
+    def limit_s(self, text: str | int) -> int:
+        """Return a kill limit in seconds; the configuration's default for an empty one."""
+        jobs = self._config.jobs
+        if text == "":
+            return min(jobs.default_time_s, jobs.max_time_s)
+        limit_s = parse_duration(text, field="time_limit")
+        if limit_s > jobs.max_time_s:
+            raise InvalidRequest(
+                f"--time {format_duration(limit_s)}: at most {format_duration(jobs.max_time_s)} here",
+                field="time_limit",
+            )
+        return limit_s
+
+    def begin_at(self, text: str, zone: str) -> int | None:
+        """Return the instant before which the job must not start; None for an empty or past one."""
+        if not text.strip():
+            return None
+        at = parse_instant(text, now_ms=self._now, zone=zone, field="begin")
+        return at if at > self._now else None
+
+    def _dependencies(self, words: list[str]) -> tuple[Dependency, ...]:
+        if len(words) > MAX_DEPENDENCIES:
+            raise InvalidRequest(
+                f"{len(words)} dependencies: at most {MAX_DEPENDENCIES}", field="depends_on"
+            )
+        found: list[Dependency] = []
+        for word in words:
+            kind_text, colon, rest = word.partition(":")
+            kind = DependencyKind.AFTER_OK
+            if colon:
+                try:
+                    kind = DependencyKind(kind_text.lower())
+                except ValueError:
+                    raise InvalidRequest(
+                        f"{plain(word, 60)!r} is no dependency",
+                        field="depends_on",
+                        hint="12, afterok:12, afterany:12 or afternotok:@",
+                    ) from None
+            ids = self._own_jobs(rest if colon else word)
+            found.extend(Dependency(job_id, kind) for job_id in ids)
+        return tuple(dict.fromkeys(found))
+
+    def _own_jobs(self, selector: str) -> list[JobId]:
+        try:
+            return self._resolve_job(selector)
+        except PermissionDenied as error:
+            raise PermissionDenied(error.message, hint=error.hint, field="depends_on") from None
+
+    def _array(self, text: str) -> tuple[tuple[int, ...], int | None]:
+        if not text:
+            return (), None
+        indices, limit = parse_array(text, field="array")
+        if len(indices) > self._config.jobs.max_array:
+            raise InvalidRequest(
+                f"an array of {len(indices)}: at most {self._config.jobs.max_array} here",
+                field="array",
+            )
+        return indices, limit
+
+
+def bounded(text: str, most: int, field: str) -> str:
+    """Return the text as it is; raise InvalidRequest when it is longer than people write."""
+    if len(text) > most:
+        raise InvalidRequest(f"{field}: {len(text)} characters, at most {most}", field=field)
+    return plain(text)
+
+
+def _size(text: str | int, field: str) -> int | None:
+    return None if text == "" else parse_size(text, field=field)
+
+
+def _seconds(text: str | int) -> str | int:
+    """Read a bare number as seconds: nobody means a grace of ten minutes by 10."""
+    words = str(text).strip()
+    return f"{words}s" if words.isdigit() else text
+
+
+def _signal(text: str) -> str:
+    if not text:
+        return "SIGTERM"
+    upper = text.upper()
+    return upper if upper.startswith("SIG") else f"SIG{upper}"
+
+
+def with_changes(spec: JobSpec, **changes: object) -> JobSpec:
+    """Return a spec with those fields changed that are not None."""
+    return msgspec.structs.replace(spec, **{k: v for k, v in changes.items() if v is not None})

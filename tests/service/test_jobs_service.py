@@ -1,0 +1,227 @@
+"""Jobs through the services: submit, look, touch."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuboard.errors import (
+    GpuboardError,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Refused,
+)
+from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
+from gpuboard.runtimes.simulated import Script
+from gpuboard.service.services import Services
+from tests.support.engine import Box
+from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN
+
+
+def request(name: str = "train", **fields: object) -> SubmitRequest:
+    return SubmitRequest(command=["python", "train.py"], name=name, **fields)
+
+
+def test_submitted_job_is_listed_running_with_its_devices(box: Box, services: Services) -> None:
+    """What was submitted is seen, with who has which device until when."""
+    made = services.jobs.submit(AS_ANN, request(gpus=2, time_limit="2h"))
+    box.settle()
+    listed = services.jobs.live(AS_BEN)
+    assert [job.id for job in listed.jobs] == made.ids
+    job = listed.jobs[0]
+    assert (job.state, job.user, job.limit_s, job.mine) == ("running", "ann", 7200, False)
+    assert [ref.label for ref in job.devices] == ["0", "1"]
+    board = services.board.board(AS_ANN)
+    assert [d.state for d in board.devices] == ["leased", "leased", "free", "free"]
+    assert board.devices[0].mine
+    assert board.devices[0].until_at == job.ends_at
+
+
+def test_others_see_that_a_job_runs_but_not_what(box: Box, services: Services) -> None:
+    """Command, environment, image, note and events' reasons are the owner's and the admins'."""
+    services.jobs.submit(AS_ANN, request(env={"API_TOKEN": "hush"}, note="secret plan"))
+    box.settle()
+    for caller in (AS_BEN,):
+        detail = services.jobs.show(caller, "1")
+        assert detail.job.command == []
+        assert detail.job.note == ""
+        assert detail.env == {}
+    assert services.jobs.show(AS_ANN, "1").env == {"API_TOKEN": "hush"}
+    assert services.jobs.show(AS_ADMIN, "1").env == {"API_TOKEN": "***"}
+    assert services.jobs.show(AS_ADMIN, "1").job.command == ["python", "train.py"]
+
+
+@pytest.mark.parametrize("what", ["cancel", "hold", "release", "update", "log"])
+def test_touching_somebody_elses_job_is_refused_as_if_it_were_not_there(
+    box: Box, services: Services, what: str
+) -> None:
+    """The words for another's job are the words for a job that is not there."""
+    services.jobs.submit(AS_ANN, request())
+    box.settle()
+
+    def touch(selector: str) -> object:
+        if what == "cancel":
+            return services.jobs.cancel(AS_BEN, CancelRequest(jobs=[selector]))
+        if what == "update":
+            return services.jobs.update(AS_BEN, UpdateRequest(jobs=[selector], note="mine now"))
+        if what == "log":
+            return services.jobs.log(AS_BEN, selector)
+        return getattr(services.jobs, what)(AS_BEN, JobSelection(jobs=[selector]))
+
+    with pytest.raises(PermissionDenied) as others:
+        touch("1")
+    with pytest.raises(NotFound) as missing:
+        touch("99")
+    assert others.value.message.replace("1", "N") == missing.value.message.replace("99", "N")
+    assert box.state(1) == "running"
+
+
+def test_same_token_is_the_same_submission(services: Services) -> None:
+    """A retry after a lost answer gets the jobs that the first try made."""
+    first = services.jobs.submit(AS_ANN, request(token="abc"))
+    again = services.jobs.submit(AS_ANN, request(token="abc"))
+    other = services.jobs.submit(AS_BEN, request(token="abc"))
+    assert first.ids == again.ids != other.ids
+
+
+def test_array_becomes_one_job_an_index_and_runs_two_at_once(box: Box, services: Services) -> None:
+    """`--array 0-3%2`: four jobs, never more than two of them running."""
+    made = services.jobs.submit(AS_ANN, request(array="0-3%2"))
+    assert len(made.ids) == 4
+    box.settle()
+    assert [j.array_index for j in services.jobs.live(AS_ANN).jobs if j.state == "running"] == [
+        0,
+        1,
+    ]
+    assert services.jobs.resolve(AS_ANN, [str(made.ids[0])]) == made.ids
+    assert services.jobs.resolve(AS_ANN, [f"{made.ids[0]}_2"]) == [made.ids[2]]
+    assert services.jobs.resolve(AS_ANN, ["@"]) == made.ids
+    assert services.jobs.resolve(AS_ANN, ["train"]) == made.ids
+    assert services.jobs.resolve(AS_ANN, ["2-3"]) == [2, 3]
+
+
+def test_queued_job_has_a_reason_and_a_start_time(box: Box, services: Services) -> None:
+    """Whoever waits is told why, and until when at the latest."""
+    services.jobs.submit(AS_ANN, request(gpus=4, time_limit="1h"))
+    box.settle()
+    services.jobs.submit(AS_BEN, request(gpus=2, time_limit="1h"))
+    box.advance(2)
+    job = services.jobs.live(AS_BEN).jobs[-1]
+    assert job.state == "queued"
+    assert job.place == 0
+    assert "ann" in job.reason
+    assert job.expected_start_at is not None
+    assert job.latest_start_at is not None
+    why = services.jobs.why(AS_BEN, "@")
+    assert why.causes
+    assert why.latest_start_at is not None
+    dry = services.jobs.dry_run(AS_BEN, request(gpus=1, time_limit="10m"))
+    assert not dry.would_start_now
+    assert dry.expected_start_at is not None
+
+
+def test_dry_run_names_devices_and_stores_nothing(services: Services) -> None:
+    """`--dry-run` answers which devices, and the queue stays empty."""
+    dry = services.jobs.dry_run(AS_ANN, request(gpus=2))
+    assert dry.would_start_now
+    assert [ref.label for ref in dry.devices] == ["0", "1"]
+    assert "gpuboard submit --gpus 2" in dry.command_line
+    assert services.jobs.live(AS_ANN).total == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"gpus": -1}, "gpus"),
+        ({"gpus": 5}, "gpus"),
+        ({"gpu_ids": ["7"]}, "gpu_ids"),
+        ({"gpu_type": "H900"}, "gpu_type"),
+        ({"time_limit": "8d"}, "time_limit"),
+        ({"time_limit": "soon"}, "time_limit"),
+        ({"runtime": "vm"}, "runtime"),
+        ({"name": "n" * 101}, "name"),
+        ({"note": "n" * 1001}, "note"),
+        ({"env": {"NVIDIA_VISIBLE_DEVICES": "all"}}, "env"),
+        ({"env": {"A=B": "1"}}, "env"),
+        ({"begin": "some day"}, "begin"),
+        ({"depends_on": ["afterlunch:1"]}, "depends_on"),
+        ({"array": "9-0"}, "array"),
+        ({"array": "0-5000"}, "array"),
+        ({"memory": "lots"}, "memory"),
+        ({"shm_size": "0"}, "shm_size"),
+        ({"cpus": -2.0}, "cpus"),
+        ({"stop_signal": "SIGSTOP"}, "stop_signal"),
+        ({"grace": "1h"}, "grace"),
+        ({"token": "t" * 200}, "token"),
+    ],
+)
+def test_bad_field_is_refused_by_name_and_nothing_is_stored(
+    services: Services, fields: dict[str, object], field: str
+) -> None:
+    """Each error names the field at fault."""
+    with pytest.raises(GpuboardError) as caught:
+        services.jobs.submit(AS_ANN, request(**{"name": "x", **fields}))
+    assert caught.value.field == field
+    assert services.jobs.live(AS_ANN).total == 0
+
+
+def test_dependency_on_a_foreign_job_is_refused(services: Services) -> None:
+    """Nobody waits for what is not theirs."""
+    services.jobs.submit(AS_ANN, request())
+    with pytest.raises(PermissionDenied):
+        services.jobs.submit(AS_BEN, request(depends_on=["1"]))
+    with pytest.raises(NotFound):
+        services.jobs.submit(AS_BEN, request(depends_on=["77"]))
+
+
+def test_admins_hold_is_not_undone_by_the_owner(box: Box, services: Services) -> None:
+    """Only an administrator releases what an administrator held."""
+    services.jobs.submit(AS_ANN, request(gpus=4))
+    services.jobs.submit(AS_ANN, request(gpus=4, name="second"))
+    box.settle()
+    assert services.jobs.hold(AS_ADMIN, JobSelection(jobs=["2"])).results[0].ok
+    assert box.job(2).held_by == "admin"
+    with pytest.raises(PermissionDenied):
+        services.jobs.release(AS_ANN, JobSelection(jobs=["2"]))
+    assert services.jobs.release(AS_ADMIN, JobSelection(jobs=["2"])).results[0].ok
+    assert box.job(2).held_by == ""
+
+
+def test_limit_of_a_running_job_is_not_raised_over_a_booking(box: Box, services: Services) -> None:
+    """Promises to others stand: the owner is refused, an administrator may."""
+    from gpuboard.model.requests import ReserveRequest
+
+    services.jobs.submit(AS_ANN, request(gpus=4, time_limit="1h"))
+    box.settle()
+    assert services.jobs.update(AS_ANN, UpdateRequest(jobs=["1"], time_limit="+30m")).results[0].ok
+    assert box.job(1).spec.limit_s == 5400
+    services.bookings.reserve(AS_BEN, ReserveRequest(gpus=4, duration="1h", at="now+2h"))
+    result = services.jobs.update(AS_ANN, UpdateRequest(jobs=["1"], time_limit="3h")).results[0]
+    assert (result.ok, result.code) == (False, Refused.code)
+    assert services.jobs.update(AS_ADMIN, UpdateRequest(jobs=["1"], time_limit="3h")).results[0].ok
+    assert services.jobs.update(AS_ANN, UpdateRequest(jobs=["1"], time_limit="-1h")).results[0].ok
+    assert box.job(1).spec.limit_s == 7200
+
+
+def test_cancel_of_several_tells_each_its_fate(box: Box, services: Services) -> None:
+    """One result a job; ended ones of a range are passed over."""
+    box.scripts["quick"] = Script(run_s=1)
+    services.jobs.submit(AS_ANN, request("quick"))
+    box.settle()
+    box.advance(3)
+    services.jobs.submit(AS_ANN, request("long"))
+    services.jobs.submit(AS_BEN, request("bens"))
+    box.settle()
+    results = services.jobs.cancel(AS_ANN, CancelRequest(jobs=["1-3"])).results
+    assert [(r.id, r.ok, r.code) for r in results] == [(2, True, ""), (3, False, "permission")]
+    with pytest.raises(InvalidRequest):
+        services.jobs.cancel(AS_ANN, CancelRequest(jobs=[]))
+
+
+def test_hostile_names_lose_their_teeth(services: Services) -> None:
+    """Control codes and escapes never reach a view."""
+    made = services.jobs.submit(AS_ANN, request("\x1b[31m[/x]\u202ee\x00vil"))
+    name = made.jobs[0].name
+    assert "\x1b" not in name
+    assert "\u202e" not in name
+    assert "\x00" not in name

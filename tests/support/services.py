@@ -1,0 +1,58 @@
+"""Services over a simulated box, with a scripted directory of people."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gpuboard.config import Config
+from gpuboard.errors import PermissionDenied
+from gpuboard.model.ids import Uid
+from gpuboard.model.person import Caller, Person
+from gpuboard.service.context import ServiceContext
+from gpuboard.service.services import Services
+from tests.support.engine import ANN, BEN, Box
+
+ROOT = Person(Uid(0), 0, "root", "/root", (0,))
+EVE = Person(Uid(1003), 1003, "eve", "/home/eve", (1003, 999))
+
+AS_ANN, AS_BEN, AS_EVE = Caller(ANN), Caller(BEN), Caller(EVE)
+AS_ADMIN = Caller(ROOT, is_admin=True)
+
+
+class ScriptedDirectory:
+    """The people of the test lab."""
+
+    people = (ANN, BEN, EVE, ROOT)
+
+    def person(self, uid: int) -> Person:
+        for person in self.people:
+            if person.uid == uid:
+                return person
+        raise PermissionDenied(f"uid {uid} has no account on this box")
+
+    def by_name(self, name: str) -> Person | None:
+        return next((person for person in self.people if person.name == name), None)
+
+    def gid_of_group(self, name: str) -> int | None:
+        return 999 if name == "gpuboard-admin" else None
+
+
+def simulated_config(config: Config | None = None) -> Config:
+    """Let jobs be submitted to the simulated runtime."""
+    config = config or Config()
+    jobs = msgspec.structs.replace(
+        config.jobs, runtimes=("simulated",), default_runtime="simulated"
+    )
+    return msgspec.structs.replace(config, jobs=jobs)
+
+
+def services_over(box: Box) -> Services:
+    context = ServiceContext(
+        engine=box.engine,
+        config=box.config,
+        clock=box.clock,
+        directory=ScriptedDirectory(),
+        runtimes={"simulated": box.runtime},
+        simulated=True,
+    )
+    return Services.over(context)
