@@ -101,7 +101,7 @@ def test_rules_are_for_keys_that_exist():
         ("[jobs]\nmax_array = true", "jobs.max_array", "true", "a whole number"),
         ("[jobs]\nmax_array = 0", "jobs.max_array", "0", "from 1 to 100000"),
         ('[jobs]\nruntimes = "docker"', "jobs.runtimes", "docker", "list"),
-        ('[jobs]\nruntimes = ["dcoker"]', "jobs.runtimes", "dcoker", '"docker"'),
+        ('[jobs]\nruntimes = ["dockerx"]', "jobs.runtimes", "dockerx", '"docker"'),
         ("[jobs]\nruntimes = []", "jobs.runtimes", "at least one", ""),
         ('[jobs]\nruntimes = ["process"]', "jobs.default_runtime", "not one of runtimes", ""),
         ('[jobs]\ndefault_grace = "10m"', "jobs.default_grace", "max_grace", ""),

@@ -59,17 +59,27 @@ def check_database(path: str) -> str:
     return "; ".join(line for line in found if line != "ok") or "ok"
 
 
-def newest_backup(folder: str) -> str:
-    """Return the path of the newest backup in a folder, or an empty string."""
+def newest_backup(folder: str, up_to_version: int | None = None) -> str:
+    """Return the path of the newest backup (of a schema that this gpuboard reads), or an empty string."""
     try:
-        found = [
-            (entry.stat().st_mtime_ns, entry.path)
-            for entry in os.scandir(folder)
-            if entry.name.endswith(".db")
-        ]
+        found = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(folder)]
+        databases = [path for _, path in sorted(found, reverse=True) if path.endswith(".db")]
+        return next(
+            (
+                path
+                for path in databases
+                if up_to_version is None or _version(path) <= up_to_version
+            ),
+            "",
+        )
     except OSError:
         return ""
-    return max(found)[1] if found else ""
+
+
+def _version(path: str) -> int:
+    """Return `user_version` from the file's header (SQLite's file format, offset 60)."""
+    with Path(path).open("rb") as file:
+        return int.from_bytes(file.read(64)[60:])
 
 
 def prune_backups(folder: str, keep: int = KEEP) -> None:

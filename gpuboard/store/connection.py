@@ -7,6 +7,7 @@ synchronous=FULL because a lost "start issued" is a job run twice; it costs 0.2 
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -202,5 +203,10 @@ def restore_hint(path: str, newest_backup: str) -> str:
         return f"there is no backup; move {path} away by hand to begin anew"
     return (
         f"stop the daemon, move {path} and its -wal and -shm files away, "
-        f"then: install -m 600 {newest_backup} {path}"
+        f"then: {restore_command(newest_backup, path)}"
     )
+
+
+def restore_command(backup: str, path: str) -> str:
+    """Return the command that puts a backup in the database's place."""
+    return shlex.join(["install", "-m", "600", backup, path])

@@ -18,7 +18,14 @@ from gpuboard.errors import HostError
 from gpuboard.model.instants import iso
 from gpuboard.store import schema
 from gpuboard.store.backup import backup_database, newest_backup, prune_backups, quick_check
-from gpuboard.store.connection import BUSY_TIMEOUT_MS, Connection, connect, restore_hint, told
+from gpuboard.store.connection import (
+    BUSY_TIMEOUT_MS,
+    Connection,
+    connect,
+    restore_command,
+    restore_hint,
+    told,
+)
 
 BACKUP_FOLDER = "backups"
 """Beside the database; automatic backups live here."""
@@ -74,7 +81,7 @@ def _create(path: str, backups: str) -> None:
     if backup:
         raise HostError(
             f"the database {path} is missing, but there are backups of it",
-            hint=f"install -m 600 {backup} {path}; to begin anew, move {backups} away",
+            hint=f"{restore_command(backup, path)}; to begin anew, move {backups} away",
         )
     with contextlib.suppress(FileNotFoundError):
         leftover = Path(f"{path}-wal").stat()
@@ -102,12 +109,13 @@ def _prepare(path: str, backups: str, busy_timeout_ms: int) -> None:
     """Check the file, and migrate it when it is of an older version."""
     Path(path).chmod(0o600)
     with contextlib.closing(connect(path, busy_timeout_ms=busy_timeout_ms)) as connection:
-        version = _checked_version(connection, path, newest_backup(backups))
+        version = _checked_version(connection, path, backups)
         if version < schema.VERSION:
             _migrate(connection, path, backups, version)
 
 
-def _checked_version(connection: sqlite3.Connection, path: str, backup: str) -> int:
+def _checked_version(connection: sqlite3.Connection, path: str, backups: str) -> int:
+    backup = newest_backup(backups, schema.VERSION)
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != schema.APPLICATION_ID:

@@ -62,6 +62,8 @@ def test_a_database_of_a_newer_gpuboard_is_refused(kept, state_dir):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
+    newer = Path(backup).with_name("newer.db")
+    newer.write_bytes(before)  # of no use to this gpuboard: it is not what the hint names
     error = refused(state_dir)
     assert "version 99" in error.message
     assert f"gpuboard's {schema.VERSION}" in error.message
