@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ HEARTBEAT_S = 15.0
 QUEUE_LIMIT = 1000
 """Jobs of the `queue` event at most; its `total` says how many there are."""
 _PAGE = 500
+_HEARTBEAT = b": still here\n\n"
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -97,16 +99,22 @@ class Feed:
             if cursor is None:
                 cursor = (await self._dispatch(self._marks_of)).event_id
             seen: dict[str, int] = {}
+            sent_at = time.monotonic()
             while True:
                 wake = self._wake
                 content = _news(frame, seen)
                 if self._marks.event_id > cursor:
                     page, cursor = await self._events(caller, cursor)
                     content += page
+                if not content and time.monotonic() - sent_at >= HEARTBEAT_S:
+                    content = _HEARTBEAT
                 if content:
                     await send(content)
+                    sent_at = time.monotonic()
                     continue
-                await _wait_or_beat(wake, send)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await wake.wait()
         finally:
             self._leave(frame)
 
@@ -190,15 +198,6 @@ def _news(frame: _Frame, seen: dict[str, int]) -> bytes:
             seen[event] = number
             news += message
     return news
-
-
-async def _wait_or_beat(wake: asyncio.Event, send: Send) -> None:
-    """Wait for the next poll; say that we are still here when there is none for long."""
-    try:
-        async with asyncio.timeout(HEARTBEAT_S):
-            await wake.wait()
-    except TimeoutError:
-        await send(b": still here\n\n")
 
 
 def _message(event: str, content: object) -> bytes:

@@ -83,8 +83,7 @@ def test_many_threads_may_share_a_client(client: Client):
     found: list[int] = []
 
     def ask() -> None:
-        for _ in range(20):
-            found.append(client.get("/ping")["uid"])
+        found.extend(client.get("/ping")["uid"] for _ in range(20))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:

@@ -77,7 +77,7 @@ def test_nothing_is_asked_while_nobody_watches(server: RunningServer, box: Scrip
     next(feed)
     feed.close()
     wait_for(lambda: server.server._feed.watchers == 0)
-    wait_for(lambda: server.server._feed._task.done())
+    wait_for(server.server._feed._task.done)
     asked = len(box.asked)
     client.get("/ping")
     assert len(box.asked) == asked
@@ -167,6 +167,23 @@ def test_a_fault_in_a_service_does_not_end_the_feed(client: Client, box: Scripte
     box.note = failing  # type: ignore[method-assign, assignment]
     assert until(feed, "board", 2)
     assert faults == 2
+
+
+def test_services_that_fail_for_long_do_not_look_like_a_dead_daemon(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_content: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(feed_module, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(feed_module, "POLL_S", 0.05)
+    box = ScriptedBox()
+    box.note = failing  # type: ignore[method-assign, assignment]
+    with serving(folder, box) as server, server.raw() as connection:
+        connection.sendall(b"GET /v1/feed HTTP/1.1\r\nHost: x\r\n\r\n")
+        seen = b""
+        while seen.count(b": still here") < 2:
+            seen += connection.recv(65536)
 
 
 def test_the_feed_ends_with_the_daemon(folder: Path):
