@@ -62,7 +62,9 @@ def release(session: Session, jobs: Sequence[str]) -> int:
     help="New limit: 2h, or +30m, -30m from the present one.",
 )
 @click.option("-J", "--name", help="New name.")
-@click.option("-g", "--gpus", type=click.IntRange(0, 1024), help="How many GPUs (queued jobs).")
+@click.option(
+    "-g", "--gpus", type=click.IntRange(0), metavar="N", help="How many GPUs (queued jobs)."
+)
 @click.option(
     "--begin", "--at", "begin", metavar="TIME", help="Not before (queued jobs); 'now' clears it."
 )

@@ -18,7 +18,7 @@ from gpuboard.model.text import plain
 
 
 @click.command("reserve", short_help="Book GPUs: gpuboard reserve 2 1h30m.")
-@click.argument("gpus", required=False, type=click.IntRange(1, 1024), metavar="GPUS")
+@click.argument("gpus", required=False, type=click.IntRange(1), metavar="GPUS")
 @click.argument("duration", required=False, metavar="SPAN")
 @click.option(
     "--at",

@@ -12,13 +12,85 @@ import click
 
 from gpuboard.errors import GpuboardError
 
-COMPLETE_VARIABLE = "_GPUBOARD_COMPLETE"
-SHELLS = ("bash", "zsh", "fish")
 _PATIENCE_S = 1.0
+
+_REFERENCE_CHARACTERS = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@-"
+)
+"""Of image references: a shell puts what is completed on the command line as it comes."""
+
+# What the command answers to _GPUBOARD_COMPLETE is click's protocol ("Shell Completion" in its
+# manual). bash splits words at `:`, which image names have: so it is given whole words, and the
+# part before the last `:` is taken off again.
+_BASH = r"""# bash completion for gpuboard: the command itself knows what can come next
+_gpuboard() {
+    local line=${COMP_LINE:0:COMP_POINT} prefix="" kind value
+    local -a typed
+    read -ra typed <<<"$line"
+    [[ $line == *[[:space:]] ]] && typed+=("")
+    local last=$((${#typed[@]} - 1))
+    [[ ${typed[last]} == *:* ]] && prefix=${typed[last]%"${typed[last]##*:}"}
+    COMPREPLY=()
+    while IFS=, read -r kind value; do
+        case $kind in
+            plain) COMPREPLY+=("${value#"$prefix"}") ;;
+            dir) compopt -o dirnames 2>/dev/null ;;
+            file) compopt -o default 2>/dev/null ;;
+        esac
+    done < <(env COMP_WORDS="$line" COMP_CWORD=$last _GPUBOARD_COMPLETE=bash_complete "$1" 2>/dev/null)
+}
+complete -o nosort -F _gpuboard gpuboard
+"""
+
+_ZSH = r"""#compdef gpuboard
+# zsh completion for gpuboard: the command itself knows what can come next
+_gpuboard() {
+    local -a answer bare described
+    local kind value about
+    local -x COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT - 1)) _GPUBOARD_COMPLETE=zsh_complete
+    answer=("${(@f)$(gpuboard 2>/dev/null)}")
+    for kind value about in "${answer[@]}"; do
+        case $kind in
+            plain) if [[ $about == _ ]]; then bare+=("$value"); else described+=("$value:$about"); fi ;;
+            dir) _path_files -/ ;;
+            file) _path_files -f ;;
+        esac
+    done
+    (( $#described )) && _describe -V gpuboard described -U
+    (( $#bare )) && compadd -U -V gpuboard -a bare
+}
+if [[ ${zsh_eval_context[-1]} == loadautofunc ]]; then
+    _gpuboard "$@"
+else
+    compdef _gpuboard gpuboard
+fi
+"""
+
+_FISH = r"""# fish completion for gpuboard: the command itself knows what can come next
+function __gpuboard_complete
+    set -lx _GPUBOARD_COMPLETE fish_complete
+    set -lx COMP_WORDS (commandline -cp)
+    set -lx COMP_CWORD (commandline -t)
+    for line in (gpuboard 2>/dev/null)
+        set -l parts (string split -m 1 , -- $line)
+        switch $parts[1]
+            case plain
+                echo $parts[2]
+            case dir
+                __fish_complete_directories (commandline -t)
+            case file
+                __fish_complete_path (commandline -t)
+        end
+    end
+end
+complete --no-files --command gpuboard --arguments "(__gpuboard_complete)"
+"""
+
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 @click.command("completion", short_help="Print the completion script of a shell.")
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(list(_SCRIPTS)))
 def completion(shell: str) -> None:
     """Print the completion script of a shell.
 
@@ -32,15 +104,7 @@ def completion(shell: str) -> None:
 
 def completion_script(shell: str) -> str:
     """Return the script that packaging/completions holds for this shell."""
-    from click.shell_completion import ShellComplete, get_completion_class
-
-    from gpuboard.cli.main import cli
-
-    kind = get_completion_class(shell)
-    assert kind is not None
-    # ShellComplete.source, not the shell's own: bash's runs `bash` to look at its version.
-    text = ShellComplete.source(kind(cli, {}, "gpuboard", COMPLETE_VARIABLE))
-    return text.strip() + "\n"
+    return _SCRIPTS[shell]
 
 
 def _ask(path: str, **query: object) -> dict[str, Any]:
@@ -66,16 +130,25 @@ def complete_jobs(_ctx: click.Context, _parameter: click.Parameter, incomplete: 
     ]
 
 
-def complete_images(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+def complete_images(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
     """Complete local images."""
-    from gpuboard.model.text import plain
+    from click.shell_completion import CompletionItem
 
     references = [image["reference"] for image in _ask("/images").get("images", [])]
     return [
-        name
+        CompletionItem(name)
         for name in references
-        if name.startswith(incomplete) and plain(name) == name and " " not in name
+        if name.startswith(incomplete) and _REFERENCE_CHARACTERS.issuperset(name)
     ]
+
+
+def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Complete IMAGE or SCRIPT, then the files that a command names."""
+    from click.shell_completion import CompletionItem
+
+    files = CompletionItem(incomplete, type="file")
+    has_image = any(ctx.params.get(name) for name in ("argv", "image", "process", "runtime"))
+    return [files] if has_image else [*complete_images(ctx, parameter, incomplete), files]
 
 
 def complete_gpus(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:

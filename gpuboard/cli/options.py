@@ -12,7 +12,7 @@ def _option(*names: str, help: str, **settings: object) -> click.Option:
 
 
 JOB_OPTIONS: tuple[click.Option, ...] = (
-    _option("-g", "--gpus", type=click.IntRange(0, 1024), help="GPUs, whole (default 1; 0: none)."),
+    _option("-g", "--gpus", metavar="N", type=click.IntRange(0), help="GPUs, whole (default 1; 0: none)."),
     _option(
         "-t", "--time", metavar="SPAN",
         help="Kill limit: 90m, 2h30m, 2:00:00, 1-12:00:00; a bare number is minutes.",
@@ -26,7 +26,7 @@ JOB_OPTIONS: tuple[click.Option, ...] = (
     _option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file."),
     _option("-w", "--workdir", metavar="DIR", help="Working directory (a process's default: this one)."),
     _option("--shm-size", metavar="SIZE", help="Shared memory, e.g. 16g."),
-    _option("--cpus", type=click.FloatRange(0, min_open=True), help="Processors, e.g. 8 or 1.5."),
+    _option("--cpus", metavar="N", type=click.FloatRange(0, min_open=True), help="Processors, e.g. 8 or 1.5."),
     _option("-m", "--memory", metavar="SIZE", help="Memory, e.g. 64g."),
     _option("--begin", "--at", "begin", metavar="TIME", help="Not before: 'tomorrow 09:00', now+1h, 14:30, ISO."),
     _option(

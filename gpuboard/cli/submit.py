@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from gpuboard.cli import follow, words
+from gpuboard.cli.completion import complete_words
 from gpuboard.cli.foreground import Foreground, follow_to_the_end
 from gpuboard.cli.options import JOB_OPTIONS, START_OPTIONS
 from gpuboard.cli.request import FLAGS, gather, given
@@ -44,10 +45,13 @@ class Submission(NamedTuple):
     patience_s: int | None
 
 
-def _argv_argument(command: Any) -> Any:
-    return click.argument(
-        "argv", nargs=-1, type=click.UNPROCESSED, metavar="[IMAGE | SCRIPT] [--] [COMMAND]..."
-    )(command)
+_argv_argument = click.argument(
+    "argv",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[IMAGE | SCRIPT] [--] [COMMAND]...",
+    shell_complete=complete_words,
+)
 
 
 @click.command(
