@@ -53,13 +53,16 @@ class Ender:
             runtime.remove(handle)
             return _is_surely_gone(runtime, handle)
 
-        core.workers.submit(work, partial(self._looked, job.id, job.attempt, verdict), Lane.STOP)
+        core.workers.submit(
+            work, partial(self._looked, job.id, job.attempt, verdict, fence), Lane.STOP
+        )
 
     def _looked(
         self,
         job_id: JobId,
         attempt: int,
         verdict: Verdict,
+        is_removed: bool,
         is_gone: bool | None,
         error: BaseException | None,
     ) -> None:
@@ -74,9 +77,9 @@ class Ender:
             )
             log.warning("job %d: %s", job_id, core.progress[job_id])
             return
-        self.commit(job, verdict)
+        self._commit(job, verdict, is_removed=is_removed)
 
-    def commit(self, job: Job, verdict: Verdict) -> None:
+    def _commit(self, job: Job, verdict: Verdict, *, is_removed: bool) -> None:
         """Commit the end of an attempt of which nothing lives."""
         core = self._core
         now = core.clock.now_ms()
@@ -99,8 +102,8 @@ class Ender:
         core.progress.pop(job.id, None)
         for forget in core.on_end:
             forget(job.id)
-        if job.handle:
-            self._sweep(core.runtime_of(job), job.runtime_name, job.handle, keep_log=False)
+        if job.handle and not is_removed:
+            self._sweep(core.runtime_of(job), job.runtime_name, job.handle, keep_log=True)
         core.plan_soon()
 
     def _close_leases(self, change: Change, job: Job, now: int) -> None:

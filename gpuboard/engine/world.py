@@ -77,7 +77,8 @@ def _unavailable_reason(core: Core, reading: DeviceReading, foreign: dict[Device
     drain = core.ledger.drains.get(uuid)
     if drain is not None:
         return f"drained: {drain.note}".rstrip(": ")
-    if uuid in foreign and uuid not in core.ledger.leases:
+    lease = core.ledger.leases.get(uuid)
+    if uuid in foreign and (lease is None or lease.job_id is None):
         return f"used outside gpuboard by {foreign[uuid]}"
     return ""
 
