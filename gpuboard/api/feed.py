@@ -26,10 +26,12 @@ _LOG = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """How often changes are looked for while somebody watches."""
+_SHARE = 0.1
+"""Of the engine's time, at most, goes into looking: with many watchers and a long queue less often."""
 BOARD_EVERY = 2
 """A board each so many polls: 1 Hz."""
 HEARTBEAT_S = 15.0
-QUEUE_LIMIT = 1000
+QUEUE_LIMIT = 300
 """Jobs of the `queue` event at most; its `total` says how many there are."""
 _PAGE = 500
 _HEARTBEAT = b": still here\n\n"
@@ -68,6 +70,7 @@ class _Look:
     boards: dict[int, BoardView]
     queues: dict[int, JobList]
     bookings: dict[int, ReservationList]
+    took_s: float = 0.0
 
 
 class Feed:
@@ -142,12 +145,12 @@ class Feed:
 
     async def _poll(self) -> None:
         """Look twice a second while somebody watches; a failed look is tried again."""
-        tick = 0
+        tick, took_s = 0, 0.0
         while self._frames:
             is_new = self._poll_now.is_set()
             self._poll_now.clear()
             try:
-                await self._look(with_board=is_new or tick % BOARD_EVERY == 0)
+                took_s = await self._look(with_board=is_new or tick % BOARD_EVERY == 0)
             except GpuboardError as error:
                 _LOG.debug("the feed waits: %s", error)
             except Exception:  # noqa: BLE001 - a border: watchers outlive a fault in a service
@@ -156,10 +159,11 @@ class Feed:
             wake.set()
             tick += 1
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
+                async with asyncio.timeout(max(POLL_S, took_s / _SHARE)):
                     await self._poll_now.wait()
 
-    async def _look(self, *, with_board: bool) -> None:
+    async def _look(self, *, with_board: bool) -> float:
+        """Renew the frames and return how long (s) that kept the engine's thread."""
         frames = list(self._frames.values())
         look = await self._dispatch(lambda: self._gather(frames, with_board=with_board))
         for number, frame in enumerate(frames):
@@ -170,9 +174,11 @@ class Feed:
                 frame.revision = look.marks.revision
                 _put_bookings(frame, look.bookings[number])
         self._marks = look.marks
+        return look.took_s
 
     def _gather(self, frames: list[_Frame], *, with_board: bool) -> _Look:
         """Collect, on the engine's thread, what changed for each frame."""
+        began = time.monotonic()
         look = _Look(self._marks_of(), {}, {}, {})
         for number, frame in enumerate(frames):
             if with_board or not frame.messages:
@@ -180,6 +186,7 @@ class Feed:
             if frame.revision != look.marks.revision:
                 look.queues[number] = self._services.jobs.live(frame.caller, limit=QUEUE_LIMIT)
                 look.bookings[number] = self._services.bookings.list(frame.caller)
+        look.took_s = time.monotonic() - began
         return look
 
 

@@ -29,7 +29,7 @@ def parsed(name: str) -> configparser.ConfigParser:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_nothing_that_blinds_the_daemon_is_set(name: str):
-    section = parsed(name)["Service"] if "Service" in parsed(name) else {}
+    section = parsed(name)["Service"] if parsed(name).has_section("Service") else {}
     assert not set(BREAKS_THE_DAEMON).intersection(section)
 
 
