@@ -187,10 +187,10 @@ class Capacity:
     def is_box_dark_between(self, from_at: int, until_at: int) -> bool:
         """Whether a blackout of the whole box touches [from_at, until_at)."""
         return any(
-            not (blackout.gpu_uuids or blackout.devices)
+            devices == self.box.everything
             and blackout.from_at < until_at
             and from_at < blackout.until_at
-            for _, blackout in self.blackouts
+            for devices, blackout in self.blackouts
         )
 
     def bound_to(self, booking: Booking) -> int:

@@ -290,7 +290,7 @@ class Round:
             elif self.head is not None:
                 yield devices, from_at, f"job {self.head.job_id} is next and needs its devices"
         for devices, blackout in self.capacity.blackouts:
-            yield devices, blackout.from_at, f"blackout {blackout.reservation_id} needs its devices"
+            yield devices, blackout.from_at, "maintenance is announced for its devices"
 
     def _wake_at(self) -> int | None:
         instants = [self.queue.next_begin_at(self.now)]

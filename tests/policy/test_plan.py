@@ -1,0 +1,304 @@
+"""Table tests of the plan: one rule each."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from gpuboard.model.world import PolicySettings, Quota, Usage
+from gpuboard.policy.plan import plan_round
+from gpuboard.policy.queue import WaitingQueue
+from tests.support.policy_facts import (
+    MINUTE,
+    booked,
+    box,
+    devices,
+    gpus,
+    held,
+    job,
+    without,
+)
+
+NOW = 100 * MINUTE
+
+
+def plan(world, *jobs, now=NOW):
+    return plan_round(world, WaitingQueue(jobs), now)
+
+
+def started(answer) -> dict[int, tuple[str, ...]]:
+    return {start.job_id: start.devices for start in answer.starts}
+
+
+def test_an_empty_box_starts_the_queue_in_order():
+    answer = plan(box(4), job(2, 2), job(1, 2), job(3, 1))
+    assert started(answer) == {1: gpus(0, 1), 2: gpus(2, 3)}
+    assert answer.head == 3
+
+
+def test_the_first_job_that_does_not_fit_is_promised_the_earliest_start_by_limits():
+    world = box(2, holders=(held(50, 0, until=130), held(51, 1, until=120)))
+    answer = plan(world, job(1, 2), job(2, 1))
+    assert (answer.head, answer.head_start_at) == (1, 130 * MINUTE)
+
+
+def test_a_later_job_starts_now_only_if_it_ends_by_the_heads_start():
+    world = box(2, holders=(held(50, 0, until=130),))
+    assert started(plan(world, job(1, 2), job(2, 1, minutes=30))) == {2: gpus(1)}
+    assert started(plan(world, job(1, 2), job(2, 1, minutes=31))) == {}
+
+
+def test_the_grace_counts_when_a_job_must_be_gone():
+    world = box(2, holders=(held(50, 0, until=130),))
+    assert started(plan(world, job(1, 2), job(2, 1, minutes=30, grace_s=1))) == {}
+
+
+def test_a_later_job_may_use_devices_that_the_head_leaves():
+    world = box(4, holders=(held(50, 0, 1, until=130),))
+    answer = plan(world, job(1, 3), job(2, 1, minutes=600), job(3, 1, minutes=600))
+    assert started(answer) == {2: gpus(3)}
+
+
+def test_the_shortest_predicted_job_is_backfilled_first():
+    world = box(2, holders=(held(50, 0, until=130),))
+    jobs = [
+        job(1, 2),
+        job(2, 1, minutes=20, predicted_s=900),
+        job(3, 1, minutes=25, predicted_s=60),
+    ]
+    assert started(plan(world, *jobs)) == {3: gpus(1)}
+
+
+def test_without_backfill_nothing_passes_the_head():
+    settings = PolicySettings(backfill=False)
+    world = box(2, holders=(held(50, 0, until=130),), settings=settings)
+    assert started(plan(world, job(1, 2), job(2, 1, minutes=1))) == {}
+
+
+def test_a_head_stays_head_although_a_job_of_higher_order_comes():
+    world = box(
+        2,
+        holders=(held(50, 0, until=130),),
+        usage=(Usage(1, 1e6), Usage(2, 0.0)),
+        head=8,
+    )
+    answer = plan(world, job(8, 2, uid=1), job(9, 2, uid=2))
+    assert (answer.head, answer.head_start_at) == (8, 130 * MINUTE)
+    assert plan(replace(world, head=None), job(8, 2, uid=1), job(9, 2, uid=2)).head == 9
+
+
+@pytest.mark.parametrize("change", [{"is_held": True}, {"begin_at": 200 * MINUTE}, None])
+def test_a_head_that_may_not_start_any_more_is_head_no_longer(change):
+    world = box(1, holders=(held(50, 0, until=130),), head=1)
+    jobs = [job(2)] if change is None else [job(1, **change), job(2)]
+    assert plan(world, *jobs).head == 2
+
+
+def test_those_who_used_less_are_served_first_within_the_window():
+    world = box(1, usage=(Usage(1, 9e5), Usage(2, 1e5)))
+    assert list(started(plan(world, job(1, uid=1), job(2, uid=2)))) == [2]
+
+
+def test_a_window_of_zero_is_first_in_first_out():
+    world = box(1, usage=(Usage(1, 9e5),), settings=PolicySettings(priority_window_s=0))
+    assert list(started(plan(world, job(1, uid=1), job(2, uid=2)))) == [1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"is_held": True},
+        {"depends_on": (7,)},
+        {"is_dependency_broken": True},
+        {"begin_at": NOW + 1},
+    ],
+)
+def test_a_job_that_is_not_eligible_waits_and_blocks_nobody(change):
+    assert started(plan(box(1), job(1, **change), job(2))) == {2: gpus(0)}
+
+
+def test_the_plan_wakes_at_the_next_begin_time():
+    assert plan(box(1), job(1, begin_at=NOW + 5), job(2, begin_at=NOW + 9)).wake_at == NOW + 5
+
+
+def test_a_begin_time_that_has_come_counts_no_more():
+    assert started(plan(box(1), job(1, begin_at=NOW))) == {1: gpus(0)}
+
+
+def test_lost_gpu_never_receives_a_job():
+    answer = plan(without(box(2), 0), job(1), job(2))
+    assert started(answer) == {1: gpus(1)}
+
+
+def test_a_job_wider_than_the_devices_in_service_holds_nobody_up():
+    answer = plan(without(box(2), 0), job(1, 2), job(2))
+    assert (started(answer), answer.head) == ({2: gpus(1)}, None)
+
+
+def test_what_runs_on_a_drained_device_still_counts_as_held():
+    world = without(box(2, holders=(held(50, 0, until=130),)), 0)
+    assert started(plan(world, job(1), job(2))) == {1: gpus(1)}
+
+
+def test_named_devices_and_types_are_kept_to():
+    world = box(0)
+    world = replace(world, devices=devices("V100", "A100", "A100", "V100"))
+    answer = plan(
+        world, job(1, gpu_uuids=gpus(3)), job(2, gpu_type="a100"), job(3, gpu_type="H100")
+    )
+    assert started(answer) == {1: gpus(3), 2: gpus(1)}
+
+
+def test_an_unnamed_job_leaves_the_devices_that_the_head_names():
+    facts = devices("A100", "V100", "V100")
+    world = replace(box(0), devices=facts, holders=(held(50, 1, until=130),))
+    answer = plan(world, job(1, 2, gpu_type="V100"), job(2, minutes=600))
+    assert answer.head == 1
+    assert started(answer) == {2: gpus(0)}
+
+
+def test_jobs_without_devices_start_whatever_the_queue():
+    world = box(1, holders=(held(50, 0, until=130),))
+    assert started(plan(world, job(1), job(2, 0))) == {2: ()}
+
+
+def test_nothing_starts_that_could_still_run_when_a_booking_begins():
+    world = box(2, bookings=(booked(1, 2, 130, 140),))
+    assert started(plan(world, job(1, minutes=31))) == {}
+    assert started(plan(world, job(1, minutes=30))) == {1: gpus(0)}
+
+
+def test_a_booking_gets_its_devices_at_its_first_moment():
+    answer = plan(box(2, bookings=(booked(1, 2, 100, 140),)), job(1))
+    assert [(bind.reservation_id, bind.devices) for bind in answer.binds] == [(1, gpus(0, 1))]
+    assert started(answer) == {}
+    assert answer.wake_at == 140 * MINUTE
+
+
+def test_the_owners_job_starts_in_the_booking_ahead_of_the_queue():
+    world = box(2, bookings=(booked(1, 1, 100, 140, uid=2),), holders=(held(50, 0, until=130),))
+    answer = plan(world, job(1, uid=1), job(2, uid=2, minutes=40))
+    (start,) = answer.starts
+    assert (start.job_id, start.devices, start.reservation_id) == (2, gpus(1), 1)
+
+
+def test_the_owners_job_must_end_within_the_booking():
+    world = box(1, bookings=(booked(1, 1, 100, 140, uid=2, devices=gpus(0)),))
+    assert started(plan(world, job(2, uid=2, minutes=41))) == {}
+
+
+def test_a_booking_that_comes_short_is_completed_as_devices_get_free():
+    world = box(2, bookings=(booked(1, 2, 90, 140),), holders=(held(50, 0, until=101),))
+    answer = plan(world, job(1, minutes=1))
+    assert [bind.devices for bind in answer.binds] == [gpus(1)]
+
+
+def test_the_head_finds_its_start_before_or_after_a_booking():
+    world = box(2, bookings=(booked(1, 1, 130, 140),), holders=(held(50, 0, until=110),))
+    assert plan(world, job(1, 2, minutes=20)).head_start_at == 110 * MINUTE
+    assert plan(world, job(1, 2, minutes=21)).head_start_at == 140 * MINUTE
+
+
+def test_nothing_starts_in_a_blackout_nor_could_run_into_one():
+    dark = booked(1, 2, 130, 140, uid=-1, is_blackout=True, gpu_uuids=gpus(0, 1))
+    world = box(2, bookings=(dark,))
+    assert started(plan(world, job(1, minutes=31), job(2, 0, minutes=31))) == {}
+    assert started(plan(world, job(1, minutes=30), job(2, 0, minutes=30))) == {1: gpus(0), 2: ()}
+    assert started(plan(world, job(1, minutes=1), now=135 * MINUTE)) == {}
+
+
+def test_a_blackout_of_one_device_leaves_the_others():
+    dark = booked(1, 1, 90, 140, uid=-1, is_blackout=True, gpu_uuids=gpus(0))
+    assert started(plan(box(2, bookings=(dark,)), job(1), job(2))) == {1: gpus(1)}
+
+
+def test_a_quota_of_running_devices_lets_others_pass():
+    settings = PolicySettings(default_quota=Quota(running_gpus=2))
+    world = box(4, holders=(held(50, 0, until=130, uid=1),), settings=settings)
+    assert started(plan(world, job(1, 2, uid=1), job(2, 1, uid=1), job(3, 1, uid=2))) == {
+        2: gpus(1),
+        3: gpus(2),
+    }
+
+
+def test_the_heads_own_quota_is_kept_for_it():
+    settings = PolicySettings(default_quota=Quota(running_gpus=2))
+    world = box(2, holders=(held(50, 0, until=130, uid=9),), settings=settings)
+    answer = plan(world, job(1, 2, uid=1), job(2, 1, uid=1, minutes=5))
+    assert (answer.head, started(answer)) == (1, {})
+
+
+def test_no_more_of_an_array_run_than_its_limit():
+    part = {"array_id": 1, "array_limit": 2}
+    world = box(4, holders=(held(50, 0, until=130, array_id=1),))
+    assert started(plan(world, job(1, **part), job(2, **part), job(3))) == {
+        1: gpus(1),
+        3: gpus(2),
+    }
+
+
+def test_preemptible_jobs_take_what_is_left():
+    world = box(2, bookings=(booked(1, 2, 130, 140),))
+    answer = plan(world, job(1, minutes=600, preemptible=True), job(2, minutes=20))
+    assert started(answer) == {2: gpus(0), 1: gpus(1)}
+
+
+def test_preemptible_jobs_are_stopped_for_the_head():
+    world = box(2, holders=(held(50, 0, until=500, preemptible=True, grace_s=30),))
+    answer = plan(world, job(1, 2))
+    assert [stop.job_id for stop in answer.stops] == [50]
+    assert answer.head_start_at == NOW + 30_000
+
+
+def test_preemptible_jobs_run_on_until_the_head_can_use_their_devices():
+    world = box(
+        2, holders=(held(50, 0, until=500, preemptible=True, grace_s=30), held(51, 1, until=130))
+    )
+    answer = plan(world, job(1, 2))
+    assert answer.stops == ()
+    assert answer.head_start_at == 130 * MINUTE
+    assert answer.wake_at == 130 * MINUTE - 32_000
+    later = plan(replace(world, head=1), job(1, 2), now=answer.wake_at)
+    assert [stop.job_id for stop in later.stops] == [50]
+    assert later.head_start_at == 130 * MINUTE
+
+
+def test_preemptible_jobs_are_gone_when_a_booking_begins():
+    holder = held(50, 0, until=500, preemptible=True, grace_s=60)
+    world = box(1, holders=(holder,), bookings=(booked(1, 1, 130, 140),))
+    assert plan(world).wake_at == 129 * MINUTE - 2_000
+    assert [stop.job_id for stop in plan(world, now=129 * MINUTE - 2_000).stops] == [50]
+
+
+def test_an_ordinary_holder_is_never_stopped():
+    world = box(1, holders=(held(50, 0, until=500),), bookings=(booked(1, 1, 130, 140),))
+    assert plan(world, job(1), now=135 * MINUTE).stops == ()
+
+
+def test_idle_devices_outside_a_booking_are_bound_rather_than_a_preemptible_job_stopped():
+    holder = held(50, 0, until=500, preemptible=True)
+    world = box(2, holders=(holder,), bookings=(booked(1, 1, 100, 140),))
+    answer = plan(world)
+    assert ([bind.devices for bind in answer.binds], answer.stops) == ([gpus(1)], ())
+
+
+def test_a_booking_does_not_take_the_devices_that_the_head_names():
+    holder = held(50, 0, until=110)
+    world = box(3, holders=(holder,), bookings=(booked(1, 1, 100, 400),), head=1)
+    answer = plan(world, job(1, 2, gpu_uuids=gpus(0, 1)))
+    assert [bind.devices for bind in answer.binds] == [gpus(2)]
+    assert answer.head_start_at == 110 * MINUTE
+
+
+def test_a_booking_of_a_type_moves_aside_for_nothing_else():
+    facts = devices("A100", "V100")
+    world = replace(box(0), devices=facts, bookings=(booked(1, 1, 130, 140, gpu_type="V100"),))
+    assert started(plan(world, job(1, minutes=600))) == {1: gpus(0)}
+
+
+def test_an_array_with_a_limit_does_not_hide_those_behind_it():
+    part = {"array_id": 1, "array_limit": 1}
+    settings = PolicySettings(backfill_scan=10)
+    world = box(2, holders=(held(90, 0, until=130, array_id=1),), settings=settings)
+    jobs = [job(n, **part) for n in range(1, 40)]
+    assert started(plan(world, *jobs, job(50, uid=2))) == {50: gpus(1)}
