@@ -1,8 +1,9 @@
 """Whose is each process on a device: a job of ours, a stranger's, or on the wrong device. Pure.
 
 A process is a job's only by what a person cannot forge: the engine's container that it is in
-(anchored cgroup, see `cgroups`), or what the process runtime knows of its own sessions
-(`owner_of`). A name or a label is never asked. Nobody is blamed for a process of which nothing
+(anchored cgroup, see `cgroups`), the marks of the process runtime that the probe found (`runmarks`,
+in `DeviceProcess.job_name`), or what the caller knows besides (`owner_of`). A container's name or
+label is never asked. Nobody is blamed for a process of which nothing
 can be read, nor for one that is gone: the probe leaves out those that ended, and what is hidden
 is `unknown`.
 """
@@ -100,7 +101,7 @@ def attribute(
 
     `leased` gives by device the runtime names (`gb-<job>-<attempt>`) with a lease of it,
     `containers` by full container id the runtime name of each container that is ours (by our own
-    records, not by its labels), `owner_of` the runtime name of a process job's process, or None.
+    records, not by its labels), `owner_of` the runtime name of a process without marks, or None.
     """
     return {
         reading.device.uuid: _device_use(reading, leased, containers, owner_of)
@@ -134,9 +135,10 @@ def _process_use(
 ) -> ProcessUse:
     # A container decides alone: a process job cannot be in one, so whoever is in a container that
     # is not ours is a stranger even with our session or environment.
-    name = (
-        containers.get(process.container_id) if process.container_id else owner_of(process)
-    ) or ""
+    if process.container_id:
+        name = containers.get(process.container_id, "")
+    else:
+        name = process.job_name or owner_of(process) or ""
     process = replace(process, job_name=name)
     if name:
         return ProcessUse(process, Belongs.JOB if name in holders else Belongs.VIOLATION)

@@ -85,7 +85,7 @@ def parse_cgroup(text: str, parents: Iterable[str] = ()) -> CgroupIdentity:
     `parents` are further cgroup parents of the engine (from `container_parent`). Malformed lines
     are passed over; the unified hierarchy is believed first, then v1 controllers.
     """
-    paths = _paths(text)
+    paths = cgroup_paths(text)
     if any(path.startswith("/..") or "/../" in path for path in paths):
         return CgroupIdentity(CgroupKind.OUTSIDE, paths[0])
     anchored = _anchored(tuple(parents))
@@ -103,7 +103,7 @@ def container_parent(text: str, container_id: str) -> str | None:
     Give it the cgroup file of the main process of a container that the engine itself named
     (`State.Pid`). A parent below a user's slice is never learnt: people make directories there.
     """
-    for path in _paths(text):
+    for path in cgroup_paths(text):
         head, found, _ = path.partition(container_id)
         if not found or head.startswith("/user.slice") or "/.." in head:
             continue
@@ -113,7 +113,7 @@ def container_parent(text: str, container_id: str) -> str | None:
     return None
 
 
-def _paths(text: str) -> list[str]:
+def cgroup_paths(text: str) -> list[str]:
     """Return the paths that name something, the most trustworthy hierarchy first."""
     ranked: list[tuple[int, str]] = []
     # Not splitlines: the kernel escapes only a line feed, and a cgroup's name may hold a \r or

@@ -308,6 +308,7 @@ class NvmlSource:
                     uid=facts.uid,
                     user=facts.user,
                     container_id=facts.container_id,
+                    job_name=facts.job_name,
                 )
             )
         return tuple(processes)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from gpuboard.devices.cgroups import CgroupKind, parse_cgroup
+from gpuboard.devices.cgroups import CgroupKind, cgroup_paths, parse_cgroup
+from gpuboard.devices.runmarks import RunMarks
 from gpuboard.model.text import plain
 
 REFRESH_S = 5.0
@@ -26,6 +27,8 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _START_FIELD = 19
 """Of `/proc/<pid>/stat`, counted from the field after the command (proc_pid_stat(5): field 22)."""
 _USER_NAME_S = 300.0
+_MOST_BYTES = 16384
+_ENVIRON_BYTES = 1 << 20
 
 
 class ProcessFacts(msgspec.Struct, frozen=True):
@@ -40,6 +43,8 @@ class ProcessFacts(msgspec.Struct, frozen=True):
     user: str = ""
     container_id: str = ""
     """64-hex id of the engine's container that it is in."""
+    job_name: str = ""
+    """Runtime name of the process job that it belongs to (see `runmarks`)."""
 
 
 class ProcessTable:
@@ -50,15 +55,19 @@ class ProcessTable:
         *,
         proc: Path = Path("/proc"),
         cgroup_parents: tuple[str, ...] = (),
+        run_dir: str = "",
         sees_every_pid: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._proc = str(proc)
+        """Prepare a table. `run_dir` is the process runtime's: empty = there are no such jobs."""
         self._clock = clock
+        self._marks = RunMarks(run_dir) if run_dir else None
         self._sees_every_pid = (
             _is_first_namespace(proc) if sees_every_pid is None else sees_every_pid
         )
         """False in a pid namespace of our own, as in a container: NVML names pids of the host."""
+        self._own_uid = os.geteuid()
         self._boot_ms = _boot_ms(proc)
         self._kept: dict[int, tuple[int, float, ProcessFacts]] = {}
         """By pid: start in ticks, when the facts were read, the facts."""
@@ -94,7 +103,8 @@ class ProcessTable:
 
     def _read_facts(self, pid: int, ticks: int, comm: str, now: float) -> ProcessFacts:
         uid = self._uid(pid)
-        cgroup = parse_cgroup(self._text(pid, "cgroup") or "", self.cgroup_parents)
+        cgroup_file = self._text(pid, "cgroup") or ""
+        cgroup = parse_cgroup(cgroup_file, self.cgroup_parents)
         return ProcessFacts(
             pid,
             started_at=self._boot_ms + ticks * 1000 // _TICKS_PER_S,
@@ -102,7 +112,18 @@ class ProcessTable:
             uid=uid,
             user="" if uid is None else self._user_name(uid, now),
             container_id=cgroup.name if cgroup.kind is CgroupKind.CONTAINER else "",
+            job_name=self._job_name(pid, uid, cgroup_file),
         )
+
+    def _job_name(self, pid: int, uid: int | None, cgroup_file: str) -> str:
+        if self._marks is None:
+            return ""
+        name = self._marks.job_by_cgroup(cgroup_paths(cgroup_file))
+        if not name and uid is not None and uid == self._own_uid != 0:
+            name = self._marks.job_by_environment(
+                self._bytes(pid, "environ", _ENVIRON_BYTES) or b""
+            )
+        return name
 
     def _stat(self, pid: int) -> tuple[int, str] | None:
         """Return start time in ticks and command; the command may hold blanks and brackets."""
@@ -141,12 +162,16 @@ class ProcessTable:
         return name
 
     def _text(self, pid: int, name: str) -> str | None:
+        data = self._bytes(pid, name)
+        return None if data is None else data.decode(errors="replace")
+
+    def _bytes(self, pid: int, name: str, most: int = _MOST_BYTES) -> bytes | None:
         try:
             fd = os.open(f"{self._proc}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
         try:
-            return os.read(fd, 16384).decode(errors="replace")
+            return os.read(fd, most)
         except OSError:
             return None
         finally:

@@ -46,8 +46,11 @@ TABLE = {
     "a container by hand with our session's name": (
         process(container_id=THEIRS), ("gb-9-1",), "gb-9-1", Belongs.FOREIGN,
     ),
-    "a claimed job name counts for nothing": (
-        process(job_name="gb-7-1"), ("gb-7-1",), None, Belongs.FOREIGN,
+    "a process job that bears its marks": (
+        process(job_name="gb-7-1"), ("gb-7-1",), None, Belongs.JOB,
+    ),
+    "a strange container with a job's marks": (
+        process(job_name="gb-7-1", container_id=THEIRS), ("gb-7-1",), None, Belongs.FOREIGN,
     ),
     "hidden": (
         process(uid=None, user="", started_at=None, command=""), (), None, Belongs.UNKNOWN,
