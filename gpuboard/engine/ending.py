@@ -53,22 +53,20 @@ class Ender:
             runtime.remove(handle)
             return _is_surely_gone(runtime, handle)
 
-        core.workers.submit(
-            work, partial(self._looked, job.id, job.attempt, verdict, fence), Lane.STOP
-        )
+        core.workers.submit(work, partial(self._looked, job, verdict, is_removed=fence), Lane.STOP)
 
     def _looked(
         self,
-        job_id: JobId,
-        attempt: int,
+        ended: Job,
         verdict: Verdict,
-        is_removed: bool,
         is_gone: bool | None,
         error: BaseException | None,
+        *,
+        is_removed: bool,
     ) -> None:
-        core = self._core
+        core, job_id = self._core, ended.id
         core.flights.land(job_id)
-        job = core.current(job_id, attempt)
+        job = core.current(job_id, ended.attempt)
         if job is None:
             return
         if error is not None or not is_gone:

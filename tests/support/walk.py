@@ -15,7 +15,7 @@ from gpuboard.config import Config, JobsConfig
 from gpuboard.engine.crash import Crash
 from gpuboard.engine.workers import StepWorkers
 from gpuboard.errors import Conflict, GpuboardError, Refused
-from gpuboard.model.device import DeviceProcess, Health
+from gpuboard.model.device import DeviceProcess
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import JobState
 from gpuboard.model.plan import ReservationRequest
@@ -161,8 +161,11 @@ class Walk:
     def _fault(self) -> None:
         box, runtime = self.box, self.box.runtime
         kind = self.random.choice(
-            ("lose", "lose", "lose", "down", "up", "restart", "ghost", "remove", "kill", "jump")
-            + ("probe", "probe-back", "foreign", "unreadable", "reboot", "daemon", "remnant")
+            (
+                *("lose", "lose", "lose", "down", "up", "restart", "ghost", "remove", "kill"),
+                *("jump", "probe", "probe-back", "foreign", "unreadable", "reboot", "daemon"),
+                "remnant",
+            )
         )
         running = sorted(runtime.truth.processes)
         victim = self.random.choice(running) if running else None
@@ -220,7 +223,7 @@ class Walk:
         box.probe.foreign.clear()
         box.probe.unreadable.clear()
         box.probe.remnants.clear()
-        box.probe.faults = {u: (Health.OK, "") for u in box.probe.faults}
+        box.probe.faults.clear()
         box.engine.resume([uuid(i) for i in range(box.probe.gpus)], "admin")
         for _ in range(4000):
             if box.engine.is_idle() and not box.engine.reservations() and not len(box.workers):

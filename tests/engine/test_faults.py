@@ -1,0 +1,476 @@
+"""SAFETY.md C7, row by row, on the simulated runtime: each fault gets the outcome that it must get."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuboard.config import Config, JobsConfig
+from gpuboard.engine.crash import Crash
+from gpuboard.errors import HostError, NotFound
+from gpuboard.model.device import DeviceProcess, Health
+from gpuboard.runtimes.protocol import RunState
+from gpuboard.runtimes.simulated import Effect, Script
+from tests.support.engine import BEN, Box, uuid
+
+
+def die_at(box: Box, name: str) -> None:
+    """Let the daemon die when it next passes this point, and the next one begin."""
+
+    def hook(point: str) -> None:
+        if point == name:
+            raise Crash(name)
+
+    box.crash.hook = hook
+    with pytest.raises(Crash):
+        for _ in range(20):
+            box.settle(2)
+            box.clock.advance(1000)
+    box.restart()
+
+
+def finished(box: Box, job_id: int, seconds: float = 700) -> str:
+    """Let time pass until the job has ended; return its state."""
+    for _ in range(int(seconds)):
+        if box.job(job_id).state.is_final:
+            break
+        box.clock.advance(1000)
+        box.step()
+        box.check_invariants()
+    box.settle()
+    return box.state(job_id)
+
+
+CRASHES = (
+    *("start.intent.before", "start.intent.after", "start.create", "start.created"),
+    *("start.issue.before", "start.issue.after", "start.start", "start.started"),
+    *("start.running.before", "start.running.after", "end.look", "end.log_kept"),
+    *("end.before", "end.after", "sweep.look", "sweep.removed"),
+)
+
+
+@pytest.mark.parametrize("point", CRASHES)
+def test_daemon_dies_anywhere_and_the_job_still_ends_once_with_its_code(
+    box: Box, point: str
+) -> None:
+    """Rows 1-7: at most one start an attempt, the true exit code, the whole log, nothing left over."""
+    job_id = box.submit(
+        script=Script(run_s=20, exit_code=7, log=b"whole\n"), requeue=True, gpus=2
+    )
+    die_at(box, point)
+    assert finished(box, job_id) == "failed"
+    assert box.job(job_id).exit_code == 7
+    assert box.runtime.truth.starts == [box.job(job_id).runtime_name]
+    assert b"".join(box.engine.read_log(job_id)(lambda: False)) == b"whole\n"
+    box.settle()
+    assert not box.runtime.containers
+    assert not box.store.live_leases()
+
+
+@pytest.mark.parametrize("point", ["start.issue.after", "start.start"])
+def test_start_that_may_have_been_issued_is_never_issued_again(box: Box, point: str) -> None:
+    """Row 4: without leave to rerun, a start whose fate is unknown ends the job as `start unknown`."""
+    job_id = box.submit(script=Script(run_s=20))
+    die_at(box, point)
+    assert finished(box, job_id) == "failed"
+    assert "start unknown" in box.job(job_id).reason
+    assert box.runtime.truth.starts == []
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+def test_lost_answer_of_create_makes_one_container(box: Box, effect: Effect) -> None:
+    """Row 8: adopted, or swept when it comes late; the job runs once."""
+    box.runtime.lose("create", effect, 10)
+    job_id = box.submit(script=Script(run_s=5))
+    assert finished(box, job_id) == "succeeded"
+    assert len(box.runtime.truth.starts) == 1
+    box.advance(30)
+    assert not box.runtime.containers
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+def test_lost_answer_of_start_is_looked_at_never_repeated(box: Box, effect: Effect) -> None:
+    """Row 9: it ran, or it did not; it is never started a second time."""
+    box.runtime.lose("start", effect, 10)
+    job_id = box.submit(script=Script(run_s=30))
+    state = finished(box, job_id)
+    assert state == ("failed" if effect is Effect.NEVER else "succeeded")
+    assert len(box.runtime.truth.starts) == (0 if effect is Effect.NEVER else 1)
+
+
+def test_very_late_start_finds_nothing_to_start(box: Box) -> None:
+    """An attempt given up is removed before its device goes to somebody else."""
+    box.runtime.lose("start", Effect.LATER, 120)
+    first = box.submit(gpus=4, limit_s=300, script=Script(run_s=30))
+    second = box.submit(gpus=4, limit_s=300, script=Script(run_s=200))
+    assert finished(box, first) == "failed"
+    assert finished(box, second) == "succeeded"
+    assert box.runtime.truth.starts == [box.job(second).runtime_name]
+
+
+def test_hook_failure_is_the_jobs_clear_reason(box: Box) -> None:
+    """Row 11: failed with the runtime's words, device free again."""
+    error = HostError("nvidia-container-cli: driver mismatch")
+    job_id = box.submit(script=Script(start_error=error))
+    assert finished(box, job_id) == "failed"
+    assert "driver mismatch" in box.job(job_id).reason
+    assert not box.store.live_leases()
+    assert not box.runtime.containers
+
+
+def test_missing_image_fails_without_a_second_try(box: Box) -> None:
+    """Row 41: the reason names the image."""
+    box.runtime.missing_images.add("simulated:latest")
+    job_id = box.submit()
+    assert finished(box, job_id) == "failed"
+    assert "simulated:latest" in box.job(job_id).reason
+    assert box.job(job_id).attempt == 1
+
+
+def test_box_that_cannot_create_is_given_pauses_and_then_says_so(box: Box) -> None:
+    """Row 30: no loop; back to the queue with growing pauses, failed after max_attempts."""
+    box.runtime.missing_images.clear()
+    job_id = box.submit(script=Script(create_error=HostError("no space left on device")))
+    box.settle()
+    assert box.state(job_id) == "queued"
+    assert box.engine.explain(job_id).causes[0].cause == "host"
+    box.advance(4)
+    assert box.job(job_id).attempt == 2
+    assert finished(box, job_id) == "failed"
+    assert "no space left" in box.job(job_id).reason
+
+
+def test_ghost_is_reaped_and_keeps_its_lease_until_it_is_gone(box: Box) -> None:
+    """Rows 13, 14: the engine says created, the process lives; nobody else gets the device before."""
+    job_id = box.submit(gpus=4, script=Script(run_s=400))
+    other = box.submit(gpus=4, script=Script(run_s=5))
+    box.settle()
+    box.runtime.ghost(box.job(job_id).runtime_name)
+    assert finished(box, job_id) == "lost"
+    assert finished(box, other) == "succeeded"
+    box.check_invariants()
+
+
+def test_engine_restart_loses_its_jobs_and_blames_nobody(box: Box) -> None:
+    """Row 15: `lost: the container engine was restarted`, back in the queue for who asked for it."""
+    plain = box.submit(script=Script(run_s=300))
+    rerun = box.submit(script=Script(run_s=300), requeue=True)
+    box.settle()
+    box.runtime.is_down = True
+    box.advance(5)
+    box.runtime.restart()
+    box.runtime.is_down = False
+    box.advance(4)
+    assert box.state(plain) == "lost"
+    assert "restarted" in box.job(plain).reason
+    assert (box.state(rerun), box.job(rerun).attempt) == ("running", 2)
+
+
+def test_engine_restart_with_live_restore_changes_nothing(box: Box) -> None:
+    """Row 16: what ran goes on; what ended meanwhile has its true exit code."""
+    short = box.submit(script=Script(run_s=6, exit_code=5))
+    long = box.submit(script=Script(run_s=300))
+    box.settle()
+    box.runtime.is_down = True
+    box.advance(10)
+    box.runtime.restart(live_restore=True)
+    box.runtime.is_down = False
+    box.advance(4)
+    assert (box.state(short), box.job(short).exit_code) == ("failed", 5)
+    assert box.state(long) == "running"
+
+
+def test_engine_away_for_an_hour_loses_nothing(box: Box) -> None:
+    """Row 17: submissions are taken, nothing is decided, limits count on, waiters know why."""
+    runs = box.submit(gpus=2, limit_s=1800, script=Script(run_s=1e6))
+    box.settle()
+    box.runtime.is_down = True
+    box.advance(10)
+    waits = box.submit(gpus=1)
+    box.advance(3600, by=20)
+    assert box.state(runs) == "stopping"
+    assert box.state(waits) == "queued"
+    assert box.engine.explain(waits).causes[0].cause == "host"
+    assert box.engine.capabilities().faults
+    assert len(box.store.live_leases()) == 2
+    box.runtime.is_down = False
+    box.advance(10)
+    assert box.state(runs) == "timed_out"
+    assert box.state(waits) == "running"
+
+
+def test_failed_listing_decides_nothing(box: Box) -> None:
+    """Rows 18, 19: an error is not an empty list."""
+    job_id = box.submit(script=Script(run_s=100))
+    box.settle()
+    for _ in range(5):
+        box.runtime.lose("observe", Effect.NEVER)
+    box.advance(30)
+    assert box.state(job_id) == "running"
+
+
+def test_nothing_is_scheduled_before_the_first_complete_listing(box: Box) -> None:
+    """After a start of the daemon, what runs is found before anything is given out."""
+    job_id = box.submit(gpus=4, script=Script(run_s=60))
+    box.settle()
+    waits = box.submit(gpus=1)
+    box.runtime.is_down = True
+    box.restart()
+    box.advance(120)
+    assert box.state(waits) == "queued"
+    assert box.runtime.truth.starts == [box.job(job_id).runtime_name]
+    box.runtime.is_down = False
+    box.advance(20)
+    assert box.state(job_id) == "succeeded"
+    assert box.state(waits) == "running"
+
+
+def test_container_removed_by_hand_is_lost(box: Box) -> None:
+    """Row 20: with its reason; the device is free after the kernel says so."""
+    job_id = box.submit(script=Script(run_s=100))
+    box.settle()
+    box.runtime.remove_behind(box.job(job_id).runtime_name)
+    box.advance(5)
+    assert (box.state(job_id), box.job(job_id).reason) == ("lost", "its container was removed")
+    assert not box.store.live_leases()
+
+
+def test_stranger_with_our_kind_of_name_is_left_alone(box: Box) -> None:
+    """Row 21, attack 50: not adopted, not removed."""
+    other = Box(box.state_dir.parent / "other", gpus=1)
+    job_id = other.submit(script=Script(run_s=500))
+    other.settle()
+    name = other.job(job_id).runtime_name
+    box.runtime.containers["gb-4711-1"] = other.runtime.containers[name]
+    box.advance(20)
+    assert "gb-4711-1" in box.runtime.containers
+    other.store.close()
+
+
+def test_container_of_another_hand_under_a_jobs_name_fails_that_attempt(box: Box) -> None:
+    """A name taken by something else is not adopted."""
+    first = box.submit(script=Script(run_s=5))
+    box.settle()
+    stolen = box.runtime.containers[box.job(first).runtime_name]
+    box.runtime.containers[f"gb-{first + 1}-1"] = stolen
+    second = box.submit()
+    assert finished(box, second) == "failed"
+    assert f"gb-{second}-1" not in box.runtime.truth.starts
+
+
+def test_killed_from_outside_is_told_so(box: Box) -> None:
+    """Row 23: 137 without OOM and without a stop of ours."""
+    job_id = box.submit(script=Script(run_s=100))
+    box.settle()
+    box.runtime.kill(box.job(job_id).handle)
+    box.advance(4)
+    job = box.job(job_id)
+    assert (str(job.state), job.exit_code) == ("failed", 137)
+    assert "outside gpuboard" in job.reason
+
+
+def test_memory_kill_that_the_job_survived_is_no_failure(box: Box) -> None:
+    """Row 23: exit code 0 with the OOM flag is a success with a note."""
+    job_id = box.submit(script=Script(run_s=5, oom_killed=True))
+    assert finished(box, job_id) == "succeeded"
+    assert box.job(job_id).oom_killed
+
+
+def test_unkillable_job_keeps_its_device_which_is_drained(box: Box) -> None:
+    """Row 24: lease kept, device drained, the others go on."""
+    job_id = box.submit(script=Script(run_s=1e6, term_exit_code=None, is_unkillable=True))
+    other = box.submit(script=Script(run_s=30))
+    box.settle()
+    box.engine.cancel(job_id, BEN)
+    box.advance(90)
+    assert box.state(job_id) == "stopping"
+    assert box.engine.leases()[uuid(0)].job_id == job_id
+    assert uuid(0) in box.engine.drains()
+    assert "unkillable" in box.engine.progress_of(job_id)
+    assert box.state(other) == "succeeded"
+
+
+def test_lost_gpu_never_receives_a_job(box: Box) -> None:
+    """Row 25: drained by gpuboard with words."""
+    box.probe.faults[uuid(0)] = (Health.LOST, "fell off the bus")
+    box.settle()
+    job_id = box.submit()
+    box.settle()
+    assert box.job(job_id).devices == (uuid(1),)
+    assert "fell off the bus" in box.engine.drains()[uuid(0)].note
+
+
+def test_job_on_a_failing_gpu_is_stopped_and_the_others_go_on(box: Box) -> None:
+    """Row 25: `on_device_fault = "stop"`: failed with the device's fault as reason."""
+    hit = box.submit(script=Script(run_s=500))
+    other = box.submit(script=Script(run_s=500))
+    box.settle()
+    box.probe.faults[box.job(hit).devices[0]] = (Health.FAULTY, "Xid 79")
+    box.advance(5)
+    assert (box.state(hit), box.state(other)) == ("failed", "running")
+    assert "Xid 79" in box.job(hit).reason
+
+
+def test_job_on_a_failing_gpu_may_be_kept(tmp_path) -> None:
+    """`on_device_fault = "keep"` leaves it alone; the device is drained all the same."""
+    box = Box(tmp_path / "s", config=Config(jobs=JobsConfig(on_device_fault="keep")))
+    box.settle()
+    job_id = box.submit(script=Script(run_s=500))
+    box.settle()
+    box.probe.faults[uuid(0)] = (Health.FAULTY, "Xid 79")
+    box.advance(5)
+    assert box.state(job_id) == "running"
+    assert uuid(0) in box.engine.drains()
+    box.store.close()
+
+
+def test_silent_driver_kills_nobody_and_starts_nothing(box: Box) -> None:
+    """Row 25: no new GPU jobs while the driver does not answer; what runs goes on."""
+    runs = box.submit(script=Script(run_s=500))
+    box.settle()
+    box.probe.fault = "the driver does not answer"
+    waits = box.submit()
+    box.advance(30)
+    assert (box.state(runs), box.state(waits)) == ("running", "queued")
+    assert not box.engine.drains()
+    box.probe.fault = ""
+    box.advance(3)
+    assert box.state(waits) == "running"
+
+
+def test_gpu_that_is_gone_from_the_list_is_lost(box: Box) -> None:
+    """Row 26: leases are by UUID; a missing one is unhealthy."""
+    box.probe.missing.add(uuid(2))
+    box.settle()
+    assert uuid(2) in box.engine.drains()
+
+
+def test_device_used_from_outside_is_not_given_out(box: Box) -> None:
+    """Row 27: shown with its user, given to nobody until it is free."""
+    for i in range(4):
+        box.probe.foreign[uuid(i)] = (DeviceProcess(pid=5, uid=4000, user="zoe"),)
+    box.settle()
+    job_id = box.submit()
+    box.advance(5)
+    assert box.state(job_id) == "queued"
+    assert box.engine.foreign_use()[uuid(0)] == "zoe"
+    box.probe.foreign.clear()
+    box.advance(2)
+    assert box.state(job_id) == "running"
+
+
+def test_desktop_on_a_gpu_does_not_make_it_foreign(box: Box) -> None:
+    """Graphics processes are a workstation's own."""
+    box.probe.foreign[uuid(0)] = (DeviceProcess(pid=5, uid=0, user="root", kind="G"),)
+    box.settle()
+    assert not box.engine.foreign_use()
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_device_is_free_only_when_the_driver_names_nobody_on_it(
+    box: Box, is_readable: bool
+) -> None:
+    """The third of the three truths: a list that cannot be read is not an empty one."""
+    first = box.submit(gpus=4, script=Script(run_s=5))
+    box.settle()
+    if is_readable:
+        box.probe.remnants[uuid(3)] = box.job(first).runtime_name
+    else:
+        box.probe.unreadable.add(uuid(3))
+    second = box.submit(gpus=4)
+    box.advance(20)
+    assert box.state(first) == "succeeded"
+    assert box.state(second) == "queued"
+    box.probe.remnants.clear()
+    box.probe.unreadable.clear()
+    box.advance(3)
+    assert box.state(second) == "running"
+
+
+def test_reboot_ends_running_jobs_as_lost(box: Box) -> None:
+    """Row 28: the boot id differs; `the box was rebooted`; rerun for who asked for it."""
+    plain = box.submit(script=Script(run_s=500))
+    rerun = box.submit(script=Script(run_s=500), requeue=True)
+    box.settle()
+    box.runtime.reboot()
+    box.clock.reboot()
+    box.restart()
+    box.advance(5)
+    assert (box.state(plain), box.job(plain).reason) == ("lost", "the box was rebooted")
+    assert (box.state(rerun), box.job(rerun).attempt) == ("running", 2)
+    assert box.job(rerun).boot_id == box.clock.boot_id()
+
+
+def test_job_that_succeeded_before_the_reboot_has_succeeded(box: Box) -> None:
+    """The runtime's word counts where it shows a true end."""
+    job_id = box.submit(script=Script(run_s=2))
+    box.settle()
+    box.clock.advance(3000)
+    box.runtime.settle()
+    box.clock.reboot()
+    box.restart()
+    box.advance(5)
+    assert box.state(job_id) == "succeeded"
+
+
+@pytest.mark.parametrize("jump_h", [24, -1])
+def test_jump_of_the_wall_clock_kills_nobody(box: Box, jump_h: int) -> None:
+    """Row 35: limits are kept by boot time."""
+    job_id = box.submit(limit_s=600, script=Script(run_s=1e6))
+    box.settle()
+    box.clock.jump(jump_h * 3_600_000)
+    box.advance(500, by=5)
+    assert box.state(job_id) == "running"
+    box.advance(120, by=5)
+    assert box.state(job_id) == "timed_out"
+
+
+def test_cancel_races_the_exit_and_one_end_is_recorded(box: Box) -> None:
+    """Row 45: double cancel, cancel after the exit: one final state, lease freed once."""
+    job_id = box.submit(script=Script(run_s=5, exit_code=4))
+    box.settle()
+    box.clock.advance(6000)
+    box.runtime.settle()
+    box.clock.advance(1000)
+    box.engine.cancel(job_id, BEN)
+    box.engine.cancel(job_id, BEN)
+    box.advance(5)
+    assert (box.state(job_id), box.job(job_id).exit_code) == ("failed", 4)
+    ends = [e for e in box.engine.events(0, 1000, job_id) if e.kind in ("job.failed", "job.cancelled")]
+    assert len(ends) == 1
+
+
+def test_wrong_devices_stop_the_job(box: Box) -> None:
+    """Read back after the start: a mismatch is a StateError of that job, stopped at once."""
+    box.runtime.wrong_devices = (uuid(3),)
+    job_id = box.submit(script=Script(run_s=500))
+    box.advance(5)
+    assert box.state(job_id) == "failed"
+    assert uuid(3) in box.job(job_id).reason
+
+
+def test_paused_container_is_still_running(box: Box) -> None:
+    """Row 22: paused by hand; it is neither lost nor ended."""
+    job_id = box.submit(script=Script(run_s=500))
+    box.settle()
+    box.runtime.containers[box.job(job_id).runtime_name].state = RunState.PAUSED
+    box.advance(10)
+    assert box.state(job_id) == "running"
+
+
+def test_log_that_cannot_be_saved_yet_is_saved_later(box: Box) -> None:
+    """The container stays until its log is kept; the end is told at once."""
+    job_id = box.submit(script=Script(run_s=2, log=b"kept\n"))
+    box.settle()
+    for _ in range(3):
+        box.runtime.lose("save_log", Effect.NEVER)
+    box.advance(4)
+    assert box.state(job_id) == "succeeded"
+    box.advance(60)
+    assert not box.runtime.containers
+    assert b"".join(box.engine.read_log(job_id)(lambda: False)) == b"kept\n"
+
+
+def test_missing_job_is_not_found(box: Box) -> None:
+    """A number that was never given is nobody's."""
+    with pytest.raises(NotFound):
+        box.engine.job(4711)
