@@ -28,6 +28,8 @@ XID_WORDS = {
 """Xids after which NVIDIA's catalogue asks for a reset or a replacement. The others (13, 31, 43,
 45, ...) come from faulty programs: they are no fault of the device."""
 
+NEEDS_RESET = "needs a reset: with gpuboard stopped, `nvidia-smi --gpu-reset`"
+"""A reset is refused while anybody, a monitor too, has the driver open."""
 EVENT_S = 60.0
 """For how long a device is faulty by what happened in a moment."""
 _COOLED_C = 5
@@ -76,7 +78,7 @@ class HealthJudge:
             return Verdict(Health.LOST, vitals.lost)
         self._note_events(uuid, vitals)
         for words in (
-            "needs a reset (`nvidia-smi --gpu-reset`)" if vitals.needs_reset else "",
+            NEEDS_RESET if vitals.needs_reset else "",
             "row remapping failed: its memory is worn out" if vitals.remap_failed else "",
             self._event_words(uuid),
             self._heat_words(uuid, vitals),

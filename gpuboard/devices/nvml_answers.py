@@ -49,8 +49,9 @@ _FAULT_WORDS: dict[str, tuple[str, str]] = {
     "NVML_ERROR_LIB_RM_VERSION_MISMATCH": (
         "the NVIDIA driver in the kernel and its library are of different versions",
         (
-            "reboot, or unload the old driver (`modprobe -r nvidia_uvm nvidia_drm nvidia_modeset nvidia`,"
-            " `modprobe nvidia`); then restart gpuboard"
+            "reboot; or, since whoever uses the driver keeps it loaded, stop gpuboard and all GPU work,"
+            " `modprobe -r nvidia_uvm nvidia_drm nvidia_modeset nvidia`, `modprobe nvidia`,"
+            " and start gpuboard again"
         ),
     ),
     "NVML_ERROR_NO_PERMISSION": (
