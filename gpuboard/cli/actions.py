@@ -95,7 +95,9 @@ def _act(session: Session, path: str, body: dict[str, Any]) -> int:
         session.answer(answer)
     else:
         for result in results:
-            line = plain(f"job {result['id']}: {result['words']}")
+            line = plain(result["words"])
+            if not line.startswith("job "):
+                line = f"job {result['id']}: {line}"
             if not result["ok"]:
                 print(f"error: {line}", file=sys.stderr)
             elif not session.quiet:

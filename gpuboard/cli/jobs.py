@@ -107,11 +107,16 @@ def why(session: Session, job: str) -> None:
         return
     answer = session.client.get(f"/jobs/{segment(job)}/why")
     now = words.at_ms({})
-    print(plain(f"job {answer['id']} ({answer['state']}): {answer['words']}"))
+    if not answer["causes"]:
+        print(plain(answer["words"]))
+        return
+    print(f"job {answer['id']} waits:")
     for cause in answer["causes"]:
         until = f" until {words.clock(cause['until_at'], now)}" if cause["until_at"] else ""
         spoken = cause["words"] if "until" in cause["words"] else cause["words"] + until
         print(f"  - {plain(spoken)}")
+    if answer["place"]:
+        print(f"served after {answer['place']} other(s), {answer['ahead_gpus']} GPUs in all")
     start = words.start_words(answer, now)
     if start:
         print(f"starts {start}")

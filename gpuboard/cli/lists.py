@@ -49,7 +49,9 @@ def _listing(default: str) -> Callable[[Any], Any]:
 
 
 @click.command("ps", short_help="List jobs that have not ended.")
-@click.option("-a", "--all", "everybody", is_flag=True, help="Everybody's, not only mine.")
+@click.option(
+    "-a/-m", "--all/--mine", "everybody", default=False, help="Everybody's, or only mine (default)."
+)
 @click.option(
     "-n",
     "--limit",

@@ -230,6 +230,6 @@ def _say_submitted(session: Session, answer: dict[str, Any]) -> None:
 
         ids: list[int] = answer["ids"]
         first = answer["jobs"][0] if answer["jobs"] else {"state": "queued", "reason": ""}
-        reason = f": {plain(first['reason'])}" if first["reason"] else ""
+        reason = f": {plain(first['reason'])}" if first["reason"] not in ("", "waiting") else ""
         kind = "job" if len(ids) == 1 else f"{len(ids)} jobs"
         print(f"{kind} {words.id_words(ids)} {first['state']}{reason}")

@@ -95,10 +95,11 @@ def test_timeline_shows_who_has_which_gpu_when() -> None:
         from_at="2026-11-22T22:00:00Z", until_at="2026-11-23T00:00:00Z",
     )  # fmt: skip
     lines = timeline.draw(timeline_of(running, booked), 88, timeline._ASCII_FILLS)
-    assert lines[0].split() == ["|20:00", "|20:54", "|21:48", "|22:42", "|23:36"]
+    times = ("20:30", "21:00", "21:30", "22:00", "22:30", "23:00", "23:30")
+    assert lines[0] == "        20:00" + "".join(f"{time:>10}" for time in times)
     assert lines[1] == "GPU 0   #ann job 12" + "#" * 29
-    assert lines[2] == "GPU 1   " + " " * 40 + "=bob paper" + "=" * 30
-    assert lines[3].split() == ["#", "running", "=", "booking"]
+    assert lines[2] == "GPU 1   |" + " " * 39 + "=bob paper" + "=" * 30
+    assert lines[3].split() == ["#", "running", "=", "booking", "|", "now"]
 
 
 def test_timeline_shows_unbound_bookings_and_what_begins_before_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -70,6 +71,10 @@ class FakeServer:
         return [one.body for one in self.asked if (one.method, one.path) == (method, path)]
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
+        with contextlib.suppress(BrokenPipeError):  # a client that hung up
+            self._answer(handler)
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
         length = int(handler.headers.get("Content-Length") or 0)
         body = json.loads(handler.rfile.read(length)) if length else None
