@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import socket
+import time
 
 from gpuboard.errors import GpuboardError, PermissionDenied, TimedOut, Unavailable
 
@@ -77,12 +78,25 @@ class Connection:
         self.is_used = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(timeout_s)
-            self._socket.connect(path)
+            self._connect(timeout_s)
         except OSError as error:
             self._socket.close()
             raise _unreachable(path, error) from error
         self._file = self._socket.makefile("rb")
+
+    def _connect(self, timeout_s: float | None) -> None:
+        """Connect; while the server's backlog is full, wait (a Unix socket says EAGAIN at once)."""
+        self._socket.settimeout(timeout_s)
+        until = time.monotonic() + (timeout_s if timeout_s is not None else 3600.0)
+        while True:
+            try:
+                self._socket.connect(self._path)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def close(self) -> None:
         """Let go of the socket."""

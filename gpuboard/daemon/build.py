@@ -1,8 +1,4 @@
-"""The one place where real parts are put together: configuration in, a box that serves out.
-
-What only some boxes need is imported here and late: no Docker SDK without the docker runtime, no
-NVML on a simulated box.
-"""
+"""The one place where real parts are put together: configuration in, a box that serves out."""
 
 from __future__ import annotations
 
@@ -10,12 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from gpuboard.api.dispatch import EngineDispatch
 from gpuboard.api.feed import Marks
@@ -24,28 +18,28 @@ from gpuboard.api.server import ApiServer
 from gpuboard.config import Config
 from gpuboard.daemon.engine_thread import EngineThread
 from gpuboard.daemon.metrics import metrics_of
+from gpuboard.daemon.parts import HeldDevices, make_probe, make_runtimes
 from gpuboard.devices.history import HistoryRecorder
 from gpuboard.devices.protocol import Probe
 from gpuboard.engine.clock import SystemClock
 from gpuboard.engine.local import LocalEngine
-from gpuboard.engine.protocol import Engine
 from gpuboard.engine.workers import ThreadWorkers
-from gpuboard.errors import HostError, PermissionDenied, Unavailable
-from gpuboard.model.device import DeviceProcess, ProbeSnapshot
-from gpuboard.model.ids import DeviceUuid, Uid
-from gpuboard.model.job import JobState
+from gpuboard.errors import GpuboardError, PermissionDenied, Unavailable
+from gpuboard.model.device import ProbeSnapshot
+from gpuboard.model.ids import Uid
+from gpuboard.model.job import Job
 from gpuboard.model.person import Caller, Person
 from gpuboard.model.views import DeviceHistory
 from gpuboard.runtimes.protocol import Runtime
-from gpuboard.runtimes.sandbox import SandboxSettings
+from gpuboard.runtimes.sandbox import check_submission
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.people import Directory, HostDirectory, caller_of
 from gpuboard.service.services import Services
+from gpuboard.service.validation import sandbox_settings
 from gpuboard.store.database import Store
 
 _LOG = logging.getLogger(__name__)
 _FIRST_SWEEP_S = 2.0
-_BOX_ID = "box-id"
 
 
 def build_box(
@@ -99,119 +93,23 @@ def build_box(
         personal=personal,
         simulated=probe.name == "simulated",
     )
+    engine.core.recheck = partial(recheck, context)
     made = Box(config, personal, thread, engine, Services.over(context), context, probe)
     context.reload_config = partial(made.take_config, read_config) if read_config else None
     box.append(made)
     return made
 
 
-def make_probe(config: Config, holders: HeldDevices) -> Probe:
-    """Return the probe that the configuration names."""
-    devices = config.devices
-    if devices.probe == "simulated":
-        from gpuboard.devices.scenario import load_scenario
-        from gpuboard.devices.simulated import SimulatedProbe
-
-        scenario = load_scenario(devices.scenario)
-        return SimulatedProbe(scenario, devices.interval_s, devices.timeout_s, occupancy=holders)
-    from gpuboard.devices.nvml import NvmlProbe
-
-    return NvmlProbe(
-        devices.interval_s, devices.slow_interval_s, devices.timeout_s, ignore=devices.ignore
-    )
-
-
-def make_runtimes(config: Config) -> dict[str, Runtime]:
-    """Return the runtimes that the configuration names, by name; none is asked anything yet."""
-    state_dir = Path(config.daemon.state_dir)
-    found: dict[str, Runtime] = {}
-    for name in config.jobs.runtimes:
-        if name == "process":
-            from gpuboard.runtimes.process import ProcessRuntime
-
-            found[name] = ProcessRuntime(str(state_dir / "processes"))
-        elif name == "docker":
-            from gpuboard.runtimes.docker import DockerRuntime
-
-            pins = Path(config.daemon.socket).parent / "mounts"
-            found[name] = DockerRuntime(
-                config.docker.host, sandbox_of(config), box_id(state_dir), pin_dir=str(pins)
-            )
-        else:
-            raise HostError(f"[jobs] runtimes: there is no runtime '{name}'")
-    return found
-
-
-def sandbox_of(config: Config) -> SandboxSettings:
-    """Return what containers may be, from [docker] and [jobs]."""
-    docker, jobs = config.docker, config.jobs
-    return SandboxSettings(
-        images=docker.images,
-        pull=docker.pull,
-        mount_roots=docker.mount_roots,
-        mount_home=docker.mount_home,
-        network=docker.network,
-        log_max_bytes=docker.log_max_bytes,
-        log_files=docker.log_files,
-        default_shm_bytes=jobs.default_shm_bytes,
-        pids_limit=jobs.pids_limit,
-        max_cpus=jobs.max_cpus or os.cpu_count(),
-        max_memory_bytes=jobs.max_memory_bytes,
-        default_memory_bytes=jobs.default_memory_bytes,
-        min_uid=jobs.min_uid,
-        max_env_bytes=jobs.max_env_bytes,
-        max_grace_s=jobs.max_grace_s,
-        device_injection="label" if config.devices.probe == "simulated" else "auto",
-    )
-
-
-def box_id(state_dir: Path) -> str:
-    """Return the name of this installation, made at its first start: what is ours bears it."""
-    path = state_dir / _BOX_ID
+def recheck(context: ServiceContext, job: Job) -> str:
+    """Say, just before its start, why a job may no longer run: its person or the rules changed."""
     try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        made = secrets.token_hex(6)
-        part = path.with_suffix(".part")
-        part.write_text(made + "\n", encoding="ascii")
-        part.rename(path)
-        return made
-
-
-class HeldDevices:
-    """What simulated devices show as running on them: the jobs that hold them.
-
-    Written on the engine's thread, read on the probe's; the mapping is replaced, never changed.
-    """
-
-    def __init__(self) -> None:
-        self._held: Mapping[DeviceUuid, Sequence[DeviceProcess]] = {}
-        self._revision = -1
-
-    def __call__(self) -> Mapping[DeviceUuid, Sequence[DeviceProcess]]:
-        """Return the processes by device."""
-        return self._held
-
-    def note(self, engine: Engine) -> None:
-        """Take over who holds what, if that changed. On the engine's thread."""
-        if engine.revision() == self._revision:
-            return
-        self._revision = engine.revision()
-        self._held = {
-            device: (
-                DeviceProcess(
-                    pid=job.id,
-                    started_at=job.started_at,
-                    command=" ".join(job.spec.command)[:200] or job.spec.image,
-                    uid=job.owner.uid,
-                    user=job.owner.name,
-                    job_name=job.runtime_name,
-                ),
-            )
-            for job in engine.running_jobs()
-            if job.state is JobState.RUNNING
-            for device in job.devices
-        }
+        person = context.directory.person(job.owner.uid)
+        if person.name != job.owner.name:
+            return f"uid {job.owner.uid} is {person.name} now, not {job.owner.name}"
+        check_submission(job.spec, person, sandbox_settings(context.config))
+    except GpuboardError as error:
+        return error.message
+    return ""
 
 
 class _History:

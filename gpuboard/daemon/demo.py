@@ -28,9 +28,10 @@ from gpuboard.config import (
     JobsConfig,
     defaults_for,
 )
-from gpuboard.daemon.build import Box, build_box, make_runtimes
+from gpuboard.daemon.build import Box, build_box
 from gpuboard.daemon.lab import Lab, LabDirectory
 from gpuboard.daemon.lock import DaemonLock
+from gpuboard.daemon.parts import make_runtimes
 from gpuboard.daemon.sockets import bind_socket
 from gpuboard.errors import GpuboardError
 from gpuboard.runtimes.protocol import RunRequest, Runtime

@@ -114,6 +114,22 @@ def test_a_socket_without_a_daemon_behind_it_is_unavailable(folder: Path):
         Client(str(path)).get("/ping")
 
 
+def test_a_full_backlog_is_waited_for(folder: Path):
+    """A Unix socket answers EAGAIN at once when its backlog is full: that is busy, not gone."""
+    path = str(folder / "full.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen(0)
+        held = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+        for connection in held:
+            connection.setblocking(False)
+            connection.connect_ex(path)
+        with pytest.raises(errors.Unavailable, match="too busy"):
+            Client(path, timeout_s=0.2).get("/ping")
+        for connection in held:
+            connection.close()
+
+
 def serve_once(path: Path, answer: bytes, *, hold: bool = False) -> threading.Event:
     """Answer one connection with these bytes."""
     listening = socket.socket(socket.AF_UNIX)

@@ -201,9 +201,9 @@ def run_daemon_modules(folder: Path) -> set[str]:
 
     code = (
         "import sys\nfrom gpuboard.config import load_config\n"
-        "from gpuboard.daemon import build, run\n"
+        "from gpuboard.daemon import build, parts, run\n"
         f"config = load_config({str(folder / 'config.toml')!r})\n"
-        "build.make_probe(config, build.HeldDevices())\nbuild.make_runtimes(config)\n"
+        "parts.make_probe(config, parts.HeldDevices())\nparts.make_runtimes(config)\n"
         "print(*sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
