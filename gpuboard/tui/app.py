@@ -55,7 +55,7 @@ class GpuboardApp(App[None]):
     #notice.-open { display: block; }
     #panes { height: 1fr; }
     .heads { height: 1; }
-    Toast { padding: 0 1; width: 56; background: $panel; }
+    Toast { padding: 0 1; width: 64; max-width: 90%; background: $panel; }
     """
 
     def __init__(self, source: Source, settings: Settings | None = None) -> None:

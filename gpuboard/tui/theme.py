@@ -88,7 +88,7 @@ LIGHT = Colours(
         "accent": "#1559b8", "free": "#15763c", "mine": "#00697f", "used": "#41587e",
         "idle": "#8a5a00", "booked": "#6f36b5", "drained": "#5d6675", "faulty": "#bb1f30",
         "foreign": "#a8480b", "ok": "#15763c", "warn": "#8a5a00", "bad": "#bb1f30",
-        "track": "#d3d8e0", "key": "#1559b8",
+        "track": "#c8ced8", "key": "#1559b8",
     },
     grounds={
         "base": "#fbfbfd", "panel": "#eef0f4", "bar": "#e3e7ed", "selected": "#c4dafb",

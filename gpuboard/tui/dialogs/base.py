@@ -44,6 +44,11 @@ class Dialog(ModalScreen[Result]):
         """The app, by its type."""
         return cast("GpuboardApp", self.app)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the dialog is still there: an answer may come after it was closed."""
+        return self in self.app.screen_stack
+
     def compose(self) -> ComposeResult:
         """Return the box with its content."""
         with Vertical(classes="box"):
@@ -105,7 +110,7 @@ class Page(Dialog[None]):
 
     def rebuild(self) -> None:
         """Show the lines as they are now."""
-        if self.is_mounted:
+        if self.is_open:
             lines = self.query_one(Lines)
             lines.set_lines(self.lines(max(20, lines.size.width - 1)))
 

@@ -160,12 +160,12 @@ class Form(Dialog[None], Generic[Request, Answer]):
 
     def _sent(self, words: str) -> None:
         self.gpuboard.say(words)
-        if self.is_mounted and self.is_current:
+        if self.is_open:
             self.dismiss(None)
 
     def _refused(self, error: GpuboardError) -> None:
         self._is_sending = False
-        if self.is_mounted:
+        if self.is_open:
             self._show_fault(error, with_focus=True)
 
     def _ask_soon(self) -> None:
@@ -190,12 +190,12 @@ class Form(Dialog[None], Generic[Request, Answer]):
         )
 
     def _answered(self, number: int, answer: Answer) -> None:
-        if number == self._asked and self.is_mounted and not self._is_sending:
+        if number == self._asked and self.is_open and not self._is_sending:
             self._clear_faults()
             self._answer(*self.answer_parts(answer))
 
     def _not_answered(self, number: int, error: GpuboardError) -> None:
-        if number == self._asked and self.is_mounted and not self._is_sending:
+        if number == self._asked and self.is_open and not self._is_sending:
             self._show_fault(error, with_focus=False)
 
     def _show_line(self) -> None:

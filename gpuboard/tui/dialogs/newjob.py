@@ -103,7 +103,7 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         return f"job {numbers} is in the queue"
 
     def _take_images(self, view: ImageList) -> None:
-        if self.is_mounted:
+        if self.is_open:
             names = [image.reference for image in view.images]
             self.query_one("#field-image", Input).suggester = SuggestFromList(
                 names, case_sensitive=False

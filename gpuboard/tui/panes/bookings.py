@@ -35,7 +35,7 @@ class BookingsPane(Pane):
     def compose(self) -> ComposeResult:
         """Return both lists with their heads."""
         heads = (
-            f"  {'STATE':<9} {'ID':>4}  {'WHO':<10} {'GPUS':<12} {'FROM':<13} {'UNTIL':<13} NAME"
+            f"  {'STATE':<9} {'ID':>4}  {'WHO':<10} {'GPUS':<10} {'FROM':<12} {'UNTIL':<12} NAME"
         )
         yield Bar([(heads, "dim")], ground="panel")
         yield RowList[ReservationView](
@@ -130,9 +130,9 @@ class BookingsPane(Pane):
             (fit(clean(row.state), 9) + " ", "booked" if is_active else "dim"),
             (f"{row.id:>4}  ", owner),
             (fit("you" if row.mine else clean(row.user), 10) + " ", owner),
-            (fit(gpus, 12) + " ", "text"),
-            (fit(clock_of(row.from_at, self._now_s), 13) + " ", "text"),
-            (fit(clock_of(row.until_at, self._now_s), 13) + " ", "text"),
+            (fit(gpus, 10) + " ", "text"),
+            (fit(clock_of(row.from_at, self._now_s), 12) + " ", "text"),
+            (fit(clock_of(row.until_at, self._now_s), 12) + " ", "text"),
             (clean(row.name), "dim"),
         ]
         return ink.line(parts, width, ground)

@@ -81,7 +81,7 @@ def _holder(ink: Ink, card: Card, status: Status, width: int) -> list[Part]:
     until = until_words(card.device, card.now_s)
     holder = holder_words(card.device, ink.glyphs)
     if not holder and until:
-        until = "booked from " + until
+        return [("booked from " + until, _live("dim", card))]
     room = width - width_of(until) - (1 if until else 0)
     role = status.role if status.role in ("mine", "faulty", "foreign", "booked") else "text"
     return [(fit(holder, room) + (" " if until else ""), _live(role, card)), (until, "dim")]
@@ -108,7 +108,7 @@ def _bar_line(
     filled, empty = bar(None if percent is None else percent / 100, room, ink.glyphs)
     return [
         (name + " ", _live("dim", card)),
-        (filled, _live(load_role(percent), card)),
+        (filled, _live(_bar_role(name, percent), card)),
         (empty, "track"),
         (tail, _live("text", card)),
     ]
@@ -212,13 +212,13 @@ def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> St
     use = "n/a" if device.utilization is None else f"{device.utilization}%"
     meters: list[Part] = []
     for name, percent, words in (
-        ("", device.utilization, f"{use:>4}"),
+        (" ", device.utilization, f"{use:>4}"),
         (" ", memory_percent(device), f"{_memory_words(device):>7}"),
     ):
         filled, empty = bar(None if percent is None else percent / 100, 6, ink.glyphs)
         meters += [
             (name, "text"),
-            (filled, _live(load_role(percent), card)),
+            (filled, _live("accent", card)),
             (empty, "track"),
             (words, _live("text", card)),
         ]
@@ -241,11 +241,9 @@ def memory_percent(device: DeviceView) -> int | None:
     return round(100 * device.memory_used_bytes / device.memory_total_bytes)
 
 
-def load_role(percent: int | None) -> str:
-    """Return the colour of a bar: calm, and loud only where something is nearly full."""
-    if percent is None:
-        return "faint"
-    return "warn" if percent >= 95 else "accent"
+def _bar_role(name: str, percent: int | None) -> str:
+    """Return the colour of a bar: a GPU that works is well, memory that is nearly full may not be."""
+    return "warn" if name == "mem" and (percent or 0) >= 95 else "accent"
 
 
 def _graph_role(status: Status) -> str:

@@ -351,7 +351,8 @@ def entry_words(ink: Ink, entry: TimelineEntry) -> str:
         case "blackout":
             return f" no jobs {name}"
         case "forecast":
-            return f" {who}? {entry.job_id or ''} {name}"
+            hatch = ":" if ink.glyphs.is_ascii else "░"
+            return f"{hatch} {who}? {entry.job_id or ''} {name}"
     return f" {who} {entry.job_id or ''} {name}"
 
 

@@ -1,0 +1,29 @@
+import time
+
+import pytest
+
+from tests.support.tui_source import ScriptedSource
+
+
+@pytest.fixture(autouse=True)
+def utc_and_utf8(monkeypatch):
+    """Screens are told in UTC and in UTF-8, wherever the tests run."""
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("GPUBOARD_ASCII", raising=False)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A slow machine does not turn a scripted feed stale; tests of staleness set it themselves."""
+    monkeypatch.setattr("gpuboard.tui.app.STALE_S", 1e9)
+
+
+@pytest.fixture
+def source():
+    return ScriptedSource()

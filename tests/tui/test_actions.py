@@ -1,0 +1,492 @@
+"""Every key does what the binding table says."""
+
+import threading
+
+import msgspec
+import pytest
+
+from gpuboard.errors import InvalidRequest, PermissionDenied, Refused
+from gpuboard.model.requests import CancelRequest
+from gpuboard.tui.bindings import SECTIONS, known_ids
+from gpuboard.tui.settings import Settings, load_settings
+from tests.support.screens import opened, screen_text, settled, until
+from tests.support.tui_source import job
+
+
+def current(pilot):
+    return type(pilot.app.screen).__name__
+
+
+async def typed(pilot, text):
+    await pilot.press(*("space" if char == " " else char for char in text))
+
+
+class TestTabs:
+    @pytest.mark.parametrize(
+        ("key", "seen"),
+        [
+            ("1", "H100"),
+            ("2", "diffusion-xl"),
+            ("3", "prep-data"),
+            ("4", "GPU 7"),
+            ("5", "paper deadline"),
+        ],
+    )
+    async def test_number_shows_a_tab(self, key, seen, source):
+        async with opened(source) as pilot:
+            await pilot.press(key)
+            assert seen in await settled(pilot)
+
+    async def test_click_on_a_tab_shows_it(self, source):
+        async with opened(source) as pilot:
+            await pilot.click("#tabs", offset=(21, 0))
+            assert "diffusion-xl" in await settled(pilot)
+
+    async def test_click_on_the_key_bar_does_what_the_key_does(self, source):
+        async with opened(source) as pilot:
+            await pilot.click("#keys", offset=(3, 0))
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+
+    async def test_q_leaves(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("q")
+            await until(pilot, lambda: not pilot.app.is_running)
+
+
+class TestBoard:
+    async def test_arrows_and_letters_move_over_the_cards(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("right", "j", "j")
+            await pilot.press("enter")
+            await pilot.pause()
+            assert "GPU 5" in screen_text(pilot.app)
+            assert "xmrig" in screen_text(pilot.app)
+
+    async def test_click_chooses_a_card(self, source):
+        async with opened(source) as pilot:
+            await pilot.click("#grid", offset=(45, 6))
+            await pilot.press("l")
+            await until(pilot, lambda: source.called("log") == ["398"])
+
+    async def test_key_without_a_job_says_so(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("j", "w")
+            await until(pilot, lambda: "no job under the cursor" in screen_text(pilot.app))
+
+    async def test_z_freezes_the_display_and_goes_on(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("z")
+            source.push_board(queued=77, at="2026-11-23T13:40:01Z")
+            await until(pilot, lambda: pilot.app.snapshot.board.queued == 77)
+            assert "PAUSED" in screen_text(pilot.app)
+            assert "77 queued" not in screen_text(pilot.app)
+            await pilot.press("z")
+            assert "77 queued" in await settled(pilot)
+
+    async def test_t_walks_through_the_themes(self, source):
+        async with opened(source) as pilot:
+            seen = set()
+            for _ in range(3):
+                await pilot.press("t")
+                await pilot.pause()
+                seen.add(pilot.app.theme)
+            assert seen == {"gpuboard-dark", "gpuboard-light", "gpuboard-contrast"}
+
+    async def test_end_of_my_job_is_told(self, source):
+        from gpuboard.model.views import EventView
+
+        async with opened(source) as pilot:
+            source.push(
+                EventView(
+                    50,
+                    "2026-11-23T13:40:02Z",
+                    "job.failed",
+                    "job 412 failed: exit code 1",
+                    job_id=412,
+                    user="ann",
+                )
+            )
+            await until(pilot, lambda: "job 412 failed: exit code 1" in screen_text(pilot.app))
+
+
+class TestQueue:
+    async def test_filter_shows_matching_rows_only_and_esc_drops_it(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("2", "slash")
+            await typed(pilot, "carl")
+            text = await settled(pilot)
+            assert "diffusion-xl" in text
+            assert "big-batch" not in text
+            await pilot.press("escape")
+            assert "big-batch" in await settled(pilot)
+
+    async def test_u_shows_only_mine(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("2", "u")
+            text = await settled(pilot)
+            assert "eval-llm" in text
+            assert "notebook" not in text
+
+    async def test_cursor_stays_on_its_job_when_the_queue_moves(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("2", "j", "j", "j")
+            source.jobs = [job(500, "carl", "new", "queued", place=0), *source.jobs]
+            source.push(source.queue_view())
+            await until(pilot, lambda: "500" in screen_text(pilot.app))
+            await pilot.press("w")
+            await until(pilot, lambda: source.called("why") == ["416"])
+
+    async def test_hold_asks_first(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("2", "j", "j", "j", "H")
+            await until(pilot, lambda: current(pilot) == "ConfirmScreen")
+            assert "gpuboard hold 416" in screen_text(pilot.app)
+            assert source.called("hold") == []
+            await pilot.press("y")
+            await until(pilot, lambda: source.called("hold") == [["416"]])
+
+    async def test_held_job_is_released(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("2", "G", "H")
+            await until(pilot, lambda: current(pilot) == "ConfirmScreen")
+            await pilot.press("y")
+            await until(pilot, lambda: source.called("release") == [["421"]])
+
+    async def test_ten_thousand_rows_paint_only_what_is_seen(self, source):
+        source.jobs = [job(i, "bea", f"sweep-{i}", "queued", place=i) for i in range(10_000)]
+        async with opened(source) as pilot:
+            await pilot.press("2", "G")
+            text = await settled(pilot)
+            assert "sweep-9999" in text
+            rows = pilot.app.query_one("#pane-queue RowList")
+            assert len(rows._shown) < 500
+
+
+class TestCancel:
+    async def test_cancel_says_the_effect_and_the_command_and_waits_for_y(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("K")
+            await until(pilot, lambda: current(pilot) == "ConfirmScreen")
+            text = screen_text(pilot.app)
+            assert "gpuboard cancel 412" in text
+            assert "SIGKILL" in text
+            await pilot.press("enter")
+            await pilot.pause()
+            assert source.called("cancel") == []
+            await pilot.press("y")
+            await until(pilot, lambda: source.called("cancel") == [CancelRequest(jobs=["412"])])
+
+    async def test_esc_leaves_the_job_alone(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("K")
+            await until(pilot, lambda: current(pilot) == "ConfirmScreen")
+            await pilot.press("escape")
+            await until(pilot, lambda: current(pilot) == "Screen")
+            assert source.called("cancel") == []
+
+    async def test_other_peoples_jobs_cannot_be_cancelled_here(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("j", "right", "K")
+            await until(pilot, lambda: "is bea's, not yours" in screen_text(pilot.app))
+            assert current(pilot) == "Screen"
+
+    async def test_admin_may_cancel_anybodys(self, source):
+        source.board = msgspec.structs.replace(source.board, is_admin=True)
+        async with opened(source) as pilot:
+            await pilot.press("j", "right", "K")
+            await until(pilot, lambda: current(pilot) == "ConfirmScreen")
+            assert "It belongs to bea" in " ".join(screen_text(pilot.app).replace("│", " ").split())
+
+    async def test_refusal_of_the_daemon_is_told(self, source):
+        source.fault = PermissionDenied("job 412 is not yours", hint="ask bea")
+        async with opened(source) as pilot:
+            await pilot.press("K", "y")
+            await until(pilot, lambda: "job 412 is not yours" in screen_text(pilot.app))
+
+    async def test_small_k_d_and_ctrl_c_cancel_nothing(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("k", "d", "ctrl+c")
+            await pilot.pause()
+            assert current(pilot) == "Screen"
+            assert source.called("cancel") == []
+
+
+class TestNewJob:
+    async def test_form_says_where_it_would_start_while_one_types(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("n")
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+            await pilot.press("tab")
+            await typed(pilot, "python train.py")
+            await until(pilot, lambda: "would start now on GPU 2" in screen_text(pilot.app))
+            assert "gpuboard submit -g 1 -- python train.py" in screen_text(pilot.app)
+
+    async def test_typing_is_debounced(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("n")
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+            await pilot.press("tab")
+            await typed(pilot, "python train.py --epochs 30")
+            await until(pilot, lambda: source.called("dry_run"))
+            assert len(source.called("dry_run")) <= 5
+
+    async def test_wider_job_is_told_its_start(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("n")
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+            await typed(pilot, "ubuntu:24.04")
+            await pilot.press("tab", "tab", "backspace", "4")
+            await until(pilot, lambda: "about 16:00, no later than 17:10" in screen_text(pilot.app))
+
+    async def test_enter_submits_what_is_typed(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("n")
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+            for text in (
+                "ubuntu:24.04",
+                "echo 'a b'",
+                "",
+                "2h",
+                "/data:/data:ro",
+                "A=1 B=x=y",
+                "hello",
+            ):
+                await typed(pilot, text)
+                await pilot.press("tab")
+            await pilot.press("enter")
+            await until(pilot, lambda: source.called("submit"))
+            request = source.called("submit")[0]
+            assert request.image == "ubuntu:24.04"
+            assert request.command == ["echo", "a b"]
+            assert request.time_limit == "2h"
+            assert request.env == {"A": "1", "B": "x=y"}
+            assert [(m.source, m.target, m.read_only) for m in request.mounts] == [
+                ("/data", "/data", True)
+            ]
+            await until(pilot, lambda: "job 430 is in the queue" in screen_text(pilot.app))
+
+    async def test_image_is_completed_from_the_local_ones(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("n")
+            await until(pilot, lambda: source.called("images") and pilot.app.errands.is_idle)
+            await typed(pilot, "nvcr")
+            await until(pilot, lambda: "nvcr.io/nvidia/jax:24.10" in screen_text(pilot.app))
+            await pilot.press("right")
+            await until(
+                pilot,
+                lambda: (
+                    pilot.app.screen.query_one("#field-image").value == "nvcr.io/nvidia/jax:24.10"
+                ),
+            )
+
+    @pytest.mark.parametrize(
+        ("field", "words"),
+        [("--time", "2:99 is not a span"), ("gpus", "the box has 8"), ("image", "no such image")],
+    )
+    async def test_error_stands_at_its_field(self, field, words, source):
+        source.refusal = InvalidRequest(words, field=field, hint="try less")
+        async with opened(source) as pilot:
+            await pilot.press("n", "tab")
+            await typed(pilot, "true")
+            await until(pilot, lambda: words in screen_text(pilot.app))
+            lines = screen_text(pilot.app).splitlines()
+            row = next(i for i, line in enumerate(lines) if words in line)
+            label = {"--time": "time", "gpus": "GPUs", "image": "image"}[field]
+            assert f" {label} " in lines[row - 1]
+
+    async def test_local_mistakes_are_told_without_asking(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("n", "tab")
+            await typed(pilot, "echo 'open")
+            await until(pilot, lambda: "quotes do not match" in screen_text(pilot.app))
+            assert source.called("dry_run") == []
+
+    async def test_again_fills_the_form_from_an_old_job(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("3", "enter")
+            await until(pilot, lambda: source.called("job") and pilot.app.errands.is_idle)
+            await pilot.press("r")
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+            assert pilot.app.screen.values()["command"] == "python train-llm.py --epochs 30"
+
+
+class TestBooking:
+    async def test_booking_says_what_it_would_get_and_books(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("b")
+            await until(pilot, lambda: "can be booked: GPU 2" in screen_text(pilot.app))
+            assert all(request.dry_run for request in source.called("reserve"))
+            await pilot.press("enter")
+            await until(
+                pilot, lambda: any(not request.dry_run for request in source.called("reserve"))
+            )
+            await until(pilot, lambda: "booking 11" in screen_text(pilot.app))
+
+    async def test_refusal_gives_the_nearest_windows(self, source):
+        source.refusal = Refused(
+            "only 1 of 4 GPUs is free then", hint="nearest: 16:00 until 17:00", field="gpus"
+        )
+        async with opened(source) as pilot:
+            await pilot.press("b")
+            await until(pilot, lambda: "only 1 of 4 GPUs is free then" in screen_text(pilot.app))
+            assert "nearest: 16:00 until 17:00" in screen_text(pilot.app)
+
+    async def test_window_widened_on_the_timeline_fills_the_form(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("4")
+            await settled(pilot)
+            await pilot.press(
+                "down",
+                "down",
+                "down",
+                "down",
+                "down",
+                *["right"] * 4,
+                *["shift+right"] * 3,
+                "shift+down",
+                "enter",
+            )
+            await until(pilot, lambda: current(pilot) == "BookingScreen")
+            values = pilot.app.screen.values()
+            assert values["gpus"] == "2"
+            assert values["duration"] == "1h"
+            assert values["at"] == "2026-11-23 14:30"
+
+    async def test_own_booking_is_cancelled_after_a_dialog(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("5", "G", "K")
+            await until(pilot, lambda: current(pilot) == "ConfirmScreen")
+            assert "gpuboard unreserve 9" in screen_text(pilot.app)
+            await pilot.press("y")
+            await until(pilot, lambda: source.called("unreserve") == [9])
+
+    async def test_other_peoples_bookings_are_theirs(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("5", "K")
+            await until(pilot, lambda: "is dora's, not yours" in screen_text(pilot.app))
+
+
+class TestTimeline:
+    async def test_zoom_and_scroll_ask_for_the_span_that_is_shown(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("4")
+            await settled(pilot)
+            first = source.called("timeline")[-1]
+            await pilot.press("minus")
+            await settled(pilot)
+            wider = source.called("timeline")[-1]
+            assert wider[0] < first[0]
+            assert wider[1] > first[1]
+            await pilot.press("0")
+            await settled(pilot)
+            assert "now" in screen_text(pilot.app)
+
+    async def test_enter_on_a_run_opens_the_job(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("4")
+            await settled(pilot)
+            await pilot.press("enter")
+            await until(pilot, lambda: source.called("job") == ["412"])
+
+
+class TestPaletteAndHelp:
+    async def test_help_names_every_binding(self, source):
+        async with opened(source, (120, 140)) as pilot:
+            await pilot.press("question_mark")
+            text = await settled(pilot)
+            for name in known_ids():
+                assert name in text
+
+    async def test_palette_finds_a_job_by_name(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("ctrl+p")
+            await until(pilot, lambda: current(pilot) == "PaletteScreen")
+            await typed(pilot, "diffusion")
+            await pilot.press("enter")
+            await until(pilot, lambda: source.called("job") == ["415"])
+
+    async def test_palette_does_an_action(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("colon")
+            await until(pilot, lambda: current(pilot) == "PaletteScreen")
+            await typed(pilot, "book gpus")
+            await pilot.press("enter")
+            await until(pilot, lambda: current(pilot) == "BookingScreen")
+
+
+class TestBindings:
+    def test_ids_are_unique(self):
+        ids = [key.id for group in SECTIONS.values() for key in group]
+        assert len(ids) == len(set(ids))
+
+    def test_destructive_keys_are_capitals(self):
+        for group in SECTIONS.values():
+            for key in group:
+                if "cancel" in key.words or "hold it" in key.words:
+                    assert key.keys.isupper()
+                    assert "dialog" in key.words
+
+    async def test_remapped_key_works_and_the_old_one_does_not(self, source):
+        async with opened(source, settings=Settings(keys={"app.new": "a"})) as pilot:
+            await pilot.press("n")
+            await pilot.pause()
+            assert current(pilot) == "Screen"
+            assert " a new job" in screen_text(pilot.app)
+            await pilot.press("a")
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+
+    @pytest.mark.parametrize("tab", ["1", "2", "3", "4", "5"])
+    async def test_every_key_can_be_pressed_on_every_tab(self, tab, source):
+        keys = sorted(
+            {
+                key.strip()
+                for group in SECTIONS.values()
+                for entry in group
+                for key in entry.keys.split(",")
+            }
+            - {"q", "ctrl+q"}
+        )
+        async with opened(source) as pilot:
+            for key in keys:
+                await pilot.press(tab)
+                await pilot.press(key)
+                await pilot.pause()
+                for _ in range(3):
+                    if current(pilot) != "Screen":
+                        await pilot.press("escape")
+                        await pilot.pause()
+                if (line := pilot.app.focused) is not None and type(line).__name__ == "Input":
+                    await pilot.press("escape")
+                    await pilot.pause()
+            assert pilot.app.is_running
+            assert current(pilot) == "Screen"
+
+    def test_unknown_setting_is_told_and_the_rest_is_kept(self, tmp_path):
+        path = tmp_path / "app.toml"
+        path.write_text('theme = "light"\ncolour = 1\n[keys]\n"app.new" = "a"\n"app.nwe" = "b"\n')
+        settings = load_settings(path)
+        assert settings.theme_name == "gpuboard-light"
+        assert settings.keys == {"app.new": "a"}
+        assert len(settings.faults) == 2
+
+    def test_broken_settings_never_keep_the_app_from_starting(self, tmp_path):
+        path = tmp_path / "app.toml"
+        path.write_text("theme = ")
+        assert load_settings(path).faults
+        assert load_settings(tmp_path / "none.toml").faults == ()
+
+
+class TestASilentDaemon:
+    async def test_no_key_waits_for_an_answer(self, source):
+        async with opened(source) as pilot:
+            source.gate = threading.Event()
+            try:
+                await pilot.press("2", "j", "w")
+                await until(pilot, lambda: current(pilot) == "WhyScreen")
+                await pilot.press("escape", "3", "4", "5", "n", "escape", "b", "escape", "1")
+                await until(pilot, lambda: current(pilot) == "Screen")
+                assert "H100" in screen_text(pilot.app)
+                assert not pilot.app.errands.is_idle
+            finally:
+                source.gate.set()
+            await until(pilot, lambda: pilot.app.errands.is_idle)

@@ -1,0 +1,158 @@
+"""The pure parts: bars, histories, shapes of the grid, spans, command lines; and that nothing is redrawn."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuboard.model.job import Mount
+from gpuboard.model.requests import ReserveRequest, SubmitRequest
+from gpuboard.tui.commandlines import reserve_line, submit_line
+from gpuboard.tui.graphs import bar, history
+from gpuboard.tui.ink import Ink, fit, width_of
+from gpuboard.tui.instants import brief, clock, epoch_s, iso, limit_words, span
+from gpuboard.tui.theme import ASCII, THEMES, Glyphs, Palette
+from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
+from gpuboard.tui.widgets.board import shape
+from tests.support.screens import opened, settled, until
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-5, 120)), max_size=200),
+    st.integers(0, 60),
+    st.integers(1, 6),
+)
+def test_history_always_fits_its_rectangle(samples, width, height):
+    lines = history(samples, width, height, Glyphs())
+    assert [len(line) for line in lines] == [width] * height
+
+
+def test_history_of_a_busy_device_is_full_and_of_an_idle_one_empty():
+    assert history([100, 100], 1, 1, Glyphs()) == ["⣿"]
+    assert history([0, 0], 1, 1, Glyphs()) == [" "]
+    assert history([None, 1], 1, 1, Glyphs()) == ["⢀"]
+
+
+@given(st.one_of(st.none(), st.floats(-1, 2)), st.integers(0, 80))
+def test_bar_has_its_width_and_shows_what_is_not_nothing(fraction, width):
+    filled, empty = bar(fraction, width, ASCII)
+    assert len(filled) + len(empty) == max(width, len(filled))
+    assert bool(filled) == ((fraction or 0) > 0 and bool(filled))
+
+
+@given(st.text(max_size=60), st.integers(0, 50))
+def test_fit_gives_exactly_the_width(text, width):
+    text = text.replace("\n", " ") if text.isprintable() else "plain"
+    assert width_of(fit(text, width)) == width
+
+
+@given(st.integers(0, 64), st.integers(1, 300), st.integers(1, 100))
+def test_grid_shows_every_card(count, width, height):
+    columns, lines = shape(count, width, height)
+    assert columns >= 1
+    assert lines >= 1
+    if lines > 1:
+        assert -(-count // columns) * lines <= height
+
+
+@pytest.mark.parametrize("colours", THEMES, ids=lambda colours: colours.name)
+def test_every_role_is_readable_on_every_ground(colours):
+    least = 1.4  # decoration: tracks and faint separators
+    for role, colour in colours.roles.items():
+        for name, ground in colours.grounds.items():
+            ratio = _contrast(colour, ground)
+            wanted = least if role in ("track", "faint") else 3.0
+            if role == "track" and name != "base":
+                continue
+            assert ratio >= wanted, f"{role} on {name}: {ratio:.2f}"
+
+
+def _contrast(one, other):
+    def light(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_instants_are_as_short_as_they_are_clear():
+    now = epoch_s("2026-11-23T13:40:00Z")
+    assert clock(now + 600, now) == "13:50"
+    assert clock(now + 86400, now) == "Tue 13:40"
+    assert clock(now + 30 * 86400, now) == "23 Dec 13:40"
+    assert iso(now) == "2026-11-23T13:40:00Z"
+    assert [span(s) for s in (5, 720, 7500, 90000)] == ["5s", "12m", "2h05", "1d01h"]
+    assert [brief(s) for s in (1800, 5400, 14400, 86400, 129600, 604800)] == [
+        "30m",
+        "1h30",
+        "4h",
+        "1d",
+        "36h",
+        "7d",
+    ]
+
+
+@given(st.integers(1, 30 * 86400))
+def test_limit_words_are_read_back_to_the_same_span(seconds):
+    from gpuboard.model.durations import parse_duration
+
+    assert parse_duration(limit_words(seconds), field="time") == seconds
+
+
+@given(st.integers(0, 2**32), st.sampled_from(CELLS_S), st.integers(10, 300))
+def test_now_is_on_the_scale_and_cells_are_whole(now, cell_s, cells):
+    scale = scale_at(now, cell_s, cells)
+    assert 0 <= scale.cell_of(now) < cells
+    assert scale.start_s % cell_s == 0
+    assert scale.instant_of(scale.cell_of(now)) <= now < scale.instant_of(scale.cell_of(now) + 1)
+
+
+def test_ticks_have_room_for_their_labels():
+    for cell_s in CELLS_S:
+        ticks = Scale(1_795_441_200 // cell_s * cell_s, cell_s, 200).ticks()
+        cells = [cell for cell, _ in ticks]
+        assert all(b - a >= 7 for a, b in itertools.pairwise(cells))
+
+
+def test_command_lines_are_what_one_would_type():
+    request = SubmitRequest(
+        image="a:1",
+        command=["echo", "a b"],
+        gpus=2,
+        time_limit="2h",
+        env={"A": "x y"},
+        mounts=[Mount("/d", "/d", True)],
+        name="n",
+    )
+    assert (
+        submit_line(request)
+        == "gpuboard submit -g 2 -t 2h --name n -v /d:/d:ro -e 'A=x y' --image a:1 -- echo 'a b'"
+    )
+    assert (
+        reserve_line(ReserveRequest(gpus=2, duration="1h30m", at="tomorrow 09:00"))
+        == "gpuboard reserve 2 1h30m --at 'tomorrow 09:00'"
+    )
+
+
+def test_markup_in_a_line_stays_text():
+    ink = Ink(Palette(THEMES[0]), Glyphs())
+    assert ink.line([("[bold]x[/bold]", "text")], 20).text == "[bold]x[/bold]      "
+
+
+async def test_nothing_is_drawn_when_nothing_changed(source):
+    async with opened(source) as pilot:
+        await settled(pilot)
+        drawn = []
+        screen = pilot.app.screen
+        original = screen._compositor.render_update
+        screen._compositor.render_update = lambda *a, **k: drawn.append(1) or original(*a, **k)
+        snapshot = pilot.app.snapshot
+        source.push_board()
+        await until(pilot, lambda: pilot.app.snapshot is not snapshot)
+        await settled(pilot)
+        assert drawn == []
+        source.push_board(queued=6)
+        await until(pilot, lambda: drawn)
