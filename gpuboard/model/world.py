@@ -116,6 +116,8 @@ class PolicySettings(msgspec.Struct, frozen=True):
     backfill: bool = True
     backfill_scan: int = 1000
     """At most so many candidates a round."""
+    backfill_shortest_first: bool = True
+    """Whether the shortest predicted candidate is tried first; else the queue's order holds."""
     default_quota: Quota = Quota()
     quotas: dict[int, Quota] = {}
     """By uid."""
