@@ -148,7 +148,9 @@ class Capacity:
         if candidates.bit_count() < gpus:
             return None
         profile = self.arrangement.profile
-        for at in list(profile.instants(self.now)):
+        for at, free in list(zip(profile.times, profile.masks, strict=True)):
+            if free.bit_count() < gpus:
+                continue
             until_at = at + span_ms
             claim = Claim(at, until_at, gpus, candidates)
             usable = profile.free_throughout(at, until_at) & candidates

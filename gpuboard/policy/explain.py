@@ -15,7 +15,14 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.plan import Cause, Explanation, Plan, StartForecast, WaitCause
 from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.plan import Round, plan_round
-from gpuboard.policy.queue import LaneKey, ServingOrder, WaitingQueue, span_of
+from gpuboard.policy.queue import (
+    LaneClass,
+    ServingOrder,
+    WaitingQueue,
+    lane_class,
+    lane_key,
+    span_of,
+)
 from gpuboard.policy.quota import quota_of
 from gpuboard.policy.words import clock_words, count_words, devices_words
 
@@ -115,12 +122,12 @@ class _Reasons:
         head = round_.head
         if head is not None and head.job_id == waiting.job_id:
             return 0, 0
-        lanes = [lane for lane in round_.lanes if waiting.preemptible or not lane.key.preemptible]
-        same = [lane for lane in lanes if lane.key.preemptible == waiting.preemptible]
-        before: dict[LaneKey, int] = ServingOrder(round_.world).count_before(same, waiting)
-        for lane in lanes:
-            if lane.key.preemptible != waiting.preemptible:
-                before[lane.key] = len(lane.line)
+        queue, now = round_.queue, self._now
+        own = lane_class(lane_key(waiting))
+        before = round_.order.count_before(queue.lanes(now, own), waiting)
+        if own is LaneClass.PREEMPTIBLE:
+            ordinary = queue.lanes(now, LaneClass.ORDINARY)
+            before |= {lane.key: len(lane.line) for lane in ordinary}
         jobs = sum(before.values())
         gpus = sum(key.gpus * count for key, count in before.items())
         order = round_.order
@@ -128,14 +135,15 @@ class _Reasons:
             other = round_.queue.get(started)
             if other is not None and self._is_before(order, other):
                 jobs, gpus = jobs - 1, gpus - other.gpus
-        if head is not None and not self._is_before(order, head):
+        if head is not None and waiting.gpus and not self._is_before(order, head):
             jobs, gpus = jobs + 1, gpus + head.gpus
         return max(0, jobs), max(0, gpus)
 
     def _is_before(self, order: ServingOrder, other: Waiting) -> bool:
         mine = self._waiting
-        if mine.preemptible != other.preemptible:
-            return mine.preemptible
+        own, others = lane_class(lane_key(mine)), lane_class(lane_key(other))
+        if own is not others:
+            return own is LaneClass.PREEMPTIBLE and others is LaneClass.ORDINARY
         return order.key(other) < order.key(mine)
 
     def causes(self, place: int, ahead_gpus: int) -> list[Cause]:

@@ -93,7 +93,7 @@ class _Run:
         for _ in range(STEPS_PER_JOB * (len(self._wanted) + 1)):
             if is_cancelled() or len(self._starts) == len(self._wanted):
                 break
-            plan = Round(self._world_now(), self._queue, self._now, self._box).run()
+            plan = Round(self._world_now(), self._queue, self._now, box=self._box).run()
             self._apply(plan)
             following = self._next_instant(plan)
             if following is None:

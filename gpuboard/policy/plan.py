@@ -19,7 +19,7 @@ from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.placement import DeviceBox
-from gpuboard.policy.queue import Lane, LaneKey, ServingOrder, WaitingQueue, span_of
+from gpuboard.policy.queue import Lane, LaneClass, LaneKey, ServingOrder, WaitingQueue, span_of
 from gpuboard.policy.quota import Allowance
 
 
@@ -32,16 +32,21 @@ class Round:
     """One round of planning. `run` decides; afterwards the state says why (for `explain`)."""
 
     def __init__(
-        self, world: World, queue: WaitingQueue, now: int, box: DeviceBox | None = None
+        self,
+        world: World,
+        queue: WaitingQueue,
+        now: int,
+        *,
+        box: DeviceBox | None = None,
+        order: ServingOrder | None = None,
     ) -> None:
+        """Look at the world. `box` and `order` may be ones made before from the same world."""
         self.world = world
         self.queue = queue
         self.now = now
         self.capacity = Capacity(world, now, box)
         self.allowance = Allowance(world)
-        self.order = ServingOrder(world)
-        self.lanes = list(queue.lanes(now))
-        self._ordinary, self._preemptible, self._deviceless = self._sorted_lanes()
+        self.order = order or ServingOrder(world)
         self.starts: dict[JobId, Start] = {}
         self.binds: list[Bind] = []
         self.stops: dict[JobId, Stop] = {}
@@ -66,22 +71,18 @@ class Round:
             wake_at=self._wake_at(),
         )
 
-    def _sorted_lanes(self) -> tuple[list[Lane], list[Lane], list[Lane]]:
-        """Return the lanes that could be served if all devices in service were free, by class."""
-        ordinary: list[Lane] = []
-        preemptible: list[Lane] = []
-        deviceless: list[Lane] = []
+    def _servable(self, kind: LaneClass) -> list[Lane]:
+        """Return the lanes that could be served if all devices in service were free."""
+        lanes: list[Lane] = []
         most: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
-        for lane in self.lanes:
-            _, gpus, gpu_uuids, gpu_type, is_preemptible, _ = lane.key
+        for lane in self.queue.lanes(self.now, kind):
+            _, gpus, gpu_uuids, gpu_type, _, _ = lane.key
             named = (gpu_uuids, gpu_type)
             if named not in most:
                 most[named] = self.capacity.candidates(gpu_uuids, gpu_type).bit_count()
-            if not gpus:
-                deviceless.append(lane)
-            elif gpus <= most[named]:
-                (preemptible if is_preemptible else ordinary).append(lane)
-        return ordinary, preemptible, deviceless
+            if gpus <= most[named]:
+                lanes.append(lane)
+        return lanes
 
     def has_room(self, waiting: Waiting) -> bool:
         """Whether the person's quota and the array's limit let the job run beside what runs."""
@@ -122,9 +123,10 @@ class Round:
         left_ms = booking.until_at - self.now
         own = [
             lane
-            for lane in self.lanes
+            for kind in (LaneClass.ORDINARY, LaneClass.PREEMPTIBLE)
+            for lane in self.queue.lanes(self.now, kind)
             if lane.key.uid == booking.uid
-            and 0 < lane.key.gpus <= unused.bit_count()
+            and lane.key.gpus <= unused.bit_count()
             and lane.shortest_ms <= left_ms
         ]
         for looked, (job_id, span_ms, _) in enumerate(self.order.jobs(own)):
@@ -148,7 +150,9 @@ class Round:
     def _start_deviceless(self) -> None:
         """Start jobs without devices: they take nothing from anybody."""
         closed: set[LaneKey] = set()
-        for job_id, _, key in self.order.jobs(self._deviceless, closed):
+        for job_id, _, key in self.order.jobs(
+            self.queue.lanes(self.now, LaneClass.DEVICELESS), closed
+        ):
             waiting = self._unstarted(job_id)
             if waiting is None:
                 continue
@@ -163,10 +167,14 @@ class Round:
             self.head_start_at == self.now or self.head.job_id in self.starts
         ):
             self._start_head(self.head)
-        if self.head is None and not self._serve_in_order(self._ordinary):
+        can_backfill = self.world.settings.backfill and self.capacity.idle
+        if self.head is not None and not can_backfill:
+            return
+        lanes = self._servable(LaneClass.ORDINARY)
+        if self.head is None and not self._serve_in_order(lanes):
             return
         if self.world.settings.backfill:
-            self._backfill(self._ordinary)
+            self._backfill(lanes)
 
     def _promise_sticky_head(self) -> None:
         """Renew the promise to the head of the last round, if it still may be served."""
@@ -245,15 +253,16 @@ class Round:
             waiting = self._unstarted(job_id)
             if waiting is not None and waiting is not self.head:
                 found.append(waiting)
-        found.sort(key=lambda job: job.limit_s if job.predicted_s is None else job.predicted_s)
+        if self.world.settings.backfill_shortest_first:
+            found.sort(key=lambda job: job.limit_s if job.predicted_s is None else job.predicted_s)
         return found
 
     def _fill_with_preemptible(self) -> None:
-        if not self.capacity.idle or not self._preemptible:
+        if not self.capacity.idle:
             return
         closed: set[LaneKey] = set()
         refused: set[tuple[int, tuple[DeviceUuid, ...], str, int]] = set()
-        for job_id, _, key in self.order.jobs(self._preemptible, closed):
+        for job_id, _, key in self.order.jobs(self._servable(LaneClass.PREEMPTIBLE), closed):
             waiting = self._unstarted(job_id)
             if waiting is None:
                 continue

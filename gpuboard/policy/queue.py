@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
@@ -30,6 +31,16 @@ class LaneKey(NamedTuple):
     preemptible: bool
     array_id: JobId | None
     """Only for an array with a limit of jobs running at once."""
+
+
+class LaneClass(Enum):
+    """How the jobs of a lane are served."""
+
+    ORDINARY = "ordinary"
+    PREEMPTIBLE = "preemptible"
+    """They take what ordinary jobs leave."""
+    DEVICELESS = "deviceless"
+    """They take nothing from anybody."""
 
 
 class Lane:
@@ -74,6 +85,13 @@ class Lane:
                 self.shortest_ms = min(self.limits, default=FOREVER)
 
 
+def lane_class(key: LaneKey) -> LaneClass:
+    """Return how the jobs of such a lane are served."""
+    if not key.gpus:
+        return LaneClass.DEVICELESS
+    return LaneClass.PREEMPTIBLE if key.preemptible else LaneClass.ORDINARY
+
+
 def span_of(waiting: Waiting) -> int:
     """Return how long the job may hold its devices (ms): limit plus grace."""
     return (waiting.limit_s + waiting.grace_s) * 1000
@@ -101,7 +119,7 @@ class WaitingQueue:
 
     def __init__(self, waiting: Iterable[Waiting] = ()) -> None:
         self._jobs: dict[JobId, Waiting] = {}
-        self._lanes: dict[LaneKey, Lane] = {}
+        self._lanes: dict[LaneClass, dict[LaneKey, Lane]] = {kind: {} for kind in LaneClass}
         self._timed: list[tuple[int, JobId]] = []
         """(begin_at, job) of jobs that wait for nothing but their begin time; ascending."""
         self._per_person: dict[Uid, int] = {}
@@ -148,10 +166,10 @@ class WaitingQueue:
                 del self._timed[place]
                 return
         key = lane_key(waiting)
-        lane = self._lanes[key]
-        lane.remove(waiting)
-        if not lane.line:
-            del self._lanes[key]
+        lanes = self._lanes[lane_class(key)]
+        lanes[key].remove(waiting)
+        if not lanes[key].line:
+            del lanes[key]
 
     def get(self, job_id: JobId) -> Waiting | None:
         """Return a waiting job, or None when it does not wait."""
@@ -169,7 +187,10 @@ class WaitingQueue:
         """Return a copy that later changes of this queue do not touch (jobs themselves are frozen)."""
         twin = WaitingQueue()
         twin._jobs = self._jobs.copy()
-        twin._lanes = {key: lane.copy() for key, lane in self._lanes.items()}
+        twin._lanes = {
+            kind: {key: lane.copy() for key, lane in lanes.items()}
+            for kind, lanes in self._lanes.items()
+        }
         twin._timed = self._timed.copy()
         twin._per_person = self._per_person.copy()
         twin._begun_until = self._begun_until
@@ -189,8 +210,8 @@ class WaitingQueue:
             and (waiting.begin_at is None or waiting.begin_at <= now)
         )
 
-    def lanes(self, now: int) -> Iterable[Lane]:
-        """Return the lanes of all jobs that are eligible at `now`. Not to be changed by the caller.
+    def lanes(self, now: int, kind: LaneClass) -> Collection[Lane]:
+        """Return the lanes of one class of jobs eligible at `now`. Not to be changed by the caller.
 
         Jobs whose begin time has come move into their lanes here, once; should the clock go back,
         they move out again, so the answer depends on the jobs and `now` alone.
@@ -208,20 +229,18 @@ class WaitingQueue:
             waiting = self._jobs[job_id]
             self._lane(waiting).add(waiting)
         del self._timed[:come]
-        return self._lanes.values()
+        return self._lanes[kind].values()
 
     def serving_order(self, world: World, now: int, limit: int | None = None) -> list[JobId]:
         """Return the eligible jobs in the order in which they would be served, the head first.
 
-        Ordinary jobs come before preemptible ones, which take what those leave.
+        Jobs without devices come first, since they wait for nobody; preemptible ones last.
         """
         order = ServingOrder(world)
-        lanes = self.lanes(now)
         head = world.head if world.head is not None and self.is_eligible(world.head, now) else None
         ids: list[JobId] = [head] if head is not None else []
-        for preemptible in (False, True):
-            some = [lane for lane in lanes if lane.key.preemptible == preemptible]
-            for job_id, _, _ in order.jobs(some):
+        for kind in (LaneClass.DEVICELESS, LaneClass.ORDINARY, LaneClass.PREEMPTIBLE):
+            for job_id, _, _ in order.jobs(self.lanes(now, kind)):
                 if limit is not None and len(ids) >= limit:
                     return ids[:limit]
                 if job_id != head:
@@ -230,9 +249,10 @@ class WaitingQueue:
 
     def _lane(self, waiting: Waiting) -> Lane:
         key = lane_key(waiting)
-        lane = self._lanes.get(key)
+        lanes = self._lanes[lane_class(key)]
+        lane = lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(key)
+            lane = lanes[key] = Lane(key)
         return lane
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gpuboard.model.world import PolicySettings, Usage
-from gpuboard.policy.queue import ServingOrder, WaitingQueue
+from gpuboard.policy.queue import LaneClass, ServingOrder, WaitingQueue
 from tests.support.policy_facts import MINUTE, box, job
 
 NOW = 1000 * MINUTE
@@ -83,7 +83,7 @@ def test_the_limit_cuts_the_order():
         st.tuples(
             st.integers(1, 30),
             st.integers(1, 4),
-            st.integers(0, 3),
+            st.integers(1, 3),
             st.booleans(),
             st.sampled_from([None, 50 * MINUTE, 150 * MINUTE]),
             st.booleans(),
@@ -103,7 +103,7 @@ def test_lanes_give_the_order_that_sorting_everything_would(steps):
                 number, count, uid=uid, is_held=is_held, begin_at=begin_at, submitted_at=uid * 7
             )
             queue.add(known[number])
-        queue.lanes(now)
+        queue.lanes(now, LaneClass.ORDINARY)
     world = box(
         1, usage=(Usage(1, 50.0), Usage(2, 7.0)), settings=PolicySettings(priority_window_s=60)
     )
@@ -122,7 +122,7 @@ def test_lanes_give_the_order_that_sorting_everything_would(steps):
 def test_an_updated_job_moves_to_its_new_lane():
     queue = WaitingQueue([job(1, 4), job(2, 1)])
     queue.add(replace(job(1, 4), gpus=1, limit_s=60))
-    (lane,) = queue.lanes(NOW)
+    (lane,) = queue.lanes(NOW, LaneClass.ORDINARY)
     assert [entry[1] for entry in lane.line] == [1, 2]
     assert lane.shortest_ms == 60_000
     queue.remove(1)

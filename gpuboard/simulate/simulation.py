@@ -1,0 +1,205 @@
+"""The simulator: a trace played through the same plan that the daemon asks.
+
+Time jumps from event to event: submissions, ends, and the instants at which a plan asks to be made
+again. All jobs of an instant are known before it is planned. Devices are equal, grace is zero, and
+a job ends after its run time, which its limit never cuts.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import msgspec
+
+from gpuboard.model.ids import DeviceUuid, JobId, Uid
+from gpuboard.model.plan import Plan
+from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Usage, Waiting, World
+from gpuboard.policy.placement import DeviceBox
+from gpuboard.policy.plan import Round
+from gpuboard.policy.queue import ServingOrder, WaitingQueue
+from gpuboard.policy.usage import charge, decayed
+from gpuboard.simulate.trace import TraceJob
+
+USAGE_REFRESH_MS = 300_000
+"""Usage is looked at anew so often, as Slurm's PriorityCalcPeriod does by default."""
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of one job; instants in seconds after the trace's begin."""
+
+    job: TraceJob
+    start_s: float
+    end_s: float
+    contention: float
+    """Devices asked for by unfinished jobs over devices there are, at least 1, while it was there."""
+
+
+class Played(msgspec.Struct, frozen=True):
+    """A trace as it went under one policy."""
+
+    outcomes: list[Outcome]
+    decision_ms: list[float]
+    promise_violations: int
+    """How often the head's promised start was moved later."""
+
+
+class Simulation:
+    """One trace on one box under one policy."""
+
+    def __init__(self, jobs: Sequence[TraceJob], gpus: int, settings: PolicySettings) -> None:
+        devices = tuple(DeviceFact(DeviceUuid(f"GPU-{n}"), n) for n in range(gpus))
+        self._box = DeviceBox(devices)
+        self._world = World(devices=devices, settings=settings)
+        self._gpus = gpus
+        self._jobs = {JobId(number): job for number, job in enumerate(jobs, 1)}
+        people = dict.fromkeys(job.user for job in jobs)
+        self._uids = {user: Uid(number) for number, user in enumerate(people, 1)}
+        self._queue = WaitingQueue()
+        self._now = 0
+        self._holders: dict[JobId, Holder] = {}
+        self._ends: list[tuple[int, JobId]] = []
+        self._idle = gpus
+        self._used: dict[Uid, float] = {}
+        self._held: dict[Uid, int] = {}
+        self._used_at = 0
+        self._order: ServingOrder | None = None
+        self._order_at = 0
+        self._last_runs: dict[tuple[str, int, int], tuple[int, ...]] = {}
+        self._demand = 0
+        self._contention_ms = 0.0
+        self._contention_at_submit: dict[JobId, float] = {}
+        self._started: dict[JobId, int] = {}
+        self._outcomes: list[Outcome] = []
+        self._decision_ms: list[float] = []
+        self._violations = 0
+        self._head: JobId | None = None
+        self._head_start_at: int | None = None
+
+    def play(self, on_progress: Callable[[float], None] = lambda _: None) -> Played:
+        """Play the whole trace; `on_progress` hears the part of the jobs that ended."""
+        coming = list(self._jobs.items())
+        coming.reverse()
+        wake_at: int | None = None
+        while coming or self._ends or wake_at is not None:
+            following = [coming[-1][1].submit_s * 1000] if coming else []
+            following += [self._ends[0][0]] if self._ends else []
+            following += [wake_at] if wake_at is not None else []
+            self._advance(min(following))
+            is_due = wake_at is not None and wake_at <= self._now
+            is_due |= self._end_jobs()
+            while coming and coming[-1][1].submit_s * 1000 <= self._now:
+                is_due |= self._submit(*coming.pop())
+            if is_due:
+                wake_at = self._decide().wake_at
+                if len(self._decision_ms) % 256 == 0:
+                    on_progress(len(self._outcomes) / len(self._jobs))
+        on_progress(1.0)
+        return Played(self._outcomes, self._decision_ms, self._violations)
+
+    def _advance(self, to_at: int) -> None:
+        self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
+        self._now = to_at
+
+    def _submit(self, job_id: JobId, job: TraceJob) -> bool:
+        """Queue a job; whether that can change the plan.
+
+        Behind a head, what is wider than the idle devices can only wait: the plan is idempotent.
+        """
+        runs = self._last_runs.get((job.user, job.gpus, job.limit_s))
+        self._queue.add(
+            Waiting(
+                job_id=job_id,
+                uid=self._uids[job.user],
+                submitted_at=self._now,
+                gpus=job.gpus,
+                limit_s=job.limit_s,
+                grace_s=0,
+                predicted_s=sum(runs) // len(runs) if runs else None,
+            )
+        )
+        self._demand += job.gpus
+        self._contention_at_submit[job_id] = self._contention_ms
+        return self._head is None or job.gpus <= self._idle
+
+    def _end_jobs(self) -> bool:
+        """End the jobs whose time has come; whether there were any."""
+        ended = False
+        while self._ends and self._ends[0][0] <= self._now:
+            ended = True
+            _, job_id = heapq.heappop(self._ends)
+            holder = self._holders.pop(job_id)
+            job = self._jobs[job_id]
+            self._charge()
+            self._held[holder.uid] -= job.gpus
+            self._idle += job.gpus
+            self._demand -= job.gpus
+            kind = (job.user, job.gpus, job.limit_s)
+            self._last_runs[kind] = (*self._last_runs.get(kind, ())[-1:], job.runtime_s)
+            self._outcomes.append(self._outcome(job_id, job))
+        return ended
+
+    def _outcome(self, job_id: JobId, job: TraceJob) -> Outcome:
+        there_ms = self._now - job.submit_s * 1000
+        contended = self._contention_ms - self._contention_at_submit.pop(job_id)
+        contention = contended / there_ms if there_ms else 1.0
+        start_s = self._started[job_id] / 1000
+        return Outcome(job, start_s, self._now / 1000, contention)
+
+    def _decide(self) -> Plan:
+        order = self._order_now()
+        world = msgspec.structs.replace(
+            self._world, holders=tuple(self._holders.values()), head=self._head
+        )
+        began = perf_counter()
+        plan = Round(world, self._queue, self._now, box=self._box, order=order).run()
+        self._decision_ms.append((perf_counter() - began) * 1000)
+        for start in plan.starts:
+            self._start(start.job_id, start.devices)
+        self._watch_promise(plan)
+        return plan
+
+    def _start(self, job_id: JobId, devices: tuple[DeviceUuid, ...]) -> None:
+        job = self._jobs[job_id]
+        uid = self._uids[job.user]
+        self._charge()
+        self._held[uid] = self._held.get(uid, 0) + job.gpus
+        self._idle -= job.gpus
+        self._queue.remove(job_id)
+        self._started[job_id] = self._now
+        ends_at = self._now + job.limit_s * 1000
+        self._holders[job_id] = Holder(
+            job_id, uid, devices, ends_at, started_at=self._now, grace_s=0
+        )
+        heapq.heappush(self._ends, (self._now + job.runtime_s * 1000, job_id))
+
+    def _watch_promise(self, plan: Plan) -> None:
+        promised_at = self._head_start_at
+        if self._head is not None and promised_at is not None:
+            start_at = self._started.get(self._head, plan.head_start_at)
+            is_same = plan.head == self._head or self._head in self._started
+            if not is_same or start_at is None or start_at > promised_at:
+                self._violations += 1
+        self._head, self._head_start_at = plan.head, plan.head_start_at
+
+    def _charge(self) -> None:
+        """Bring everybody's usage up to now."""
+        if self._now == self._used_at or not self._world.settings.priority_window_s:
+            return
+        half_life_s = self._world.settings.half_life_s
+        left = decayed(1.0, self._used_at, self._now, half_life_s)
+        of_one = charge(0.0, 1, self._used_at, self._now, half_life_s)
+        held = self._held
+        self._used = {
+            uid: self._used.get(uid, 0.0) * left + devices * of_one for uid, devices in held.items()
+        }
+        self._used_at = self._now
+
+    def _order_now(self) -> ServingOrder:
+        if self._order is None or self._now - self._order_at >= USAGE_REFRESH_MS:
+            self._charge()
+            usage = tuple(Usage(uid, used) for uid, used in self._used.items())
+            self._order = ServingOrder(msgspec.structs.replace(self._world, usage=usage))
+            self._order_at = self._now
+        return self._order
