@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple, NewType
 
-from gpuboard.devices.nvml_answers import DEVICE_FAULTS, NvmlAnswers
+from gpuboard.devices.nvml_answers import DEVICE_FAULTS, DeviceUnreadable, NvmlAnswers
 
 Handle = NewType("Handle", object)
 """pynvml's handle of a GPU or MIG instance; valid until the library is closed."""
@@ -243,10 +243,13 @@ class NvmlCalls:
     # Processes
 
     def processes(self, handle: Handle, kind: str) -> list[ListedProcess] | None:
-        """Return the processes of a kind (`C`, `G`, `M`) on a device.
+        """Return the processes of a kind (`C`, `G`, `M`) on a device; None where there is no list.
 
-        None when the list could not be read. A driver that has no graphics or MPS lists has no
-        such processes; one that has no compute list tells nothing.
+        A driver that has no graphics or MPS lists has no such processes; one that has no compute
+        list tells nothing.
+
+        Raises:
+            DeviceUnreadable: there is a list, but it could not be read: that is not an empty one.
         """
         chosen = self._lists[kind]
         if chosen is None:
@@ -255,7 +258,9 @@ class NvmlCalls:
             return self._read_list(handle, *chosen)
         except self._nvml.NVMLError as error:
             self._ask.raise_if_grave(error)
-            return [] if kind != "C" and self._ask.is_one_of(error, _NEVER_LISTED) else None
+            if self._ask.is_one_of(error, _NEVER_LISTED):
+                return None if kind == "C" else []
+            raise DeviceUnreadable(f"its process list cannot be read: {error}") from error
 
     def process_utilization(self, handle: Handle, since_us: int) -> dict[int, int]:
         """Return by pid how busy it kept the cores, in percent, at its newest sample since then."""

@@ -17,7 +17,13 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from gpuboard.devices.health import HealthJudge, Verdict, Vitals
-from gpuboard.devices.nvml_answers import DEVICE_FAULTS, DeviceLost, DriverFault, ResetRequired
+from gpuboard.devices.nvml_answers import (
+    DEVICE_FAULTS,
+    DeviceLost,
+    DeviceUnreadable,
+    DriverFault,
+    ResetRequired,
+)
 from gpuboard.devices.nvml_calls import Handle, NvmlCalls
 from gpuboard.devices.processes import ProcessTable
 from gpuboard.devices.roster import Roster
@@ -172,7 +178,10 @@ class NvmlSource:
             vitals = self._vitals(reading, xids)
             instances = calls.mig_instances(handle)
             if instances is None:
-                parts: tuple[DeviceReading, ...] = (reading,)
+                by_pid = self._slow[uuid].by_pid
+                parts: tuple[DeviceReading, ...] = (
+                    self._with_processes(calls, handle, reading, by_pid),
+                )
             else:
                 parts = self._read_instances(calls, instances, reading, is_slow=is_slow)
         except DEVICE_FAULTS as fault:
@@ -217,7 +226,7 @@ class NvmlSource:
         )
 
     def _read_figures(self, calls: NvmlCalls, handle: Handle, gpu: Device) -> DeviceReading:
-        """Return all that is known of a GPU now; its health is judged later."""
+        """Return a GPU's figures of now; its processes and its health come later."""
         slow = self._slow[gpu.uuid]
         busy, memory_busy = calls.utilization(handle)
         used, total = calls.memory(handle)
@@ -238,7 +247,6 @@ class NvmlSource:
             ecc_uncorrected=slow.ecc_uncorrected,
             pcie_tx_bytes_s=slow.pcie_tx_bytes_s,
             pcie_rx_bytes_s=slow.pcie_rx_bytes_s,
-            processes=self._read_processes(calls, handle, slow.by_pid),
         )
 
     def _read_instances(
@@ -256,29 +264,40 @@ class NvmlSource:
             uuid = DeviceUuid(calls.uuid(handle))
             facts = self._device(calls, handle, uuid, gpu.index, is_slow=is_slow)
             used, total = calls.memory(handle)
-            readings.append(
-                DeviceReading(
-                    device=replace(
-                        facts,
-                        kind=DeviceKind.MIG,
-                        parent=gpu.uuid,
-                        mig_label=f"{gpu.index}:{number}",
-                        bus_id=gpu.bus_id,
-                        numa_node=gpu.numa_node,
-                    ),
-                    memory_used_bytes=used,
-                    memory_total_bytes=total,
-                    temperature_c=parent.temperature_c,
-                    sm_clock_mhz=parent.sm_clock_mhz,
-                    processes=self._read_processes(calls, handle, {}),
-                )
+            reading = DeviceReading(
+                device=replace(
+                    facts,
+                    kind=DeviceKind.MIG,
+                    parent=gpu.uuid,
+                    mig_label=f"{gpu.index}:{number}",
+                    bus_id=gpu.bus_id,
+                    numa_node=gpu.numa_node,
+                ),
+                memory_used_bytes=used,
+                memory_total_bytes=total,
+                temperature_c=parent.temperature_c,
+                sm_clock_mhz=parent.sm_clock_mhz,
             )
+            readings.append(self._with_processes(calls, handle, reading, {}))
         return tuple(readings)
+
+    def _with_processes(
+        self, calls: NvmlCalls, handle: Handle, reading: DeviceReading, by_pid: dict[int, int]
+    ) -> DeviceReading:
+        """Return the reading with its processes.
+
+        While a list that should be there cannot be read, nobody knows who is on the device: it is
+        not given out.
+        """
+        try:
+            return replace(reading, processes=self._read_processes(calls, handle, by_pid))
+        except DeviceUnreadable as fault:
+            return replace(reading, health=Health.UNKNOWN, fault=fault.message)
 
     def _read_processes(
         self, calls: NvmlCalls, handle: Handle, by_pid: dict[int, int]
     ) -> tuple[DeviceProcess, ...] | None:
-        """Return the living processes of all three lists; None when one could not be read.
+        """Return the living processes of all three lists; None when the driver has no list.
 
         A process in several lists is named once: as MPS client, else as compute. Pids of processes
         that ended, and 0 (a process that the driver may not name), are left out.
@@ -355,6 +374,7 @@ def _vitals_of(fault: HostError) -> Vitals:
 
 
 def _judged(readings: tuple[DeviceReading, ...], verdict: Verdict) -> tuple[DeviceReading, ...]:
+    """Return the readings with the verdict on their GPU; a good one leaves them as they are."""
     if verdict.health is Health.OK:
         return readings
     return tuple(replace(each, health=verdict.health, fault=verdict.words) for each in readings)

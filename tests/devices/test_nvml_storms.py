@@ -53,6 +53,8 @@ def check_reading(reading: DeviceReading, condition: str) -> None:
     """Check one reading against what the GPU is in."""
     if condition == "sensors lost":
         assert reading.health is Health.LOST
+    elif condition == "no list":
+        assert reading.health is Health.UNKNOWN
     else:
         assert (reading.health is Health.OK) == (condition not in NAMELESS)
     assert bool(reading.fault) == (reading.health is not Health.OK)

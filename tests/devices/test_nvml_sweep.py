@@ -132,12 +132,14 @@ def test_a_pid_that_is_gone_is_not_a_process(box: FakeBox, source: NvmlSource) -
 def test_a_failed_list_is_not_an_empty_list(
     box: FakeBox, source: NvmlSource, which: str, error: str
 ) -> None:
-    """When any of the lists cannot be read, nobody knows who is on the device."""
+    """When any of the lists cannot be read, nobody knows who is on the device: it is not given out."""
     box.gpus[0].processes = [process_line(os.getpid())]
     box.gpus[0].keys[f"error.nvmlDeviceGet{which}RunningProcesses*"] = error
     box.write()
     sick, whole = source.sweep().readings
     assert sick.processes is None
+    assert (sick.health, whole.health) == (Health.UNKNOWN, Health.OK)
+    assert "process list cannot be read" in sick.fault
     assert sick.utilization is not None
     assert whole.processes == ()
 
@@ -154,6 +156,9 @@ def test_a_list_that_is_not_supported_is_unknown_only_for_compute(
     first, second = source.sweep().readings
     assert [each.pid for each in first.processes or ()] == [os.getpid()]
     assert second.processes is None
+    assert (
+        second.health is Health.OK
+    )  # a driver that never has one: the device is of use all the same
 
 
 def test_more_processes_than_there_was_room_for_are_all_read(
@@ -344,6 +349,16 @@ def test_a_split_gpu_is_its_instances(box: FakeBox, source: NvmlSource, sleeper:
     lost = source.sweep().readings[1:]
     assert [each.device.uuid for each in lost] == ["MIG-1111", "MIG-2222"]
     assert {each.health for each in lost} == {Health.LOST}
+
+
+def test_an_instance_whose_list_fails_is_unknown_alone(box: FakeBox, source: NvmlSource) -> None:
+    """A faulty list of one split GPU is told on its instances and on no other device."""
+    box.gpus[1].keys |= {"mig_mode": 1, "error.nvmlDeviceGetGraphics*": "UNKNOWN"}
+    box.gpus[1].instances = ["1 0 3 40192 MIG-1111"]
+    box.write()
+    whole, instance = source.sweep().readings
+    assert (whole.health, instance.health) == (Health.OK, Health.UNKNOWN)
+    assert instance.processes is None
 
 
 def test_an_instance_that_an_admin_removed_is_no_lost_device(
