@@ -55,6 +55,7 @@ def patiently(session: Session, ask: Callable[[], Job], *, patience_s: float | N
             if now - since > (DAEMON_PATIENCE_S if patience_s is None else patience_s):
                 raise
             time.sleep(LONGEST_PAUSE_S)
+            session.reconnect()
 
 
 def look(session: Session, job_id: int) -> Job:

@@ -45,7 +45,7 @@ class Script(NamedTuple):
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Return the command that runs this content. Raises InvalidRequest."""
-        argv = shlex.split(self.content.split("\n", 1)[0].removeprefix("#!"))
+        argv = self.content.split("\n", 1)[0].removeprefix("#!").split()
         if argv and os.path.basename(argv[0]) == "env":
             argv = [word for word in argv[1:] if word != "-S"]
         program = os.path.basename(argv[0]) if argv else ""

@@ -39,6 +39,10 @@ class Session:
             self._client = connect()
         return self._client
 
+    def reconnect(self) -> None:
+        """Forget the client: the next question finds the daemon anew, and starts a personal one again."""
+        self._client = None
+
     def answer(self, value: dict[str, Any]) -> None:
         """Print one JSON value."""
         self.has_written = True

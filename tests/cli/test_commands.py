@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -490,6 +493,53 @@ def test_without_a_command_a_pipe_gets_the_board_as_text(
     assert ran.code == 0
     assert "GPU" in ran.out
     assert "train" in ran.out
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.mark.parametrize("words", [(), ("board",)])
+def test_on_a_terminal_the_app_opens_on_the_boxs_socket(
+    server: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """`gpuboard` and `gpuboard board` are the app; its exit code is theirs."""
+    opened: list[str] = []
+    app = SimpleNamespace(run_app=lambda path: opened.append(path) or 7)
+    monkeypatch.setitem(sys.modules, "gpuboard.tui.app", app)
+    on_a_terminal(monkeypatch)
+    assert gpuboard(*words).code == 7
+    assert opened == [server.socket_path]
+
+
+@pytest.mark.parametrize("words", [("board", "--once"), ("board", "--plain"), ("ps",)])
+def test_on_a_terminal_text_is_coloured_and_fits(
+    scripted: FakeServer,
+    gpuboard: Gpuboard,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    """Colours are ours alone, and no line is wider than the terminal."""
+    on_a_terminal(monkeypatch)
+    out = gpuboard(*words).out
+    assert "\x1b[32mrunning\x1b[0m" in out
+    lines = re.sub(r"\x1b\[[0-9]+m", "", out).splitlines()
+    assert max(map(len, lines)) <= 100
+
+
+def test_foreign_log_on_a_terminal_is_harmless(
+    server: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin who reads somebody's log is not the target of its escape codes; one's own keep their colours."""
+    on_a_terminal(monkeypatch)
+    server.answers["GET", "/jobs/12/log"] = HOSTILE.encode() + b"x" * 200_000 + b"\n\xff end"
+    server.answers["GET", "/jobs/12"] = detail(12, mine=False)
+    assert_harmless(gpuboard("logs", "12").out)
+    server.answers["GET", "/jobs/12"] = detail(12)
+    assert "\x1b[31mred" in gpuboard("logs", "12").out
 
 
 def test_version_is_printed(gpuboard: Gpuboard) -> None:

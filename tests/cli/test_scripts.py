@@ -159,6 +159,7 @@ def test_wrong_directive_names_file_and_line(
         ("#!/usr/bin/env bash", ["bash", "-c"]),
         ("#!/usr/bin/env -S python3 -u", ["python3", "-u", "-c"]),
         ("#!/usr/bin/perl", ["/usr/bin/perl", "-e"]),
+        ('#! /bin/sh -"', ["/bin/sh", '-"', "-c"]),
     ],
 )
 def test_content_is_captured_at_submission(
