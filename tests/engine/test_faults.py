@@ -53,9 +53,7 @@ def test_daemon_dies_anywhere_and_the_job_still_ends_once_with_its_code(
     box: Box, point: str
 ) -> None:
     """Rows 1-7: at most one start an attempt, the true exit code, the whole log, nothing left over."""
-    job_id = box.submit(
-        script=Script(run_s=20, exit_code=7, log=b"whole\n"), requeue=True, gpus=2
-    )
+    job_id = box.submit(script=Script(run_s=20, exit_code=7, log=b"whole\n"), requeue=True, gpus=2)
     die_at(box, point)
     assert finished(box, job_id) == "failed"
     assert box.job(job_id).exit_code == 7
@@ -435,7 +433,9 @@ def test_cancel_races_the_exit_and_one_end_is_recorded(box: Box) -> None:
     box.engine.cancel(job_id, BEN)
     box.advance(5)
     assert (box.state(job_id), box.job(job_id).exit_code) == ("failed", 4)
-    ends = [e for e in box.engine.events(0, 1000, job_id) if e.kind in ("job.failed", "job.cancelled")]
+    ends = [
+        e for e in box.engine.events(0, 1000, job_id) if e.kind in ("job.failed", "job.cancelled")
+    ]
     assert len(ends) == 1
 
 
