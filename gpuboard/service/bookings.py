@@ -158,10 +158,10 @@ class BookingService:
         self, wanted: ReservationRequest, now: int, *, is_past_start_fine: bool
     ) -> None:
         limits = self._context.config.reservations
-        if wanted.until_at <= max(now, wanted.from_at):
-            raise InvalidRequest("the window is over before it begins", field="until")
         if wanted.from_at < now and not is_past_start_fine:
             raise InvalidRequest(f"{iso(wanted.from_at)} is past", field="at")
+        if wanted.until_at <= max(now, wanted.from_at):
+            raise InvalidRequest("the window is over before it begins", field="until")
         if (wanted.until_at - wanted.from_at) // 1000 > limits.max_duration_s:
             most = format_duration(limits.max_duration_s)
             raise InvalidRequest(f"at most {most} may be booked", field="duration")

@@ -15,7 +15,7 @@ from tests.support.services import services_over, simulated_config
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
     """A box that takes simulated jobs."""
-    box = Box(tmp_path / "state", config=simulated_config())
+    box = Box(tmp_path / "state", config=simulated_config(state_dir=str(tmp_path / "state")))
     box.settle()
     yield box
     box.store.close()

@@ -37,13 +37,14 @@ class ScriptedDirectory:
         return 999 if name == "gpuboard-admin" else None
 
 
-def simulated_config(config: Config | None = None) -> Config:
+def simulated_config(config: Config | None = None, state_dir: str = "") -> Config:
     """Let jobs be submitted to the simulated runtime."""
     config = config or Config()
     jobs = msgspec.structs.replace(
         config.jobs, runtimes=("simulated",), default_runtime="simulated"
     )
-    return msgspec.structs.replace(config, jobs=jobs)
+    daemon = msgspec.structs.replace(config.daemon, state_dir=state_dir)
+    return msgspec.structs.replace(config, jobs=jobs, daemon=daemon)
 
 
 def services_over(box: Box) -> Services:

@@ -1,0 +1,120 @@
+"""Bookings through the services: three words book, refusals help, the timeline shows it all."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuboard.config import Config, ReservationsConfig
+from gpuboard.errors import GpuboardError, QuotaExceeded, Refused
+from gpuboard.model.requests import ReservationUpdate, ReserveRequest, SubmitRequest
+from gpuboard.service.services import Services
+from tests.support.engine import Box
+from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over, simulated_config
+
+
+def test_answer_names_devices_window_and_what_is_on_them_now(box: Box, services: Services) -> None:
+    """`gpuboard reserve 2 1h30m`, as GPUBK answers."""
+    services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], gpus=4, time_limit="1h", name="big"))
+    box.settle()
+    made = services.bookings.reserve(
+        AS_BEN, ReserveRequest(gpus=2, duration="1h30m", at="now+2h")
+    ).reservation
+    assert len(made.devices) == 2
+    assert made.until_at > made.from_at
+    assert len(made.on_them_now) == 2
+    assert "job 1 big of ann" in made.on_them_now[0]
+
+
+def test_dry_run_books_nothing(services: Services) -> None:
+    """The same answer, and nothing kept."""
+    made = services.bookings.reserve(AS_ANN, ReserveRequest(gpus=1, duration="1h", dry_run=True))
+    assert made.dry_run
+    assert made.reservation.id == 0
+    assert services.bookings.list(AS_ANN).reservations == []
+
+
+def test_refusal_names_causes_and_nearest_windows(box: Box, services: Services) -> None:
+    """Who cannot have it now is told when."""
+    services.bookings.reserve(AS_ANN, ReserveRequest(gpus=3, duration="2h"))
+    with pytest.raises(Refused) as caught:
+        services.bookings.reserve(AS_BEN, ReserveRequest(gpus=2, duration="1h"))
+    assert "2 devices for 1h now" in caught.value.message
+    assert "ann" in caught.value.message
+    assert caught.value.hint.startswith("free: ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"gpus": 0, "duration": "1h"}, "gpus"),
+        ({"gpus": 9, "duration": "1h"}, "gpus"),
+        ({"duration": ""}, "duration"),
+        ({"duration": "8d"}, "duration"),
+        ({"duration": "1h", "at": "now+91d"}, "at"),
+        ({"duration": "1h", "at": "now-2h"}, "at"),
+        ({"duration": "1h", "until": "now+2h"}, "until"),
+        ({"duration": "1h", "gpu_ids": ["9"]}, "gpu_ids"),
+        ({"duration": "1h", "timezone": "Moon/Base", "at": "14:30"}, "timezone"),
+        ({"duration": "1h", "name": "n" * 101}, "name"),
+    ],
+)
+def test_bad_booking_is_refused_by_the_fields_name(
+    services: Services, fields: dict[str, object], field: str
+) -> None:
+    """Each error names the field at fault."""
+    with pytest.raises(GpuboardError) as caught:
+        services.bookings.reserve(AS_ANN, ReserveRequest(**fields))
+    assert caught.value.field == field
+
+
+def test_booking_is_moved_lengthened_and_renamed_by_its_owner(services: Services) -> None:
+    """One edit; an administrator may too."""
+    services.bookings.reserve(AS_ANN, ReserveRequest(gpus=2, duration="1h", at="now+1h"))
+    longer = services.bookings.change(AS_ANN, 1, ReservationUpdate(duration="2h", name="demo"))
+    assert longer.reservation.name == "demo"
+    moved = services.bookings.change(AS_ADMIN, 1, ReservationUpdate(at="now+5h"))
+    assert moved.reservation.from_at > longer.reservation.from_at
+    cancelled = services.bookings.cancel(AS_ANN, 1)
+    assert cancelled.state == "cancelled"
+    assert services.bookings.list(AS_ANN).reservations == []
+
+
+def test_number_of_bookings_a_person_is_bounded(tmp_path) -> None:
+    """max_per_user, with the way out as hint."""
+    config = simulated_config(Config(reservations=ReservationsConfig(max_per_user=1)))
+    box = Box(tmp_path / "s", config=config)
+    box.settle()
+    services = services_over(box)
+    services.bookings.reserve(AS_ANN, ReserveRequest(duration="1h"))
+    with pytest.raises(QuotaExceeded):
+        services.bookings.reserve(AS_ANN, ReserveRequest(duration="1h"))
+    services.bookings.reserve(AS_BEN, ReserveRequest(duration="1h"))
+    box.store.close()
+
+
+def test_timeline_shows_past_present_bookings_and_forecast(box: Box, services: Services) -> None:
+    """Kinds: ran, running, booking, forecast, blackout."""
+    from gpuboard.model.requests import BlackoutRequest
+    from gpuboard.runtimes.simulated import Script
+
+    box.scripts["quick"] = Script(run_s=5)
+    services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], name="quick"))
+    box.settle()
+    box.advance(10)
+    services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], gpus=4, time_limit="1h"))
+    box.settle()
+    services.jobs.submit(AS_BEN, SubmitRequest(command=["x"], gpus=2, time_limit="1h"))
+    services.bookings.reserve(AS_BEN, ReserveRequest(gpus=1, duration="1h", at="now+5h"))
+    services.admin.blackout(AS_ADMIN, BlackoutRequest(at="now+10h", duration="1h", note="fans"))
+    box.advance(3)
+    view = services.bookings.timeline(AS_ANN)
+    assert {entry.kind for entry in view.entries} == {
+        "ran",
+        "running",
+        "booking",
+        "forecast",
+        "blackout",
+    }
+    assert len(view.devices) == 4
+    booking = next(entry for entry in view.entries if entry.kind == "booking")
+    assert (booking.device, booking.user, booking.mine) == (None, "ben", False)

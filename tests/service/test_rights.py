@@ -1,0 +1,129 @@
+"""One table says who may do what; every use case is held against it with people of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gpuboard.config import Config, DaemonConfig
+from gpuboard.errors import NotFound, PermissionDenied
+from gpuboard.model.requests import (
+    BlackoutRequest,
+    CancelRequest,
+    DrainRequest,
+    JobSelection,
+    NoticeRequest,
+    ReservationUpdate,
+    ReserveRequest,
+    SubmitRequest,
+    UpdateRequest,
+)
+from gpuboard.service.people import caller_of
+from gpuboard.service.rights import RULES, Action, Role
+from gpuboard.service.services import Services
+from tests.support.engine import ANN, BEN, Box
+from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, EVE, ScriptedDirectory
+
+Use = Callable[[Services, object], object]
+
+USES: dict[str, tuple[Action, Use]] = {
+    "board": (Action.SEE, lambda s, c: s.board.board(c)),
+    "device history": (Action.SEE, lambda s, c: s.board.history(c)),
+    "usage": (Action.SEE, lambda s, c: s.board.usage(c)),
+    "images": (Action.SEE, lambda s, c: s.board.images(c)()),
+    "events": (Action.SEE, lambda s, c: s.board.events(c, 0)),
+    "queue": (Action.SEE, lambda s, c: s.jobs.live(c)),
+    "history": (Action.SEE, lambda s, c: s.jobs.history(c)),
+    "show": (Action.SEE, lambda s, c: s.jobs.show(c, "1")),
+    "why": (Action.SEE, lambda s, c: s.jobs.why(c, "2")),
+    "bookings": (Action.SEE, lambda s, c: s.bookings.list(c)),
+    "timeline": (Action.SEE, lambda s, c: s.bookings.timeline(c)),
+    "doctor": (Action.SEE, lambda s, c: s.board.doctor(c)()),
+    "submit": (Action.SUBMIT, lambda s, c: s.jobs.submit(c, SubmitRequest(command=["x"]))),
+    "dry run": (Action.SUBMIT, lambda s, c: s.jobs.dry_run(c, SubmitRequest(command=["x"]))),
+    "reserve": (
+        Action.BOOK,
+        lambda s, c: s.bookings.reserve(c, ReserveRequest(duration="1h", at="now+3d")),
+    ),
+    "log": (Action.READ_LOG, lambda s, c: s.jobs.log(c, "1")),
+    "hold": (Action.TOUCH_JOB, lambda s, c: s.jobs.hold(c, JobSelection(jobs=["2"]))),
+    "update": (
+        Action.TOUCH_JOB,
+        lambda s, c: s.jobs.update(c, UpdateRequest(jobs=["2"], note="n")),
+    ),
+    "release": (Action.TOUCH_JOB, lambda s, c: s.jobs.release(c, JobSelection(jobs=["2"]))),
+    "cancel": (Action.TOUCH_JOB, lambda s, c: s.jobs.cancel(c, CancelRequest(jobs=["2"]))),
+    "change booking": (
+        Action.CHANGE_BOOKING,
+        lambda s, c: s.bookings.change(c, 1, ReservationUpdate(name="n")),
+    ),
+    "unreserve": (Action.CHANGE_BOOKING, lambda s, c: s.bookings.cancel(c, 1)),
+    "drain": (Action.ADMINISTER, lambda s, c: s.admin.drain(c, DrainRequest(gpu_ids=["3"]))),
+    "resume": (Action.ADMINISTER, lambda s, c: s.admin.resume(c, DrainRequest())),
+    "notice": (Action.ADMINISTER, lambda s, c: s.admin.notice(c, NoticeRequest(text="hi"))),
+    "blackout": (
+        Action.ADMINISTER,
+        lambda s, c: s.admin.blackout(c, BlackoutRequest(at="now+9d", duration="1h")),
+    ),
+    "backup": (Action.ADMINISTER, lambda s, c: s.admin.backup(c, "")),
+    "check": (Action.ADMINISTER, lambda s, c: s.admin.check_database(c)),
+    "reload": (Action.ADMINISTER, lambda s, c: s.admin.reload(c)),
+}
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("name", list(USES))
+def test_each_use_is_open_to_whom_the_table_says(
+    box: Box, services: Services, name: str, role: Role
+) -> None:
+    """Ann owns the jobs and the booking; ben is anybody; root is the administrator."""
+    services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], gpus=4))
+    services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], gpus=4))
+    services.bookings.reserve(AS_ANN, ReserveRequest(duration="1h", at="now+2d"))
+    box.settle()
+    caller = {Role.OWNER: AS_ANN, Role.ADMIN: AS_ADMIN, Role.ANYBODY: AS_BEN}[role]
+    action, use = USES[name]
+    # an administrator's own work is no matter of rights: root's uid runs no jobs
+    if role is Role.ADMIN and action is Action.SUBMIT:
+        pytest.skip("uid 0 runs no jobs")
+    is_open = role in RULES[action]
+    if action is Action.ADMINISTER and role is Role.OWNER:
+        is_open = False
+    if is_open:
+        use(services, caller)
+    else:
+        with pytest.raises(PermissionDenied):
+            use(services, caller)
+
+
+def test_root_runs_no_jobs(services: Services) -> None:
+    """Jobs belong to people: uids below min_uid are refused."""
+    with pytest.raises(PermissionDenied):
+        services.jobs.submit(AS_ADMIN, SubmitRequest(command=["x"]))
+
+
+def test_admins_are_root_the_named_and_the_group() -> None:
+    """Nobody else; and nobody from inside a container."""
+    directory = ScriptedDirectory()
+    config = Config(daemon=DaemonConfig(admins=("ben",)))
+    assert caller_of(directory, config, 0).is_admin
+    assert caller_of(directory, config, BEN.uid).is_admin
+    assert caller_of(directory, config, EVE.uid).is_admin
+    assert not caller_of(directory, config, ANN.uid).is_admin
+    assert caller_of(directory, config, ANN.uid, personal=True).is_admin
+    assert not caller_of(directory, config, 0, is_contained=True).is_admin
+    with pytest.raises(PermissionDenied):
+        caller_of(directory, config, 4711)
+
+
+def test_missing_booking_and_anothers_booking_are_told_in_the_same_words(
+    services: Services,
+) -> None:
+    """Who guesses numbers learns nothing."""
+    services.bookings.reserve(AS_ANN, ReserveRequest(duration="1h"))
+    with pytest.raises(PermissionDenied) as others:
+        services.bookings.cancel(AS_BEN, 1)
+    with pytest.raises(NotFound) as missing:
+        services.bookings.cancel(AS_BEN, 9)
+    assert others.value.message.replace("1", "N") == missing.value.message.replace("9", "N")
