@@ -31,6 +31,7 @@ def served_box() -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=(Path(folder) / "demo.log").open("wb"),
         text=True,
+        start_new_session=True,  # a terminal that is closed must not end it before it cleaned up
     )
     try:
         assert child.stdout is not None

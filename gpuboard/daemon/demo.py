@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -101,7 +102,6 @@ async def serve(folder: Path) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the app's business; our stdin ends with it
     _when_stdin_ends(partial(loop.call_soon_threadsafe, stop.set))
     docker_socket, image = await asyncio.to_thread(find_engine)
     config = demo_config(folder, docker_socket)
@@ -167,7 +167,11 @@ def main() -> int:
     from gpuboard.daemon.logs import log_to_stderr
 
     log_to_stderr()
-    asyncio.run(serve(Path(sys.argv[1])))
+    folder = Path(sys.argv[1])
+    try:
+        asyncio.run(serve(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

@@ -98,6 +98,7 @@ def test_nothing_is_lost_or_doubled_whatever_dies(engine: DockerEngine, folder: 
     """Twenty jobs of two people end with their true codes and whole logs, no device is ever doubled,
     and a booking starts on time, though the daemon is killed and the engine restarted meanwhile."""
     built()
+    (folder / "nvml").mkdir()
     fake = FakeBox(folder / "nvml", 8)
     fake.gpus = gpus(8)
     fake.write()
@@ -114,17 +115,17 @@ def test_nothing_is_lost_or_doubled_whatever_dies(engine: DockerEngine, folder: 
 
 
 def _live(box: Box, engine: DockerEngine, alice: int, bob: int) -> None:
+    booking = box.json("reserve", "2", "30s", "--at", "now+40s", uid=alice)["reservation"]
     expected: dict[int, int] = {}
     for number, uid in zip(range(20), itertools.cycle((alice, bob)), strict=False):
         code = number % 3
         width = str(1 + number % 4)
         job = box.submit(
-            *("-g", width, "-t", "5m", "--requeue", "--shm-size", "32m"),
+            *("-g", width, "-t", "2m", "--requeue", "--shm-size", "32m"),
             *("--image", IMAGE, "--", "sh", "-c", JOB, "job", str(code)),
             uid=uid,
         )
         expected[job] = code
-    booking = box.json("reserve", "2", "30s", "--at", "now+25s", uid=alice)["reservation"]
     wait_until(lambda: _count(box, "running") >= 2, 60, "two jobs to run")
 
     box.kill()

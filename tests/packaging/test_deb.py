@@ -24,9 +24,15 @@ def _why_not() -> str:
     missing = [t for t in ("debootstrap", "dpkg-deb", "unshare") if not shutil.which(t)]
     if missing:
         return f"needs {', '.join(missing)}"
-    if Path(sys.executable).resolve() != Path("/usr/bin/python3").resolve():
-        return "the package is built with Debian's own python3"
+    if sys.version_info[:2] != _debian_python():
+        return "the package is built for Debian's own python3, which is another version"
     return ""
+
+
+def _debian_python() -> tuple[int, ...]:
+    code = "import sys; print(*sys.version_info[:2])"
+    done = subprocess.run(["/usr/bin/python3", "-c", code], check=False, capture_output=True)
+    return tuple(int(word) for word in done.stdout.split())
 
 
 def run(*argv: str | Path, timeout_s: float = 300) -> str:

@@ -103,7 +103,7 @@ class Box:
 
     def json(self, *arguments: str, uid: int | None = None) -> Any:
         """Run a command with --json and return its one value; a failure fails the test."""
-        done = self.run(*arguments, "--json", uid=uid)
+        done = self.run(arguments[0], "--json", *arguments[1:], uid=uid)
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
         return json.loads(done.stdout)
 

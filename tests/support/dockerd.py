@@ -24,6 +24,8 @@ from pathlib import Path
 
 import docker
 
+from gpuboard.runtimes.cgroups import ContainerCgroups
+
 IMAGE = "gpuboard-test/busybox:1"
 IMAGE_ALL_DEVICES = "gpuboard-test/all-devices:1"
 """Its ENV asks for every GPU, as NVIDIA's own images do."""
@@ -152,6 +154,37 @@ class DockerEngine:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, number)
         self._process.wait(60)
+        self._await_containerd()
+
+    def _await_containerd(self) -> None:
+        """Wait for the engine's containerd, which dies with it a moment later.
+
+        Its pid file goes too: a new engine would take a zombie of that number for a running one.
+        """
+        file = self.directory / "exec" / "containerd" / "containerd.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(file.read_text())
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                stat = Path(f"/proc/{pid}/stat").read_bytes()
+                if stat.rpartition(b")")[2].split()[0] in b"ZX":
+                    break
+                time.sleep(0.02)
+        file.unlink(missing_ok=True)
+        self._wait_for_containerd()
+
+    def _wait_for_containerd(self) -> None:
+        """Wait until the engine's own containerd has died with it, and forget its pid.
+
+        Where pid 1 does not reap, it stays a zombie, which the next dockerd would call alive.
+        """
+        record = self.directory / "exec/containerd/containerd.pid"
+        deadline = time.monotonic() + 10
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{record.read_text()}/cmdline")
+            while command.read_bytes() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        record.unlink(missing_ok=True)
 
     def restart(self, number: int = signal.SIGKILL, *, live_restore: bool = False) -> None:
         """Kill the engine and start it again."""
@@ -174,7 +207,7 @@ class DockerEngine:
                 client.remove_container(row["Id"], force=True)
         if self._process is not None:
             self.kill(signal.SIGTERM)
-        for pid in self._own_leftovers():
+        for pid in [*self._own_leftovers(), *self._own_ghosts()]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 5
@@ -193,6 +226,14 @@ class DockerEngine:
                     if marker in words and b"containerd" in words:
                         found.append(int(entry.name))
         return found
+
+    def _own_ghosts(self) -> set[int]:
+        """Return processes in the control groups of this engine's containers."""
+        groups = ContainerCgroups()
+        with contextlib.suppress(FileNotFoundError):
+            ids = os.listdir(self.directory / "data" / "containers")
+            return {pid for found in ids for pid in groups.pids(found)}
+        return set()
 
     def _unmount(self) -> None:
         lines = Path("/proc/self/mounts").read_text().splitlines()
