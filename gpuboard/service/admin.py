@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.durations import parse_duration
@@ -103,8 +104,9 @@ class AdminService:
         insist(caller, Action.ADMINISTER)
         if not path:
             now = datetime.fromtimestamp(self._context.clock.now_ms() / 1000, tz=UTC)
-            folder = self._context.config.daemon.state_dir
-            path = f"{folder}/backups/{now:%Y-%m-%dT%H-%M-%SZ}.db"
+            folder = Path(self._context.config.daemon.state_dir) / "backups"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            path = str(folder / f"{now:%Y-%m-%dT%H-%M-%SZ}.db")
         elif not path.startswith("/"):
             raise InvalidRequest("an absolute path is needed", field="path")
         self._engine.backup(path)

@@ -78,10 +78,8 @@ def test_usage_counts_what_is_held(box: Box, services: Services) -> None:
 
 def test_events_of_others_say_nothing_private(box: Box, services: Services) -> None:
     """Reasons may name images: they are the owner's."""
-    box.runtime.missing_images.add("secret:1")
-    services.jobs.submit(
-        AS_ANN, SubmitRequest(command=["x"], image="secret:1", runtime="simulated")
-    )
+    box.scripts["x"] = Script(create_error=NotFound("there is no local image secret:1"))
+    services.jobs.submit(AS_ANN, SubmitRequest(command=["x"]))
     box.settle()
     own = services.board.events(AS_ANN, 0)
     others = services.board.events(AS_BEN, 0)
