@@ -115,11 +115,11 @@ class Client:
         except BaseException:
             connection.close()
             raise
+        self._streams.add(connection)
         return response
 
     def _pieces(self, response: Response) -> Generator[bytes, None, None]:
         """Yield a streamed body; hang up at its end or when the reader has had enough."""
-        self._streams.add(response.connection)
         try:
             yield from response.chunks()
         finally:

@@ -42,14 +42,7 @@ class EngineDispatch:
             async with asyncio.timeout(self._timeout_s):
                 return await asyncio.shield(future)
         except TimeoutError:
-            future.add_done_callback(_swallow)
             raise Unavailable(
                 f"the engine has not answered for {self._timeout_s:.0f} s",
                 hint="it may be writing to a slow disk; `gpuboard doctor` says more",
             ) from None
-
-
-def _swallow(future: asyncio.Future[Any]) -> None:
-    """Take a late outcome, so that nobody complains that it was never looked at."""
-    if not future.cancelled():
-        future.exception()

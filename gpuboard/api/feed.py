@@ -98,9 +98,9 @@ class Feed:
         """
         frame = self._join(caller)
         try:
-            cursor = after_id
-            if cursor is None:
-                cursor = (await self._dispatch(self._marks_of)).event_id
+            newest = (await self._dispatch(self._marks_of)).event_id
+            # an id that is yet to come is another database's: never wait for it
+            cursor = newest if after_id is None else min(after_id, newest)
             seen: dict[str, int] = {}
             sent_at = time.monotonic()
             while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 
 from gpuboard.errors import Unavailable
@@ -27,41 +27,38 @@ class LogStreams:
 
     def __init__(self, limit: int = MAX_STREAMS) -> None:
         self._limit = limit
-        self._open = 0
+        self._open: set[LogStream] = set()
 
     @property
-    def open(self) -> int:
+    def count(self) -> int:
         """Return how many are open."""
-        return self._open
+        return len(self._open)
 
-    async def pieces(self, reader: LogReader) -> AsyncGenerator[bytes, None]:
-        """Yield what the reader yields. Raises what it raises; Unavailable beyond the limit."""
-        if self._open >= self._limit:
+    def open(self, reader: LogReader) -> LogStream:
+        """Begin to read. On the loop that will take the pieces. Raises Unavailable beyond the limit."""
+        if self.count >= self._limit:
             raise Unavailable(
-                f"{self._open} logs are being read already", hint="try again in a moment"
+                f"{self.count} logs are being read already", hint="try again in a moment"
             )
-        self._open += 1
-        pump = _Pump(reader, asyncio.get_running_loop())
-        try:
-            pump.start()
-            while (piece := await pump.next()) is not None:
-                yield piece
-        finally:
-            self._open -= 1
-            pump.cancel()
+        stream = LogStream(reader, asyncio.get_running_loop(), self._open.discard)
+        self._open.add(stream)
+        return stream
 
 
-class _Pump:
+class LogStream:
     """One reader on its thread, one bounded queue to the loop."""
 
-    def __init__(self, reader: LogReader, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        reader: LogReader,
+        loop: asyncio.AbstractEventLoop,
+        on_close: Callable[[LogStream], None],
+    ) -> None:
         self._reader = reader
         self._loop = loop
+        self._on_close = on_close
         self._queue: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(_WAITING_PIECES)
         self._is_cancelled = threading.Event()
-
-    def start(self) -> None:
-        """Begin to read."""
         threading.Thread(target=self._read, name="gb-log", daemon=True).start()
 
     async def next(self) -> bytes | None:
@@ -71,19 +68,16 @@ class _Pump:
             raise item
         return item
 
-    def cancel(self) -> None:
+    def close(self) -> None:
         """Nobody reads on: let the reader's thread end."""
         self._is_cancelled.set()
         while not self._queue.empty():
             self._queue.get_nowait()
+        self._on_close(self)
 
     def _read(self) -> None:
         try:
-            for piece in self._reader(self._is_cancelled.is_set):
-                for start in range(0, len(piece), _PIECE_BYTES):
-                    self._put(piece[start : start + _PIECE_BYTES])
-                if self._is_cancelled.is_set():
-                    return
+            self._copy(self._reader(self._is_cancelled.is_set))
             self._put(None)
         except (FutureCancelledError, _LoopGone):
             return
@@ -92,6 +86,19 @@ class _Pump:
                 self._put(error)
             except (FutureCancelledError, _LoopGone):
                 return
+
+    def _copy(self, pieces: Iterator[bytes]) -> None:
+        """Hand over everything until the end or until nobody reads on."""
+        try:
+            for piece in pieces:
+                for start in range(0, len(piece), _PIECE_BYTES):
+                    self._put(piece[start : start + _PIECE_BYTES])
+                if self._is_cancelled.is_set():
+                    return
+        finally:
+            if isinstance(pieces, Generator):
+                # now, not when it is collected: it may hold a connection to the container engine
+                pieces.close()
 
     def _put(self, item: bytes | BaseException | None) -> None:
         """Hand over one item, waiting for room."""

@@ -13,7 +13,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
@@ -24,7 +24,7 @@ from gpuboard.api import messages, openapi
 from gpuboard.api.connections import GuardedProtocol, Listener
 from gpuboard.api.dispatch import Dispatch
 from gpuboard.api.feed import Feed, Marks
-from gpuboard.api.logstream import LogStreams
+from gpuboard.api.logstream import LogStream, LogStreams
 from gpuboard.api.peer import Identities, Peer, is_in_foreign_container, peer_of
 from gpuboard.api.queries import LogQuery
 from gpuboard.api.routes import ROUTES, Ask, Body, Route, ping
@@ -241,22 +241,19 @@ class ApiServer:
                 follow=query.follow,
             )
         )
-        pieces = self._logs.pieces(reader)
+        log = self._logs.open(reader)
+        first = asyncio.ensure_future(log.next())
         try:
-            first = asyncio.ensure_future(anext(pieces, None))
-            try:
-                # an error that comes at once can still be a proper answer
-                await asyncio.wait({first}, timeout=_FIRST_PIECE_S)
-                if first.done():
-                    first.result()
-                response = await _begin(request, Body.LOG.value)
-                await _write_log(request, response, first, pieces)
-            finally:
-                first.cancel()
-                await asyncio.gather(first, return_exceptions=True)
+            # an error that comes at once can still be a proper answer
+            await asyncio.wait({first}, timeout=_FIRST_PIECE_S)
+            if first.done():
+                first.result()
+            response = await _begin(request, Body.LOG.value)
+            await _write_log(request, response, first, log)
             return response
         finally:
-            await pieces.aclose()
+            first.cancel()
+            log.close()
 
     async def _send_feed(
         self, request: web.Request, caller: Caller, _ask: Ask
@@ -332,14 +329,14 @@ async def _write_log(
     request: web.Request,
     response: web.StreamResponse,
     first: asyncio.Future[bytes | None],
-    pieces: AsyncIterator[bytes],
+    log: LogStream,
 ) -> None:
     """Send a log to its end; when the reader breaks off, so does the connection: no false end."""
     try:
         piece = await first
         while piece is not None:
             await _write(request, response, piece)
-            piece = await anext(pieces, None)
+            piece = await log.next()
     except (ConnectionError, TimeoutError):
         _hang_up(request)
     except Exception:  # noqa: BLE001 - a border: the answer has begun, only hanging up is left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check_config(options)
         from gpuboard.daemon.run import serve
 
-        serve(config_path=options.config, personal=options.personal, ready_fd=options.ready_fd)
+        serve(config_path=options.config, personal=_is_personal(options), ready_fd=options.ready_fd)
     except GpuboardError as error:
         print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 - a command's own words
         if error.hint:
@@ -37,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=Path, help="configuration file [/etc/gpuboard/config.toml]"
     )
     parser.add_argument(
-        "--personal", action="store_true", help="serve only you, with your own database"
+        "--personal",
+        action="store_true",
+        help="serve only you, with your own database (what an ordinary user gets without --config)",
     )
     parser.add_argument(
         "--check-config",
@@ -49,11 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_personal(options: argparse.Namespace) -> bool:
+    """Whether it is a person's own daemon: an ordinary user cannot have the box's without a file."""
+    return bool(options.personal) or (options.config is None and os.geteuid() != 0)
+
+
 def _check_config(options: argparse.Namespace) -> int:
     from gpuboard.config import load_config
 
     path = str(options.config) if options.config is not None else None
-    load_config(path, personal=options.personal)
+    load_config(path, personal=_is_personal(options))
     print(f"{path or 'the configuration'}: ok")  # noqa: T201 - the answer of the command
     return 0
 

@@ -105,6 +105,14 @@ def test_a_watcher_that_comes_back_misses_no_event(client: Client, box: Scripted
     assert numbers == list(range(2, 1202))
 
 
+def test_an_id_of_another_database_is_not_waited_for(client: Client, box: ScriptedBox):
+    box.add_event()
+    feed = client.feed(1_000_000)
+    next(feed)
+    box.add_event("seen")
+    assert json.loads(until(feed, "event")[0][2])["words"] == "seen"
+
+
 def test_a_nonsense_resume_is_refused(server: RunningServer):
     answer = server.ask_raw(
         b"GET /v1/feed HTTP/1.1\r\nHost: x\r\nLast-Event-ID: x\r\nConnection: close\r\n\r\n"

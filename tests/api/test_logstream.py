@@ -108,10 +108,12 @@ def test_a_client_that_goes_ends_the_reader(server: RunningServer, box: Scripted
     ended = threading.Event()
 
     def reader(is_cancelled: IsCancelled) -> Iterator[bytes]:
-        yield b"one\n"
-        while not is_cancelled():
-            time.sleep(0.005)
-        ended.set()
+        try:
+            yield b"one\n"
+            while not is_cancelled():
+                time.sleep(0.005)
+        finally:
+            ended.set()
 
     box.log = reader
     client = Client(server.path)
@@ -119,7 +121,7 @@ def test_a_client_that_goes_ends_the_reader(server: RunningServer, box: Scripted
     next(pieces)
     pieces.close()
     assert ended.wait(10)
-    wait_for(lambda: server.server._logs.open == 0)
+    wait_for(lambda: server.server._logs.count == 0)
 
 
 def test_a_slow_client_holds_the_reader_and_not_the_log_in_memory(
@@ -141,7 +143,7 @@ def test_a_slow_client_holds_the_reader_and_not_the_log_in_memory(
             last = made
             time.sleep(0.2)
         assert made < 3_000_000
-    wait_for(lambda: server.server._logs.open == 0)
+    wait_for(lambda: server.server._logs.count == 0)
 
 
 def test_more_logs_than_threads_are_refused_in_words(
