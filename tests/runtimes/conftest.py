@@ -12,8 +12,9 @@ import pytest
 from gpuboard.runtimes.docker import DockerRuntime
 from gpuboard.runtimes.process import ProcessRuntime
 from gpuboard.runtimes.sandbox import SandboxSettings
+from gpuboard.runtimes.simulated import SimulatedRuntime
 from tests.support.dockerd import IMAGE, DockerEngine
-from tests.support.runtimes import PERSON, RuntimeBench
+from tests.support.runtimes import PERSON, RealClock, RuntimeBench, scripted_outcome
 
 _boxes = itertools.count(1)
 
@@ -75,7 +76,22 @@ def docker_bench(docker_engine: DockerEngine, tmp_path: Path, home: Path) -> Ite
     bench.clear()
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), pytest.param("process")])
+@pytest.fixture
+def simulated_bench(home: Path) -> Iterator[RuntimeBench]:
+    """Give the simulated runtime on real clocks; its engine outlives the client, as a real one."""
+    runtime = SimulatedRuntime(RealClock(), scripted_outcome)
+    bench = RuntimeBench(lambda: runtime, home)
+    yield bench
+    bench.clear()
+
+
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "process"])
 def bench(request: pytest.FixtureRequest) -> RuntimeBench:
-    """Give each runtime in turn."""
+    """Give each runtime that runs real commands in turn."""
+    return request.getfixturevalue(f"{request.param}_bench")
+
+
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "process", "simulated"])
+def any_bench(request: pytest.FixtureRequest) -> RuntimeBench:
+    """Give each runtime in turn, the simulated one too (it knows a few scripted commands)."""
     return request.getfixturevalue(f"{request.param}_bench")

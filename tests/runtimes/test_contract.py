@@ -19,7 +19,7 @@ def test_create_is_exactly_once_from_many_threads(bench: RuntimeBench):
     request = bench.shell("true")
     handles: list[str] = []
     threads = [
-        threading.Thread(target=lambda: handles.append(bench.runtime.create(request)))
+        threading.Thread(target=lambda: handles.append(bench.runtime.create(request)), daemon=True)
         for _ in range(8)
     ]
     for thread in threads:
@@ -31,39 +31,39 @@ def test_create_is_exactly_once_from_many_threads(bench: RuntimeBench):
     assert len(bench.runtime.observe()) == 1
 
 
-def test_created_attempt_is_not_running_and_holds_nothing(bench: RuntimeBench):
+def test_created_attempt_is_not_running_and_holds_nothing(any_bench: RuntimeBench):
     """Created is not started."""
-    handle = bench.runtime.create(bench.shell("true"))
-    seen = bench.seen(handle)
+    handle = any_bench.runtime.create(any_bench.shell("true"))
+    seen = any_bench.seen(handle)
     assert seen.state is RunState.CREATED
     assert seen.started_at is None
     assert seen.exit_code is None
     assert not seen.is_populated
-    assert bench.runtime.is_gone(handle)
+    assert any_bench.runtime.is_gone(handle)
 
 
-def test_attempt_of_the_same_name_but_another_spec_is_not_adopted(bench: RuntimeBench):
+def test_attempt_of_the_same_name_but_another_spec_is_not_adopted(any_bench: RuntimeBench):
     """Only our very attempt is adopted by its name."""
-    request = bench.shell("exit 1")
-    bench.runtime.create(request)
-    other = bench.shell("exit 2", name=request.name, job_id=request.job_id)
+    request = any_bench.shell("exit 1")
+    any_bench.runtime.create(request)
+    other = any_bench.shell("exit 2", name=request.name, job_id=request.job_id)
     with pytest.raises(Conflict):
-        bench.runtime.create(other)
+        any_bench.runtime.create(other)
 
 
-def test_same_attempt_is_adopted_by_the_next_daemon(bench: RuntimeBench):
+def test_same_attempt_is_adopted_by_the_next_daemon(any_bench: RuntimeBench):
     """A daemon that died between create and its commit finds the attempt again."""
-    request = bench.shell("exit 5")
-    handle = bench.runtime.create(request)
-    assert bench.reborn().create(request) == handle
-    bench.runtime.start(handle)
-    assert bench.ended(handle).exit_code == 5
+    request = any_bench.shell("exit 5")
+    handle = any_bench.runtime.create(request)
+    assert any_bench.reborn().create(request) == handle
+    any_bench.runtime.start(handle)
+    assert any_bench.ended(handle).exit_code == 5
 
 
 @pytest.mark.parametrize("code", [0, 3, 127, 137, 143, 255])
-def test_exit_code_is_the_commands_own(bench: RuntimeBench, code: int):
+def test_exit_code_is_the_commands_own(any_bench: RuntimeBench, code: int):
     """The exit code is not interpreted."""
-    seen, _ = bench.run(f"exit {code}")
+    seen, _ = any_bench.run(f"exit {code}")
     assert seen.exit_code == code
     assert seen.started_at is not None
     assert seen.ended_at is not None
@@ -82,12 +82,12 @@ def test_missing_command_is_the_persons_fault_with_127(bench: RuntimeBench):
     assert bench.runtime.is_gone(handle)
 
 
-def test_observe_names_the_spec_of_each_attempt(bench: RuntimeBench):
+def test_observe_names_the_spec_of_each_attempt(any_bench: RuntimeBench):
     """The hash comes back: it is how a foreign attempt of our name is told."""
-    request = bench.shell("true")
-    handle = bench.runtime.create(request)
-    assert bench.runtime.observe()[request.name].spec_hash == request.spec_hash()
-    assert bench.seen(handle).name == request.name
+    request = any_bench.shell("true")
+    handle = any_bench.runtime.create(request)
+    assert any_bench.runtime.observe()[request.name].spec_hash == request.spec_hash()
+    assert any_bench.seen(handle).name == request.name
 
 
 def test_log_is_whole_and_in_order(bench: RuntimeBench):
@@ -109,13 +109,13 @@ def test_log_has_stderr_too(bench: RuntimeBench):
     assert sorted(log.split()) == [b"err", b"out"]
 
 
-def test_tail_gives_the_last_lines(bench: RuntimeBench):
+def test_tail_gives_the_last_lines(any_bench: RuntimeBench):
     """`tail` counts lines from the end."""
-    handle = bench.begin(bench.shell("for i in 1 2 3 4 5; do echo $i; done"))
-    bench.ended(handle)
-    assert bench.log(handle, tail=2) == b"4\n5\n"
-    assert bench.log(handle, tail=0) == b""
-    assert bench.log(handle, tail=100) == b"1\n2\n3\n4\n5\n"
+    handle = any_bench.begin(any_bench.shell("for i in 1 2 3 4 5; do echo $i; done"))
+    any_bench.ended(handle)
+    assert any_bench.log(handle, tail=2) == b"4\n5\n"
+    assert any_bench.log(handle, tail=0) == b""
+    assert any_bench.log(handle, tail=100) == b"1\n2\n3\n4\n5\n"
 
 
 def test_follow_shows_lines_as_they_come_and_ends_with_the_job(bench: RuntimeBench):
@@ -161,12 +161,12 @@ def test_signal_reaches_the_main_process(bench: RuntimeBench):
     assert b"stopping" in bench.log(handle)
 
 
-def test_sigterm_ends_a_plain_command_with_143(bench: RuntimeBench):
+def test_sigterm_ends_a_plain_command_with_143(any_bench: RuntimeBench):
     """Nothing in between swallows SIGTERM."""
-    handle = bench.begin(bench.request("sleep", "600"))
-    wait_until(lambda: bench.seen(handle).state is RunState.RUNNING)
-    bench.runtime.signal(handle, "SIGTERM")
-    assert bench.ended(handle).exit_code == 143
+    handle = any_bench.begin(any_bench.request("sleep", "600"))
+    wait_until(lambda: any_bench.seen(handle).state is RunState.RUNNING)
+    any_bench.runtime.signal(handle, "SIGTERM")
+    assert any_bench.ended(handle).exit_code == 143
 
 
 def test_kill_ends_what_ignores_signals_and_what_was_left_behind(bench: RuntimeBench):
@@ -187,14 +187,14 @@ def test_child_left_behind_dies_when_the_main_process_ends(bench: RuntimeBench):
     assert bench.runtime.is_gone(handle)
 
 
-def test_running_attempt_is_not_gone(bench: RuntimeBench):
+def test_running_attempt_is_not_gone(any_bench: RuntimeBench):
     """is_gone is the kernel's word."""
-    handle = bench.begin(bench.shell("sleep 600"))
-    seen = bench.seen(handle)
+    handle = any_bench.begin(any_bench.shell("sleep 600"))
+    seen = any_bench.seen(handle)
     assert seen.state is RunState.RUNNING
     assert seen.is_populated
     assert seen.exit_code is None
-    assert not bench.runtime.is_gone(handle)
+    assert not any_bench.runtime.is_gone(handle)
 
 
 def test_attempt_outlives_the_client(bench: RuntimeBench):
@@ -206,23 +206,23 @@ def test_attempt_outlives_the_client(bench: RuntimeBench):
     assert bench.log(handle) == b"one\ntwo\n"
 
 
-def test_remove_is_idempotent_and_forgets(bench: RuntimeBench):
+def test_remove_is_idempotent_and_forgets(any_bench: RuntimeBench):
     """Removing twice is fine; afterwards nothing is observed."""
-    handle = bench.begin(bench.shell("true"))
-    bench.ended(handle)
-    bench.runtime.remove(handle)
-    bench.runtime.remove(handle)
-    assert bench.runtime.observe() == {}
+    handle = any_bench.begin(any_bench.shell("true"))
+    any_bench.ended(handle)
+    any_bench.runtime.remove(handle)
+    any_bench.runtime.remove(handle)
+    assert any_bench.runtime.observe() == {}
     with pytest.raises(NotFound):
-        b"".join(bench.runtime.read_log(handle))
+        b"".join(any_bench.runtime.read_log(handle))
 
 
-def test_devices_are_read_back(bench: RuntimeBench):
+def test_devices_are_read_back(any_bench: RuntimeBench):
     """What the attempt was given can be asked, for the check after the start."""
-    handle = bench.runtime.create(bench.shell("true", devices=(GPU, GPU_2)))
-    assert bench.runtime.devices_of(handle) == (GPU, GPU_2)
-    handle = bench.runtime.create(bench.shell("true"))
-    assert bench.runtime.devices_of(handle) == ()
+    handle = any_bench.runtime.create(any_bench.shell("true", devices=(GPU, GPU_2)))
+    assert any_bench.runtime.devices_of(handle) == (GPU, GPU_2)
+    handle = any_bench.runtime.create(any_bench.shell("true"))
+    assert any_bench.runtime.devices_of(handle) == ()
 
 
 def test_job_without_devices_sees_none(bench: RuntimeBench):
@@ -288,14 +288,14 @@ def test_second_start_of_an_ended_attempt_does_not_go_unnoticed(bench: RuntimeBe
     assert bench.seen(handle).exit_code == 1
 
 
-def test_errors_are_ours(bench: RuntimeBench):
+def test_errors_are_ours(any_bench: RuntimeBench):
     """No vendor's exception leaves a runtime."""
     unknown = "f" * 64
     for call in (
-        lambda: bench.runtime.start(unknown),
-        lambda: bench.runtime.signal(unknown, "SIGTERM"),
-        lambda: bench.runtime.devices_of(unknown),
-        lambda: list(bench.runtime.read_log(unknown)),
+        lambda: any_bench.runtime.start(unknown),
+        lambda: any_bench.runtime.signal(unknown, "SIGTERM"),
+        lambda: any_bench.runtime.devices_of(unknown),
+        lambda: list(any_bench.runtime.read_log(unknown)),
     ):
         with pytest.raises(GpuboardError) as caught:
             call()

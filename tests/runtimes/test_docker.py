@@ -174,7 +174,7 @@ def test_start_that_hangs_does_not_blind_the_observer(bench: RuntimeBench, hook:
     """Others are seen while a hook hangs, and the hanging one is no failure."""
     hook.hook.behave("3")
     handle = bench.runtime.create(bench.shell("exit 0", devices=(GPU,)))
-    starter = threading.Thread(target=bench.runtime.start, args=(handle,))
+    starter = threading.Thread(target=bench.runtime.start, args=(handle,), daemon=True)
     starter.start()
     wait_until(hook.hook.specs)
     began = time.monotonic()
@@ -315,7 +315,7 @@ def test_swapped_directory_never_shows_the_neighbours(bench: RuntimeBench, tmp_p
             spare.rename(link)
             targets.reverse()
 
-    swapper = threading.Thread(target=swap)
+    swapper = threading.Thread(target=swap, daemon=True)
     swapper.start()
     passed = 0
     try:
@@ -401,7 +401,7 @@ def registry(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
                         asked.append(client.recv(4096).split(b"\r\n")[0])
                         client.sendall(answer)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
             yield f"127.0.0.1:{server.getsockname()[1]}", asked

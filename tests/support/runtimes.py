@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes.protocol import Observed, RunRequest, RunState, Runtime
+from gpuboard.runtimes.simulated import Script
 
 GPU = DeviceUuid("GPU-11111111-2222-3333-4444-555555555555")
 GPU_2 = DeviceUuid("GPU-66666666-2222-3333-4444-555555555555")
@@ -105,6 +106,27 @@ class RuntimeBench:
             wait_until(lambda row=row: self.runtime.is_gone(row.handle))
             self.runtime.remove(row.handle)
         self.runtime.close()
+
+
+def scripted_outcome(request: RunRequest) -> Script:
+    """Return what the simulated runtime does for the few commands that the contract's tests use."""
+    text = " ".join(request.command)
+    if "sleep 600" in text:
+        return Script(run_s=600.0)
+    if text == "sh -c for i in 1 2 3 4 5; do echo $i; done":
+        return Script(run_s=0.0, log=b"1\n2\n3\n4\n5\n")
+    words = text.split()
+    return Script(run_s=0.0, exit_code=int(words[-1]) if words[-2:-1] == ["exit"] else 0)
+
+
+class RealClock:
+    """The box's own clocks."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def boot_ms(self) -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 def open_descriptors() -> int:

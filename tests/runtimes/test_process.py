@@ -1,0 +1,290 @@
+"""The process runtime: its supervisor, its records, its limits, the person it runs as."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from gpuboard.errors import Conflict, HostError, InvalidRequest, NotFound, PermissionDenied
+from gpuboard.runtimes.process import ProcessRuntime
+from gpuboard.runtimes.process_files import RunDirectory, Started
+from gpuboard.runtimes.process_table import is_alive, row_of, send
+from gpuboard.runtimes.protocol import RunState
+from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, open_descriptors, wait_until
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other people's processes need root")
+
+
+@pytest.fixture
+def bench(process_bench: RuntimeBench) -> RuntimeBench:
+    return process_bench
+
+
+def started(bench: RuntimeBench, handle: str) -> Started:
+    record = RunDirectory(Path(bench.runtime._run_dir) / handle).started()
+    assert record is not None
+    return record
+
+
+def test_submit_to_running_is_quick(bench: RuntimeBench):
+    """Create and start of a process stay far below the 200 ms that a submission may take."""
+    spans = []
+    for _ in range(10):
+        began = time.perf_counter()
+        handle = bench.begin(bench.shell("sleep 600"))
+        spans.append(time.perf_counter() - began)
+        assert bench.seen(handle).state is RunState.RUNNING
+    assert sorted(spans)[len(spans) // 2] < 0.2
+
+
+def test_environment_is_ours_and_nothing_of_the_daemons(bench: RuntimeBench, monkeypatch):
+    """A secret in the daemon's environment stays there."""
+    monkeypatch.setenv("DAEMON_SECRET", "x")
+    _, log = bench.run("env", devices=(GPU, GPU_2), env={"CUDA_VISIBLE_DEVICES": "0,1,2,3"})
+    lines = set(log.decode().splitlines())
+    assert f"CUDA_VISIBLE_DEVICES={GPU},{GPU_2}" in lines
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in lines
+    assert f"HOME={bench.home}" in lines
+    assert "USER=person" in lines
+    assert not any("SECRET" in line for line in lines)
+
+
+def test_job_without_devices_is_hidden_from_all(bench: RuntimeBench):
+    """CUDA sees none."""
+    _, log = bench.run("env")
+    assert b"\nCUDA_VISIBLE_DEVICES=-1\n" in b"\n" + log
+
+
+def test_signals_that_the_daemon_ignores_work_in_the_job(bench: RuntimeBench):
+    """SIGPIPE ends `yes | head` (Python ignores it and would hand that on)."""
+    _, log = bench.run("grep -E 'SigIgn|SigBlk' /proc/self/status")
+    assert log.split() == [b"SigBlk:", b"0" * 16, b"SigIgn:", b"0" * 16]
+
+
+def test_job_holds_no_file_of_the_daemon(bench: RuntimeBench):
+    """Standard streams only."""
+    _, log = bench.run("ls /proc/self/fd")
+    assert set(log.split()) <= {b"0", b"1", b"2", b"3"}
+
+
+@needs_root
+def test_job_has_the_persons_groups_and_no_others(bench: RuntimeBench):
+    """Not root's."""
+    _, log = bench.run("id -G; id -u", groups=(PERSON, 5001))
+    groups, uid = log.splitlines()
+    assert sorted(groups.split()) == sorted([b"%d" % PERSON, b"5001"])
+    assert uid == b"%d" % PERSON
+
+
+@needs_root
+def test_log_counts_against_the_persons_quota(bench: RuntimeBench):
+    """It belongs to the person, below a directory that only the daemon enters."""
+    handle = bench.begin(bench.shell("true"))
+    bench.ended(handle)
+    log = Path(bench.runtime._run_dir) / handle / "log"
+    assert log.stat().st_uid == PERSON
+    assert log.parent.stat().st_mode & 0o777 == 0o700
+    assert log.parent.stat().st_uid == 0
+
+
+@needs_root
+def test_memory_limit_ends_the_hog_and_says_so(bench: RuntimeBench):
+    """By a control group, where the box has them."""
+    if not any(Path("/sys/fs/cgroup").glob("**/memory.*")):
+        pytest.skip("no memory controller")
+    seen, _ = bench.run("exec tail /dev/zero", memory_bytes=64 * 2**20)
+    assert seen.exit_code == 137
+    assert seen.oom_killed
+
+
+@needs_root
+def test_fork_bomb_stays_in_its_group(bench: RuntimeBench):
+    """The process limit is the request's."""
+    seen, log = bench.run(
+        "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done; echo all", pids=16
+    )
+    assert b"all" not in log or b"ork" in log
+    assert seen.state is RunState.EXITED
+
+
+@needs_root
+def test_groups_are_removed_with_the_attempt(bench: RuntimeBench):
+    """Nothing stays in /sys/fs/cgroup."""
+    handle = bench.begin(bench.shell("true"))
+    groups = RunDirectory(Path(bench.runtime._run_dir) / handle).order().cgroups
+    assert groups
+    bench.ended(handle)
+    bench.runtime.remove(handle)
+    assert not any(Path(group).exists() for group in groups)
+
+
+def test_killed_supervisor_is_told_and_its_job_still_found(bench: RuntimeBench):
+    """Running while it runs; then ended with an exit code that nobody knows; killable throughout."""
+    handle = bench.begin(bench.shell("(setsid sleep 603 &); sleep 603"))
+    record = started(bench, handle)
+    assert send(record.supervisor, record.supervisor_ticks, signal.SIGKILL)
+    wait_until(lambda: not is_alive(record.supervisor, record.supervisor_ticks))
+    assert bench.seen(handle).state is RunState.RUNNING
+    assert not bench.runtime.is_gone(handle)
+    with pytest.raises(Conflict):
+        bench.runtime.remove(handle)
+    bench.runtime.kill(handle)
+    wait_until(lambda: bench.runtime.is_gone(handle))
+    seen = bench.seen(handle)
+    assert seen.state is RunState.EXITED
+    assert seen.exit_code is None
+    assert "supervisor" in seen.error
+    bench.runtime.remove(handle)
+
+
+def test_stray_child_of_a_killed_supervisor_is_found_by_its_mark(bench: RuntimeBench):
+    """In a session of its own, adopted by init: the environment still names the run."""
+    handle = bench.begin(bench.shell("(setsid sleep 604 &); sleep 604"))
+    record = started(bench, handle)
+    send(record.supervisor, record.supervisor_ticks, signal.SIGKILL)
+    send(record.pid, record.start_ticks, signal.SIGKILL)
+    wait_until(lambda: not is_alive(record.pid, record.start_ticks))
+    assert not bench.runtime.is_gone(handle)
+    bench.runtime.kill(handle)
+    wait_until(lambda: bench.runtime.is_gone(handle))
+
+
+def test_attempt_of_an_earlier_boot_has_ended(bench: RuntimeBench):
+    """Its pid belongs to somebody else now, and is never signalled."""
+    handle = bench.begin(bench.shell("true"))
+    bench.ended(handle)
+    directory = Path(bench.runtime._run_dir) / handle
+    (directory / "ended.json").unlink()
+    text = (directory / "started.json").read_text()
+    record = started(bench, handle)
+    me = row_of(os.getpid())
+    assert me is not None
+    text = text.replace(record.boot_id, "another-boot").replace(
+        f'"pid": {record.pid}', f'"pid": {me.pid}'
+    )
+    (directory / "started.json").write_text(text)
+    seen = bench.seen(handle)
+    assert seen.state is RunState.EXITED
+    assert seen.error == "the box restarted"
+    assert bench.runtime.is_gone(handle)
+    bench.runtime.signal(handle, "SIGKILL")
+    bench.runtime.kill(handle)
+
+
+def test_reused_pid_is_never_signalled():
+    """pid and start time together are the identity."""
+    with subprocess.Popen(["sleep", "605"]) as process:
+        row = row_of(process.pid)
+        assert row is not None
+        assert not send(process.pid, row.start_ticks + 1, signal.SIGKILL)
+        assert process.poll() is None
+        assert send(process.pid, row.start_ticks, signal.SIGKILL)
+        process.wait()
+        assert not send(process.pid, row.start_ticks, signal.SIGKILL)
+
+
+def test_jobs_of_two_daemons_with_one_name_are_told_apart(bench: RuntimeBench, tmp_path: Path):
+    """gb-1-1 exists on every box, and twice on one with a personal daemon."""
+    other = ProcessRuntime(str(tmp_path / "other"), cgroup_parent="")
+    other.check()
+    request = bench.shell("sleep 606")
+    handle = bench.begin(request)
+    same = other.create(request)
+    assert other.is_gone(same)
+    other.kill(same)
+    assert not bench.runtime.is_gone(handle)
+    other.remove(same)
+    other.close()
+
+
+def test_daemon_that_is_not_root_runs_only_its_own_user(bench: RuntimeBench, monkeypatch):
+    """It could not do otherwise; the reason is said."""
+    monkeypatch.setattr(os, "geteuid", lambda: 999)
+    with pytest.raises(PermissionDenied):
+        bench.runtime.create(bench.shell("true"))
+
+
+def test_missing_working_directory_is_the_persons_fault(bench: RuntimeBench):
+    """Named as such; nothing ran."""
+    handle = bench.runtime.create(bench.shell("true", workdir="/no/such/place"))
+    with pytest.raises(InvalidRequest) as caught:
+        bench.runtime.start(handle)
+    assert caught.value.field == "workdir"
+    assert bench.seen(handle).state is RunState.CREATED
+    assert bench.seen(handle).error
+    bench.runtime.remove(handle)
+
+
+def test_what_cannot_be_executed_is_126(bench: RuntimeBench):
+    """A directory is no command."""
+    handle = bench.runtime.create(bench.request("/etc"))
+    with pytest.raises(InvalidRequest) as caught:
+        bench.runtime.start(handle)
+    assert caught.value.field == "command"
+    assert bench.seen(handle).exit_code == 126
+
+
+def test_command_is_looked_for_in_the_jobs_own_path(bench: RuntimeBench):
+    """`-e PATH=...` holds for the command itself."""
+    tool = bench.home / "tool"
+    tool.write_text("#!/bin/sh\necho found\n")
+    tool.chmod(0o755)
+    handle = bench.begin(bench.request("tool", env={"PATH": f"/nowhere:{bench.home}"}))
+    bench.ended(handle)
+    assert bench.log(handle) == b"found\n"
+
+
+def test_unreadable_run_directory_is_an_error_not_an_empty_box(tmp_path: Path):
+    """An error is never an empty list."""
+    runtime = ProcessRuntime(str(tmp_path / "absent"))
+    with pytest.raises(HostError):
+        runtime.observe()
+
+
+def test_damaged_record_is_an_error(bench: RuntimeBench):
+    """Half a record is not taken for none."""
+    handle = bench.runtime.create(bench.shell("true"))
+    order = Path(bench.runtime._run_dir) / handle / "order.json"
+    whole = order.read_bytes()
+    order.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(HostError):
+        bench.runtime.observe()
+    order.write_bytes(whole)
+
+
+def test_handle_never_leads_out_of_the_run_directory(bench: RuntimeBench):
+    """A handle is a name."""
+    for handle in ("../x", "/etc", "", ".", "..", ".wake"):
+        with pytest.raises(NotFound):
+            bench.runtime.is_gone(handle)
+
+
+def test_log_of_a_gigabyte_is_read_in_pieces(bench: RuntimeBench):
+    """Memory stays flat, and the tail is found from the end."""
+    handle = bench.runtime.create(bench.shell("true"))
+    log = Path(bench.runtime._run_dir) / handle / "log"
+    with log.open("wb") as file:
+        file.truncate(1 << 30)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nlast line\n")
+    assert b"".join(bench.runtime.read_log(handle, tail=1)) == b"last line\n"
+    pieces = bench.runtime.read_log(handle)
+    assert max(len(next(pieces)) for _ in range(10)) <= 1 << 16
+
+
+def test_nothing_leaks_over_many_runs(bench: RuntimeBench):
+    """No descriptor and no zombie stays with the daemon."""
+    bench.run("true")
+    before = open_descriptors()
+    for _ in range(10):
+        seen, _ = bench.run("exit 0")
+        bench.runtime.remove(seen.handle)
+    assert open_descriptors() <= before
+    with contextlib.suppress(ChildProcessError):
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)
