@@ -202,16 +202,16 @@ class Capacity:
 
     def _by_limits(self, holders: tuple[Holder, ...]) -> Profile:
         box, now = self.box, self.now
+        soonest_at = now + OVERDUE_MS
         free_at: dict[int, int] = {}
         for holder in holders:
-            devices = box.mask_of(holder.devices)
+            devices = box.held_by(holder)
             ends_at = holder.ends_at
             if holder.preemptible and not holder.stopping:
                 self.stoppable |= devices
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
-            ends_at = max(ends_at, now + OVERDUE_MS)
             self.held |= devices
-            free_at[devices] = max(ends_at, free_at.get(devices, 0))
+            free_at[devices] = max(soonest_at, ends_at)
         releases: dict[int, int] = {}
         bound_until: dict[int, int] = {}
         for booking in self.bookings:

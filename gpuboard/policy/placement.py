@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gpuboard.model.ids import DeviceUuid
-from gpuboard.model.world import DeviceFact
+from gpuboard.model.world import DeviceFact, Holder
 
 
 class DeviceBox:
@@ -21,9 +21,17 @@ class DeviceBox:
         self.bits = {fact.uuid: 1 << number for number, fact in enumerate(self.facts)}
         self.everything = (1 << len(self.facts)) - 1
         self.available = self.mask_of(fact.uuid for fact in self.facts if fact.available)
+        self._held: dict[tuple[DeviceUuid, ...], int] = {}
         self._candidates: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
         kinds = {(fact.type_name, fact.memory_bytes, fact.numa_node) for fact in self.facts}
         self._is_uniform = len(kinds) <= 1
+
+    def held_by(self, holder: Holder) -> int:
+        """Return the devices that a job holds, as a set."""
+        known = self._held.get(holder.devices)
+        if known is None:
+            known = self._held[holder.devices] = self.mask_of(holder.devices)
+        return known
 
     def mask_of(self, uuids: Iterable[DeviceUuid]) -> int:
         """Return the set of these devices; unknown ones are left out."""

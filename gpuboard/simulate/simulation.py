@@ -19,11 +19,11 @@ from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Usage, Wait
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
-from gpuboard.policy.usage import charge, decayed
+from gpuboard.policy.usage import charge
 from gpuboard.simulate.trace import TraceJob
 
-USAGE_REFRESH_MS = 300_000
-"""Usage is looked at anew so often, as Slurm's PriorityCalcPeriod does by default."""
+USAGE_REFRESH_MS = 900_000
+"""Usage is looked at anew so often (Slurm's PriorityCalcPeriod); little against a half-life of days."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -61,9 +61,9 @@ class Simulation:
         self._holders: dict[JobId, Holder] = {}
         self._ends: list[tuple[int, JobId]] = []
         self._idle = gpus
-        self._used: dict[Uid, float] = {}
+        self._used: dict[Uid, tuple[float, int]] = {}
+        """Device-seconds, and when (ms) they were brought up to date."""
         self._held: dict[Uid, int] = {}
-        self._used_at = 0
         self._order: ServingOrder | None = None
         self._order_at = 0
         self._last_runs: dict[tuple[str, int, int], tuple[int, ...]] = {}
@@ -103,9 +103,9 @@ class Simulation:
         self._now = to_at
 
     def _submit(self, job_id: JobId, job: TraceJob) -> bool:
-        """Queue a job; whether that can change the plan.
+        """Queue a job; whether that can change the plan, which is idempotent.
 
-        Behind a head, what is wider than the idle devices can only wait: the plan is idempotent.
+        Behind a head only backfill starts anything, and nothing wider than the idle devices.
         """
         runs = self._last_runs.get((job.user, job.gpus, job.limit_s))
         self._queue.add(
@@ -121,7 +121,8 @@ class Simulation:
         )
         self._demand += job.gpus
         self._contention_at_submit[job_id] = self._contention_ms
-        return self._head is None or job.gpus <= self._idle
+        can_backfill = self._world.settings.backfill and job.gpus <= self._idle
+        return self._head is None or can_backfill
 
     def _end_jobs(self) -> bool:
         """End the jobs whose time has come; whether there were any."""
@@ -131,7 +132,7 @@ class Simulation:
             _, job_id = heapq.heappop(self._ends)
             holder = self._holders.pop(job_id)
             job = self._jobs[job_id]
-            self._charge()
+            self._charge(holder.uid)
             self._held[holder.uid] -= job.gpus
             self._idle += job.gpus
             self._demand -= job.gpus
@@ -163,7 +164,7 @@ class Simulation:
     def _start(self, job_id: JobId, devices: tuple[DeviceUuid, ...]) -> None:
         job = self._jobs[job_id]
         uid = self._uids[job.user]
-        self._charge()
+        self._charge(uid)
         self._held[uid] = self._held.get(uid, 0) + job.gpus
         self._idle -= job.gpus
         self._queue.remove(job_id)
@@ -183,23 +184,18 @@ class Simulation:
                 self._violations += 1
         self._head, self._head_start_at = plan.head, plan.head_start_at
 
-    def _charge(self) -> None:
-        """Bring everybody's usage up to now."""
-        if self._now == self._used_at or not self._world.settings.priority_window_s:
-            return
+    def _charge(self, uid: Uid) -> None:
+        """Bring a person's usage up to now."""
+        used, at = self._used.get(uid, (0.0, self._now))
+        held = self._held.get(uid, 0)
         half_life_s = self._world.settings.half_life_s
-        left = decayed(1.0, self._used_at, self._now, half_life_s)
-        of_one = charge(0.0, 1, self._used_at, self._now, half_life_s)
-        held = self._held
-        self._used = {
-            uid: self._used.get(uid, 0.0) * left + devices * of_one for uid, devices in held.items()
-        }
-        self._used_at = self._now
+        self._used[uid] = charge(used, held, at, self._now, half_life_s), self._now
 
     def _order_now(self) -> ServingOrder:
         if self._order is None or self._now - self._order_at >= USAGE_REFRESH_MS:
-            self._charge()
-            usage = tuple(Usage(uid, used) for uid, used in self._used.items())
+            for uid in self._used:
+                self._charge(uid)
+            usage = tuple(Usage(uid, used) for uid, (used, _) in self._used.items())
             self._order = ServingOrder(msgspec.structs.replace(self._world, usage=usage))
             self._order_at = self._now
         return self._order

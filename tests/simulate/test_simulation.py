@@ -1,0 +1,105 @@
+"""The simulator against hand-made cases, and against published logs with known answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuboard.errors import InvalidRequest
+from gpuboard.simulate.metrics import quantile
+from gpuboard.simulate.policies import POLICIES
+from gpuboard.simulate.run import run_simulation
+from gpuboard.simulate.simulation import Simulation
+from gpuboard.simulate.trace import TraceJob
+
+
+def job(number: int, submit: int, gpus: int, runtime: int, limit: int | None = None, user="ann"):
+    return TraceJob(number, user, submit, gpus, runtime, limit or runtime)
+
+
+def starts(policy: str, *jobs: TraceJob, gpus: int = 4) -> dict[int, float]:
+    played = Simulation(jobs, gpus, POLICIES[policy]).play()
+    return {outcome.job.job_id: outcome.start_s for outcome in played.outcomes}
+
+
+BLOCKED = (job(1, 0, 3, 100), job(2, 1, 4, 50), job(3, 2, 1, 90), job(4, 3, 1, 200))
+
+
+def test_strict_fifo_lets_nobody_pass():
+    assert starts("fifo", *BLOCKED) == {1: 0, 2: 100, 3: 150, 4: 150}
+
+
+def test_easy_lets_pass_who_delays_nobody():
+    assert starts("easy", *BLOCKED) == {1: 0, 2: 100, 3: 2, 4: 150}
+
+
+def test_easy_goes_by_limits_not_by_run_times():
+    jobs = (job(1, 0, 3, 100), job(2, 1, 4, 50), job(3, 2, 1, 10, limit=300))
+    assert starts("easy", *jobs) == {1: 0, 2: 100, 3: 150}
+
+
+def test_fairshare_serves_first_who_used_less():
+    jobs = (
+        job(1, 0, 4, 7200, user="ann"),
+        job(2, 10, 4, 100, user="ann"),
+        job(3, 20, 4, 100, user="ann"),
+        job(4, 30, 4, 100, user="bob"),
+    )
+    began = starts("fairshare", *jobs)
+    assert began[4] < began[3]
+    assert starts("easy", *jobs)[4] > starts("easy", *jobs)[3]
+
+
+def test_jobs_of_no_length_come_and_go():
+    assert starts("easy", job(1, 0, 4, 0, limit=10), job(2, 0, 4, 5)) == {1: 0, 2: 0}
+
+
+def test_metrics_are_what_they_are_called():
+    result = run_simulation(BLOCKED, gpus=4, policies=["fifo"])
+    table = result["policies"]["fifo"]
+    assert (result["schema"], result["gpus"]) == (1, 4)
+    assert table["wait_mean_s"] == (0 + 99 + 148 + 147) / 4
+    assert table["wait_max_s"] == 148
+    assert table["half_box_wait_max_s"] == 99
+    assert table["makespan_s"] == 350
+    assert table["utilisation"] == pytest.approx((300 + 200 + 90 + 200) / (4 * 350))
+    slowdowns = [1, (99 + 50) / 50, (148 + 90) / 90, (147 + 200) / 200]
+    assert table["bounded_slowdown_mean"] == pytest.approx(sum(slowdowns) / 4)
+    assert table["jain_index"] == 1.0
+    assert table["promise_violations"] == 0
+
+
+def test_the_nearest_rank_is_the_quantile():
+    assert [quantile([1, 2, 3, 4], part) for part in (0.0, 0.25, 0.5, 0.51, 1.0)] == [1, 1, 2, 3, 4]
+
+
+def test_unknown_policies_and_too_wide_jobs_are_refused():
+    with pytest.raises(InvalidRequest, match="no policy"):
+        run_simulation(BLOCKED, gpus=4, policies=["best"])
+    with pytest.raises(InvalidRequest, match="wants 4 GPUs"):
+        run_simulation(BLOCKED, gpus=3)
+
+
+def test_progress_ends_at_the_whole():
+    heard: list[tuple[str, float]] = []
+    run_simulation(BLOCKED, gpus=4, policies=["easy"], on_progress=lambda *now: heard.append(now))
+    assert heard[-1] == ("easy", 1.0)
+
+
+def test_the_hpc2n_log_gives_the_known_waits(traces):
+    """Correctness anchors of DESIGN.md section 6, within 1 %."""
+    result = run_simulation(traces / "hpc2n_s.csv.gz", gpus=240)["policies"]
+    assert result["fifo"]["wait_mean_s"] == pytest.approx(5628, rel=0.01)
+    assert result["easy"]["wait_mean_s"] == pytest.approx(3558, rel=0.01)
+    assert [table["promise_violations"] for table in result.values()] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_the_kth_log_gives_the_known_waits(traces):
+    """Correctness anchors of DESIGN.md section 6, within 1 %."""
+    result = run_simulation(traces / "kth_sp2.csv.gz", gpus=100, policies=["fifo", "easy"])[
+        "policies"
+    ]
+    assert result["fifo"]["wait_mean_s"] == pytest.approx(390_092, rel=0.01)
+    assert result["easy"]["wait_mean_s"] == pytest.approx(6_889, rel=0.01)
+    assert result["easy"]["bounded_slowdown_mean"] == pytest.approx(90.4, rel=0.01)
+    assert [table["promise_violations"] for table in result.values()] == [0, 0]

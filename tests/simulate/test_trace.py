@@ -1,0 +1,68 @@
+"""Reading traces: CSV, SWF, gzip, and what is none."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from gpuboard.errors import InvalidRequest
+from gpuboard.simulate.trace import TraceJob, read_trace
+
+CSV = "job_id,user,submit,gpus,runtime,limit\n2,bob,60,4,10,30\n1,ann,0,1,90,60\n"
+
+
+def test_a_csv_is_read_by_submission_and_a_limit_never_cuts_the_run(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text(CSV)
+    assert read_trace(path) == [
+        TraceJob(1, "ann", 0, 1, 90, 90),
+        TraceJob(2, "bob", 60, 4, 10, 30),
+    ]
+
+
+def test_a_gzipped_trace_is_the_same_trace(tmp_path):
+    plain, packed = tmp_path / "trace.csv", tmp_path / "trace.csv.gz"
+    plain.write_text(CSV)
+    packed.write_bytes(gzip.compress(CSV.encode()))
+    assert read_trace(packed) == read_trace(plain)
+
+
+def test_swf_takes_requested_processors_and_time_and_leaves_out_what_never_ran(tmp_path):
+    path = tmp_path / "log.swf"
+    path.write_text(
+        "; MaxProcs: 8\n"
+        "1 0 5 100 2 -1 -1 4 200 -1 1 7 1 1 1 1 -1 -1\n"
+        "2 9 5 100 2 -1 -1 -1 -1 -1 1 8 1 1 1 1 -1 -1\n"
+        "3 9 5 -1 2 -1 -1 4 200 -1 0 7 1 1 1 1 -1 -1\n"
+    )
+    assert read_trace(path) == [
+        TraceJob(1, "u7", 0, 4, 100, 200),
+        TraceJob(2, "u8", 9, 2, 100, 100),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "lacks the column job_id"),
+        ("job_id,user,submit,gpus,runtime\n", "lacks the column limit"),
+        ("job_id,user,submit,gpus,runtime,limit\n", "has no job"),
+        ("job_id,user,submit,gpus,runtime,limit\n1,ann,0,one,9,9\n", "line 2"),
+        ("job_id,user,submit,gpus,runtime,limit\n1,ann\n", "line 2"),
+    ],
+)
+def test_what_is_no_trace_is_refused_with_its_line(tmp_path, text, words):
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    with pytest.raises(InvalidRequest, match=words):
+        read_trace(path)
+
+
+def test_a_missing_or_broken_file_is_refused(tmp_path):
+    with pytest.raises(InvalidRequest, match="cannot read"):
+        read_trace(tmp_path / "none.csv")
+    broken = tmp_path / "broken.csv.gz"
+    broken.write_bytes(b"no gzip")
+    with pytest.raises(InvalidRequest, match="cannot read"):
+        read_trace(broken)
