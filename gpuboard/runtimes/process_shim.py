@@ -93,6 +93,18 @@ def set_limits(order: dict[str, object]) -> None:
     nice = order.get("nice")
     if isinstance(nice, int) and nice > 0:
         os.nice(nice)
+    leave_oom_shelter()
+
+
+def leave_oom_shelter() -> None:
+    """Give up the daemon's shelter from the OOM killer, which a job would inherit (raising is free)."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            if int(file.read()) < 0:
+                file.seek(0)
+                file.write("0")
+    except (OSError, ValueError):
+        return
 
 
 def replace_image(command: tuple[str, ...], env: dict[str, str]) -> None:
