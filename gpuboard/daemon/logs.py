@@ -1,7 +1,8 @@
 """The daemon's own log: one line a message on stderr, which journald or a file takes.
 
 Under systemd each line begins with its priority (sd-daemon(3)) and has no time of its own. A
-message cannot forge a second line: line breaks inside are shown, a traceback's lines are indented.
+message cannot forge a second line or colour a terminal: it is made plain, and a traceback's lines
+are indented.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+
+from gpuboard.model.text import plain
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
@@ -23,7 +26,7 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the message on one line."""
-        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+        return plain(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the whole record."""

@@ -12,10 +12,9 @@ def record(message: str, level: int = logging.INFO, **fields: object) -> logging
 
 
 def test_a_message_cannot_forge_a_second_line():
-    text = LineFormatter(for_journal=False).format(record("a\n2026 INFO forged\rx"))
+    text = LineFormatter(for_journal=False).format(record("a\n2026 INFO forged\rx \x1b[31m"))
     assert "\n" not in text
-    assert "\r" not in text
-    assert "a\\n2026 INFO forged" in text
+    assert text.endswith("INFO gpuboard.x: a 2026 INFO forged x ")
 
 
 def test_the_journal_gets_priorities_and_no_time():
