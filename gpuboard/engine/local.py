@@ -211,6 +211,11 @@ class LocalEngine:
         """Return how many jobs are queued."""
         return len(self.core.ledger.queue)
 
+    def queued_by_person(self) -> Mapping[int, int]:
+        """Return how many jobs each person has queued, by uid."""
+        queue = self.core.ledger.queue
+        return {int(uid): queue.jobs_of(uid) for uid in queue.people()}
+
     def progress_of(self, job_id: JobId) -> str:
         """Return what a starting or stopping job is at, in words; empty when there is nothing to say."""
         return self.core.progress.get(job_id, "")

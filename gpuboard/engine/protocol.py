@@ -75,6 +75,9 @@ class Engine(Protocol):
     def queue_length(self) -> int:
         """Return how many jobs are queued."""
 
+    def queued_by_person(self) -> Mapping[int, int]:
+        """Return how many jobs each person has queued, by uid."""
+
     def progress_of(self, job_id: JobId) -> str:
         """Return what a starting or stopping job is at, in words; empty when there is nothing to say."""
 

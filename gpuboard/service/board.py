@@ -115,10 +115,7 @@ class BoardService:
         running: dict[int, int] = {}
         for lease in engine.leases().values():
             running[lease.uid] = running.get(lease.uid, 0) + 1
-        queued: dict[int, int] = {}
-        for job in engine.live_jobs():
-            if not job.state.holds_devices:
-                queued[job.owner.uid] = queued.get(job.owner.uid, 0) + 1
+        queued = engine.queued_by_person()
         charged: dict[int, float] = {row.uid: row.device_seconds for row in usage}
         uids = charged.keys() | running.keys() | queued.keys() | week.keys()
         people = [

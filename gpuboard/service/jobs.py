@@ -45,6 +45,8 @@ LogReader = Callable[[Callable[[], bool]], Iterator[bytes]]
 
 MAX_LISTED = 10_000
 _SHOWN_AFTER_SUBMIT = 100
+_PLACED = 1000
+"""How many of the queue's first jobs have their place told in filtered lists."""
 
 
 class JobService:
@@ -114,25 +116,32 @@ class JobService:
         limit: int = 500,
     ) -> JobList:
         """Return jobs that have not ended: running first, then the queue in serving order."""
-        wanted = _states(states)
         limit = max(0, min(limit, MAX_LISTED))
-        is_filtered = mine or bool(user) or bool(wanted)
-        queue = self._engine.queue(None if is_filtered else limit)
+        queue = self._engine.queue(max(limit, _PLACED))
         places = {job.id: place for place, job in enumerate(self._eligible(queue))}
-        jobs = [*self._engine.running_jobs(), *queue]
-        total = len(self._engine.running_jobs()) + self._engine.queue_length()
-        if is_filtered:
-            jobs = [
-                job
-                for job in jobs
-                if (not mine or job.owner.uid == caller.uid)
-                and (not user or job.owner.name == user)
-                and (not wanted or job.state in wanted)
-            ]
+        running = self._engine.running_jobs()
+        if mine or user or states:
+            chosen = self._chosen(caller, mine=mine, user=user, states=_states(states))
+            rank = {job.id: number for number, job in enumerate((*running, *queue))}
+            jobs = sorted(chosen, key=lambda job: (rank.get(job.id, len(rank)), job.id))
             total = len(jobs)
+        else:
+            jobs = [*running, *queue]
+            total = len(running) + self._engine.queue_length()
         views = self._views(caller, places, self._reasons.first(queue))
         now = self._context.clock.now_ms()
         return JobList(at=iso(now) or "", jobs=[views.view(j) for j in jobs[:limit]], total=total)
+
+    def _chosen(
+        self, caller: Caller, *, mine: bool, user: str, states: Sequence[JobState]
+    ) -> list[Job]:
+        return [
+            job
+            for job in self._engine.live_jobs()
+            if (not mine or job.owner.uid == caller.uid)
+            and (not user or job.owner.name == user)
+            and (not states or job.state in states)
+        ]
 
     def _eligible(self, queue: Sequence[Job]) -> Iterator[Job]:
         """Yield the queue's jobs until the first that waits for something else than devices."""
