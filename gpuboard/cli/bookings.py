@@ -18,8 +18,7 @@ from gpuboard.model.text import plain
 
 
 @click.command("reserve", short_help="Book GPUs: gpuboard reserve 2 1h30m.")
-@click.argument("gpus", required=False, type=click.IntRange(1), metavar="GPUS")
-@click.argument("duration", required=False, metavar="SPAN")
+@click.argument("wanted", nargs=-1, metavar="[GPUS] [SPAN]")
 @click.option(
     "--at",
     "--begin",
@@ -50,8 +49,7 @@ from gpuboard.model.text import plain
 def reserve(
     session: Session,
     *,
-    gpus: int | None,
-    duration: str | None,
+    wanted: Sequence[str],
     at: str,
     until: str,
     gpu_ids: str,
@@ -65,8 +63,10 @@ def reserve(
     \b
     gpuboard reserve 2 1h30m
     gpuboard reserve 2 1h30m --at 'tomorrow 09:00'
+    gpuboard reserve --gpu-ids 2,3 2h
     gpuboard reserve --change 7 2 3h
     """
+    gpus, duration = _wanted(wanted)
     ids = [part.strip() for part in gpu_ids.split(",") if part.strip()]
     body: dict[str, Any] = {"duration": duration, "at": at, "until": until, "name": name}
     if at or until:
@@ -79,7 +79,7 @@ def reserve(
         body = {key: value for key, value in (body | {"gpus": gpus}).items() if value}
         answer = session.client.patch(f"/reservations/{change_id}", body)
     else:
-        if duration is None and not until:
+        if not duration and not until:
             raise InvalidRequest("for how long?", hint="gpuboard reserve 2 1h30m", field="duration")
         body |= {
             "gpus": gpus or len(ids) or 1,
@@ -91,6 +91,27 @@ def reserve(
             "/reservations", {key: value for key, value in body.items() if value}
         )
     _say_reserved(session, answer)
+
+
+def _wanted(words: Sequence[str]) -> tuple[int | None, str]:
+    """Return the number of GPUs and the span; of one word alone, a number is GPUs. Raises InvalidRequest."""
+    rest = list(words)
+    gpus = None
+    if len(rest) > 1 or (rest and rest[0].isdigit()):
+        count = rest.pop(0)
+        if not (count.isascii() and count.isdigit() and int(count[:9]) > 0 and len(count) < 9):
+            raise InvalidRequest(
+                f"GPUS: '{count}' is not a number of GPUs",
+                hint="gpuboard reserve 2 1h30m",
+                field="gpus",
+            )
+        gpus = int(count)
+    if len(rest) > 1:
+        raise InvalidRequest(
+            f"'{rest[1]}' is one word too many",
+            hint="gpuboard reserve 2 1h30m --at 'tomorrow 09:00'",
+        )
+    return gpus, rest[0] if rest else ""
 
 
 def _say_reserved(session: Session, answer: dict[str, Any]) -> None:

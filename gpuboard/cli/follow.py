@@ -108,9 +108,9 @@ def exit_code(job: Job) -> int:
 
 
 class LogTail:
-    """One attempt's output, copied to a stream of bytes as it comes."""
+    """One attempt's output (None: the present one's), copied to a stream of bytes as it comes."""
 
-    def __init__(self, session: Session, job_id: int, attempt: int) -> None:
+    def __init__(self, session: Session, job_id: int, attempt: int | None) -> None:
         self._session = session
         self._path = f"/jobs/{job_id}/log"
         self._attempt = attempt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -142,33 +142,56 @@ def logs(
     """
     from gpuboard.cli.times import instant
 
-    is_foreign = (
-        sys.stdout.isatty() and not session.client.get(f"/jobs/{segment(job)}")["job"]["mine"]
-    )
-    pieces = session.client.stream(
-        f"/jobs/{segment(job)}/log",
-        follow=follows,
-        tail=tail,
-        since=instant(since, "--since"),
-        attempt=attempt,
-    )
-    for piece in _harmless(pieces) if is_foreign else pieces:
-        follow.write_stdout(piece)
+    write, finish = follow.write_stdout, _nothing
+    if follows or sys.stdout.isatty():
+        view = session.client.get(f"/jobs/{segment(job)}")["job"]
+        job = str(view["id"])  # `@` may mean another job by the time the stream is taken up again
+        if sys.stdout.isatty() and not view["mine"]:
+            lines = HarmlessLines(follow.write_stdout)
+            write, finish = lines.write, lines.finish
+    if follows and tail is None and not since:
+        follow.LogTail(session, int(job), attempt).copy(write)
+    else:
+        query = {
+            "follow": follows,
+            "tail": tail,
+            "since": instant(since, "--since"),
+            "attempt": attempt,
+        }
+        for piece in session.client.stream(f"/jobs/{segment(job)}/log", **query):
+            write(piece)
+    finish()
 
 
-_LONGEST_LINE = 64 * 1024
+def _nothing() -> None:
+    """There is nothing to finish."""
 
 
-def _harmless(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield whole lines without control codes; a line beyond 64 KiB is broken."""
-    pending = b""
-    for piece in pieces:
-        *lines, pending = (pending + piece).split(b"\n")
-        if len(pending) > _LONGEST_LINE:
-            lines, pending = [*lines, pending], b""
-        yield b"".join(plain(line.decode(errors="replace")).encode() + b"\n" for line in lines)
-    if pending:
-        yield plain(pending.decode(errors="replace")).encode() + b"\n"
+class HarmlessLines:
+    """Passes bytes on as lines without control codes; a line beyond 64 KiB is broken."""
+
+    LONGEST = 64 * 1024
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._pending = b""
+
+    def write(self, piece: bytes) -> None:
+        """Take some bytes; write the lines that are whole."""
+        *lines, self._pending = (self._pending + piece).split(b"\n")
+        if len(self._pending) > self.LONGEST:
+            lines, self._pending = [*lines, self._pending], b""
+        if lines:
+            self._write(b"".join(map(_harmless, lines)))
+
+    def finish(self) -> None:
+        """Write what has no line break behind it."""
+        if self._pending:
+            self._write(_harmless(self._pending))
+
+
+def _harmless(line: bytes) -> bytes:
+    return plain(line.decode(errors="replace")).encode() + b"\n"
 
 
 @click.command("wait", short_help="Wait until jobs have ended; give their exit code.")

@@ -177,7 +177,9 @@ def _submitted(session: Session, asked: Submission) -> dict[str, Any]:
     body = asked.body | {"token": os.urandom(16).hex()}
     try:
         return _post(session, body)
-    except Unavailable:
+    except Unavailable as error:
+        if isinstance(error.__cause__, (FileNotFoundError, ConnectionRefusedError)):
+            raise  # nobody was there to take it
         return follow.patiently(session, lambda: _post(session, body), patience_s=10.0)
 
 

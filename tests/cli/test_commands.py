@@ -321,8 +321,8 @@ def test_usage_errors_are_exit_code_2_with_a_way_out(gpuboard: Gpuboard, words: 
 
 
 def test_mistyped_command_gets_the_nearest(gpuboard: Gpuboard) -> None:
-    """`cancle` is answered with `cancel`."""
-    assert "did you mean 'gpuboard cancel'?" in gpuboard("cancle", "12").err
+    """`canc` is answered with `cancel`."""
+    assert "did you mean 'gpuboard cancel'?" in gpuboard("canc", "12").err
 
 
 def test_json_of_the_jobs_command_is_not_ours(server: FakeServer, gpuboard: Gpuboard) -> None:
@@ -385,6 +385,34 @@ def test_three_words_book(scripted: FakeServer, gpuboard: Gpuboard) -> None:
     assert scripted.bodies("POST", "/reservations") == [{"duration": "1h30m", "gpus": 2}]
     assert "booking 7: 2 train GPUs (GPU 2,3) from" in out
     assert "  now: train\n" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "body"),
+    [
+        (["2", "90"], {"gpus": 2, "duration": "90"}),
+        (["1h"], {"gpus": 1, "duration": "1h"}),
+        (["--gpu-ids", "2,3", "1h"], {"gpus": 2, "gpu_ids": ["2", "3"], "duration": "1h"}),
+        (["3", "--until", "noon"], {"gpus": 3, "until": "noon", "timezone": "UTC"}),
+    ],
+)
+def test_words_of_a_booking_are_gpus_then_span(
+    scripted: FakeServer, gpuboard: Gpuboard, words: list[str], body: dict[str, Any]
+) -> None:
+    """Either may be left out where something else says it."""
+    assert gpuboard("reserve", *words).code == 0
+    assert scripted.bodies("POST", "/reservations") == [body]
+
+
+@pytest.mark.parametrize("words", [["2"], ["two", "1h"], ["0", "1h"], ["2", "1h", "tomorrow"], []])
+def test_booking_that_is_not_understood_is_not_sent(
+    scripted: FakeServer, gpuboard: Gpuboard, words: list[str]
+) -> None:
+    """No guess books anything."""
+    ran = gpuboard("reserve", *words)
+    assert ran.code == 2
+    assert "gpuboard reserve 2 1h30m" in ran.err
+    assert not scripted.asked
 
 
 def test_every_flag_of_reserve_reaches_the_request(
@@ -552,6 +580,7 @@ def test_version_is_printed(gpuboard: Gpuboard) -> None:
 def test_log_is_byte_for_byte(server: FakeServer, gpuboard: Gpuboard) -> None:
     """In a pipe the output is the job's own bytes, colours and all; the flags reach the query."""
     server.answers["GET", "/jobs/12/log"] = b"\x1b[31mred\x1b[0m\n\r50%"
+    server.answers["GET", "/jobs/12"] = detail(12)
     ran = gpuboard(
         "logs", "12", "-f", "--tail", "5", "--attempt", "2", "--since", "2026-11-22T20:00:00Z"
     )

@@ -137,6 +137,16 @@ def test_torn_log_is_taken_up_where_it_broke(server: FakeServer, gpuboard: Gpubo
     assert gpuboard("run", "-q", "img").out == "epoch 1\nepoch 2\n"
 
 
+def test_logs_that_follow_are_taken_up_too_and_stay_with_their_job(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """`logs -f @` goes on over a restart of the daemon, with the job that `@` was at first."""
+    script_run(server, RUNNING)
+    server.answers["GET", "/jobs/@"] = detail(12, **RUNNING)
+    server.turns["GET", "/jobs/12/log"] = [chunks(b"epoch", None), chunks(b"epoch 1\n")]
+    assert gpuboard("logs", "-f", "@") == (0, "epoch 1\n", "")
+
+
 def test_daemon_that_is_away_is_waited_for(server: FakeServer, gpuboard: Gpuboard) -> None:
     """An upgrade of the daemon does not end a wait."""
     script_run(server, RUNNING, ENDED)
