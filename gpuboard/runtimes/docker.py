@@ -43,6 +43,8 @@ from gpuboard.runtimes.sandbox import SandboxSettings
 INSPECT_TIMEOUT_S = 2.0
 """Inspecting a container whose start hangs in a hook blocks on the container's lock."""
 INSPECTS_A_PASS = 64
+CREATED_RECHECK_S = 5.0
+"""A container that was only created says nothing new until a start of it failed."""
 ADOPT_TIMEOUT_S = 30.0
 _EXITED_TEXT = re.compile(r"Exited \((\d+)\)")
 _STATES = {
@@ -86,6 +88,8 @@ class DockerRuntime:
         self._injection = settings.device_injection
         self._known: dict[str, Observed] = {}
         """Facts of running and ended containers that do not change any more, by id."""
+        self._looked_at: dict[str, float] = {}
+        """When a created container was last inspected (monotonic seconds), by id."""
         self._starting: set[str] = set()
         self._creating: set[str] = set()
         self._lock = threading.Lock()
@@ -195,6 +199,7 @@ class DockerRuntime:
         finally:
             with self._lock:
                 self._starting.discard(handle)
+                self._looked_at.pop(handle, None)
 
     def signal(self, handle: str, signal: str) -> None:
         """Send a signal to the container's main process; one that does not run is fine."""
@@ -254,8 +259,9 @@ class DockerRuntime:
             seen[summary.name] = summary
         live = {item.handle for item in seen.values()}
         with self._lock:
-            for handle in self._known.keys() - live:
-                del self._known[handle]
+            for facts in (self._known, self._looked_at):
+                for handle in facts.keys() - live:
+                    del facts[handle]
         return seen
 
     def _summary(self, row: Mapping[str, Any]) -> Observed:
@@ -282,6 +288,9 @@ class DockerRuntime:
             if summary.handle in self._starting:
                 return False
             known = self._known.get(summary.handle)
+            looked_at = self._looked_at.get(summary.handle, -CREATED_RECHECK_S)
+        if summary.state is RunState.CREATED and known is None:
+            return time.monotonic() - looked_at >= CREATED_RECHECK_S
         return known is None or known.state is not summary.state
 
     def _with_known(self, summary: Observed) -> Observed:
@@ -300,8 +309,9 @@ class DockerRuntime:
             return summary
         self._cgroups.learn(summary.handle, int(state.get("Pid") or 0))
         known = _facts(summary, state)
-        if known.state is summary.state and (known.state is not RunState.CREATED or known.error):
-            with self._lock:
+        with self._lock:
+            self._looked_at[summary.handle] = time.monotonic()
+            if known.state is not RunState.CREATED or known.error:
                 self._known[summary.handle] = known
         return _joined(summary, known)
 

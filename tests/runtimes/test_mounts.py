@@ -1,0 +1,183 @@
+"""Mount sources: looked up as the person, pinned from the descriptor, or a root that nobody can swap."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuboard.errors import HostError, InvalidRequest, PermissionDenied
+from gpuboard.model.job import Mount
+from gpuboard.runtimes import mounts as mounts_module
+from gpuboard.runtimes.mounts import MountBoard
+from gpuboard.runtimes.protocol import RunRequest
+from gpuboard.runtimes.sandbox import SandboxSettings
+from tests.support.runtimes import PERSON
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="looking up as somebody else needs root")
+
+
+def request(home: Path, *mounts: Mount, uid: int = PERSON) -> RunRequest:
+    return RunRequest(
+        name="gb-1-1",
+        job_id=1,
+        attempt=1,
+        uid=uid,
+        gid=uid,
+        groups=(uid,),
+        user="person",
+        home=str(home),
+        mounts=mounts,
+    )
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[MountBoard]:
+    """Give a board whose pins are let go at the end."""
+    board = MountBoard(str(tmp_path / "pins"))
+    yield board
+    board.release("gb-1-1")
+
+
+@needs_root
+def test_home_itself_needs_no_pin(board: MountBoard, home: Path):
+    """Every component above it is root's: nobody can put something else there."""
+    found = board.resolve(request(home, Mount(str(home), "/work/")), SandboxSettings())
+    assert found == [Mount(str(home), "/work")]
+    assert board.names() == set()
+
+
+@needs_root
+def test_home_that_others_could_swap_is_pinned(board: MountBoard, home: Path):
+    """A root in a directory that everybody may write is not fixed."""
+    home.parent.chmod(0o777)
+    (found,) = board.resolve(request(home, Mount(str(home), "/work")), SandboxSettings())
+    assert found.source != str(home)
+    assert Path(found.source).samefile(home)
+
+
+@needs_root
+def test_deeper_path_is_pinned_and_shows_the_same_directory(board: MountBoard, home: Path):
+    """By whatever spelling; a file can be mounted, too."""
+    (home / "a").mkdir()
+    (home / "file").write_text("x")
+    for name in ("a", "file"):
+        os.chown(home / name, PERSON, PERSON)
+    asked = (Mount(f"{home}/./a/../a", "/work", read_only=True), Mount(f"{home}/file", "/data"))
+    first, second = board.resolve(request(home, *asked), SandboxSettings())
+    assert Path(first.source).samefile(home / "a")
+    assert first.read_only
+    assert Path(second.source).read_text() == "x"
+    board.release("gb-1-1")
+    board.release("gb-1-1")
+    assert (home / "a").is_dir()
+    assert (home / "file").read_text() == "x"
+
+
+@needs_root
+def test_pinning_again_replaces_the_pins(board: MountBoard, home: Path):
+    """A create that is repeated after a crash leaves one set."""
+    (home / "a").mkdir()
+    os.chown(home / "a", PERSON, PERSON)
+    for _ in range(3):
+        board.resolve(request(home, Mount(f"{home}/a", "/work")), SandboxSettings())
+    assert Path("/proc/mounts").read_text().count(str(board._directory)) == 1
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("/etc", PermissionDenied),
+        ("/etc/shadow", PermissionDenied),
+        ("/proc/self/cwd", PermissionDenied),
+        ("/proc/1/root", PermissionDenied),
+        ("/sys", (PermissionDenied, InvalidRequest)),
+        ("/dev/null", (PermissionDenied, InvalidRequest)),
+        ("loop", (PermissionDenied, InvalidRequest)),
+        ("nowhere", InvalidRequest),
+    ],
+)
+def test_link_leads_nowhere_else(board: MountBoard, home: Path, target: str, error: type):
+    """What was opened decides, not what was written."""
+    (home / "loop").symlink_to("loop")
+    (home / "link").symlink_to(target)
+    with pytest.raises(error) as caught:
+        board.resolve(request(home, Mount(f"{home}/link", "/work")), SandboxSettings())
+    assert caught.value.field == "mounts"
+    assert board.names() == set()
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare (util-linux)")
+def test_pins_are_made_in_the_engines_mount_namespace(
+    board: MountBoard, home: Path, tmp_path: Path
+):
+    """A daemon in a namespace of its own (systemd's ProtectSystem) pins where the engine looks."""
+    (home / "a").mkdir()
+    os.chown(home / "a", PERSON, PERSON)
+    script = (
+        "import sys, json; from gpuboard.model.job import Mount;"
+        "from gpuboard.runtimes.mounts import MountBoard;"
+        "from gpuboard.runtimes.sandbox import SandboxSettings;"
+        "import tests.runtimes.test_mounts as t; from pathlib import Path;"
+        "home = Path(sys.argv[1]); board = MountBoard(sys.argv[2], int(sys.argv[3]));"
+        "found = board.resolve(t.request(home, Mount(f'{home}/a', '/work')), SandboxSettings());"
+        "print(json.dumps([found[0].source, Path('/proc/mounts').read_text().count(sys.argv[2])]))"
+    )
+    done = subprocess.run(
+        [
+            *("unshare", "-m", "--propagation", "private", sys.executable, "-c", script),
+            *(str(home), str(board._directory), str(os.getpid())),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    source, seen_inside = json.loads(done.stdout)
+    assert seen_inside == 0
+    assert Path(source).samefile(home / "a")
+
+
+def test_daemon_of_the_person_gives_the_resolved_path(board: MountBoard, home: Path):
+    """A personal daemon: the person could tell the engine so anyway; the roots still hold."""
+    me = os.geteuid()
+    (home / "a").mkdir()
+    (home / "link").symlink_to("a")
+    (home / "out").symlink_to("/etc")
+    (found,) = board.resolve(request(home, Mount(f"{home}/link", "/w"), uid=me), SandboxSettings())
+    assert found == Mount(str((home / "a").resolve()), "/w")
+    for name, error in (("out", PermissionDenied), ("missing", InvalidRequest)):
+        with pytest.raises(error):
+            board.resolve(request(home, Mount(f"{home}/{name}", "/w"), uid=me), SandboxSettings())
+
+
+def test_service_user_mounts_roots_only(board: MountBoard, home: Path, monkeypatch):
+    """A daemon that is neither root nor the person cannot look up as the person."""
+    monkeypatch.setattr(os, "geteuid", lambda: 999)
+    (home / "a").mkdir()
+    with pytest.raises(PermissionDenied) as caught:
+        board.resolve(request(home, Mount(f"{home}/a", "/w")), SandboxSettings())
+    assert "not root" in caught.value.message
+
+
+@needs_root
+def test_hanging_file_server_is_an_error_not_a_hung_worker(
+    board: MountBoard, home: Path, monkeypatch
+):
+    """A home on a dead NFS server."""
+    (home / "a").mkdir()
+    slow = home / "slow.py"
+    slow.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(mounts_module, "HELPER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(mounts_module.mount_pin, "__file__", str(slow))
+    with pytest.raises(HostError, match="too long"):
+        board.resolve(request(home, Mount(f"{home}/a", "/w")), SandboxSettings())
