@@ -6,8 +6,8 @@ from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.stopping import Stopper
 from gpuboard.model.device import Health, ProbeSnapshot
-from gpuboard.model.ids import DeviceUuid
-from gpuboard.model.job import StopCause
+from gpuboard.model.ids import DeviceUuid, JobId
+from gpuboard.model.job import Job, StopCause
 from gpuboard.model.reservation import Drain
 
 
@@ -53,3 +53,35 @@ class HealthWatch:
             self._stopper.request(
                 job, StopCause.DEVICE_FAULT, "gpuboard", reason=f"its device failed, {words}"
             )
+
+
+MAX_FAILED_STARTS = 3
+"""So many different jobs in a row that the box could not start on a device: it is drained."""
+
+
+class StartFailures:
+    """Counts starts that failed by the box's fault, by device (a broken driver hook, say)."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._failed: dict[DeviceUuid, set[JobId]] = {}
+
+    def succeeded(self, job: Job) -> None:
+        """Forget what failed before on this job's devices."""
+        for device in job.devices:
+            self._failed.pop(device, None)
+
+    def failed(self, job: Job, words: str) -> None:
+        """Count a failure; drain a device that failed too many different jobs."""
+        change = Change("device.fault")
+        for device in job.devices:
+            jobs = self._failed.setdefault(device, set())
+            jobs.add(job.id)
+            if len(jobs) >= MAX_FAILED_STARTS and device not in self._core.ledger.drains:
+                note = f"{len(jobs)} jobs in a row failed to start on it: {words}"
+                now = self._core.clock.now_ms()
+                change.drained.append(Drain(device, now, "gpuboard", note))
+                change.event("device.drained", device=device, note=note, by="gpuboard")
+                del self._failed[device]
+        if change.drained:
+            self._core.journal.commit(change)

@@ -6,7 +6,7 @@ what it does. One thread owns it all; `step` never blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gpuboard.config import Config
@@ -101,7 +101,10 @@ class LocalEngine:
 
     def open(self) -> None:
         """Load what the database knows; nothing is scheduled until the runtimes were listed."""
-        self.core.journal.load()
+        try:
+            self.core.journal.load()
+        except StateError as error:
+            self.halt(error)
         self._reconciler.recover()
 
     def step(self) -> None:
@@ -166,6 +169,10 @@ class LocalEngine:
             self._facts = facts
             core.ledger.revision += 1
             core.plan_soon()
+
+    def recheck_with(self, check: Callable[[Job], str]) -> None:
+        """Ask `check` before each start why the job may no longer run (empty: it may)."""
+        self.core.recheck = check
 
     def is_idle(self) -> bool:
         """Whether nothing is queued, running or under way."""

@@ -49,7 +49,8 @@ def log_reader(
         pieces = runtime.read_log(
             running, tail=tail, since_at=since_at, follow=follow, is_cancelled=is_cancelled
         )
-        yield from _or_from_file(pieces, path, tail)
+        is_whole = tail is None and since_at is None
+        yield from _with_rest(pieces, path, tail=tail, is_whole=is_whole)
 
     return read
 
@@ -78,21 +79,31 @@ def _handle_of(
         pause.wait(_POLL_S)
 
 
-def _or_from_file(pieces: Iterator[bytes], path: Path, tail: int | None) -> Iterator[bytes]:
-    """Yield the runtime's pieces; the kept file when the attempt was removed just before the read."""
-    has_yielded = False
+def _with_rest(
+    pieces: Iterator[bytes], path: Path, *, tail: int | None, is_whole: bool
+) -> Iterator[bytes]:
+    """Yield the runtime's pieces, then what the kept file has beyond them.
+
+    An attempt that ends is removed soon after its log was kept: a reader may be cut off by that.
+    """
+    sent = 0
     try:
         for piece in pieces:
-            has_yielded = True
+            sent += len(piece)
             yield piece
     except GpuboardError:
-        if has_yielded or not path.exists():
+        if not path.exists():
             raise
-        yield from _from_file(path, tail)
+    if path.exists():
+        if is_whole:
+            yield from _from_file(path, None, sent)
+        elif not sent:
+            yield from _from_file(path, tail)
 
 
-def _from_file(path: Path, tail: int | None) -> Iterator[bytes]:
+def _from_file(path: Path, tail: int | None, offset: int = 0) -> Iterator[bytes]:
     with path.open("rb") as file:
+        file.seek(offset)
         if tail is not None:
             yield from deque(file, maxlen=max(0, tail))
             return

@@ -214,6 +214,10 @@ class Engine(Protocol):
     def add_notice(self, by: str, text: str, until_at: int | None) -> Notice | None:
         """Publish a notice; empty text clears all and returns None."""
 
+    # rights
+    def recheck_with(self, check: Callable[[Job], str]) -> None:
+        """Ask `check` before each start why the job may no longer run (empty: it may)."""
+
     # watching
     def events(
         self, after_id: int, limit: int = 1000, job_id: JobId | None = None

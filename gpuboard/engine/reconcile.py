@@ -18,6 +18,9 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobState
 from gpuboard.runtimes.protocol import Observed, RunState, Runtime, RuntimeCapabilities
 
+_RECHECK_MS = 15_000
+"""Before a runtime that was found unusable is tested again."""
+
 
 class Reconciler:
     """Lists the runtimes and decides about each attempt."""
@@ -69,10 +72,13 @@ class Reconciler:
     def next_boot_ms(self) -> int:
         """Return when (boot time, ms) the next listing is due."""
         due = [at for name, at in self._next_look.items() if name not in self._outstanding]
+        due += [
+            at for name, at in self._next_check.items() if not self._core.health[name].is_checked
+        ]
         return min(due, default=self._core.clock.boot_ms() + 1000)
 
     def _check(self, runtime: Runtime) -> None:
-        self._next_check[runtime.name] = self._core.clock.boot_ms() + 60_000
+        self._next_check[runtime.name] = self._core.clock.boot_ms() + _RECHECK_MS
         self._core.workers.submit(runtime.check, partial(self._checked, runtime.name), Lane.LOOK)
 
     def _checked(

@@ -16,6 +16,7 @@ from gpuboard.engine.change import Change, NewLease
 from gpuboard.engine.conclude import back_to_queue, start_failed
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import Ender
+from gpuboard.engine.health import StartFailures
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
 from gpuboard.errors import HostError, OutcomeUnknown, RequestError, Unavailable
@@ -32,6 +33,7 @@ class Starter:
         self._core = core
         self._ender = ender
         self._stopper = stopper
+        self._failures = StartFailures(core)
         self._looks: dict[JobId, int] = {}
         """Until when (boot time, ms) to look for a start whose answer was lost."""
 
@@ -180,6 +182,8 @@ class Starter:
         if error is None:
             self.commit_running(job, core.clock.now_ms())
         elif isinstance(error, RequestError | HostError) and job.state is JobState.STARTING:
+            if isinstance(error, HostError):
+                self._failures.failed(job, str(error))
             self._ender.end(job, start_failed(f"start failed: {error}"), fence=True)
         elif isinstance(error, Unavailable) and job.state is JobState.STARTING:
             self._ender.end(job, back_to_queue(f"start: {error}"), fence=True)
@@ -202,6 +206,7 @@ class Starter:
         change = Change("start.running")
         change.job(running, "job.running", devices=",".join(job.devices))
         core.journal.commit(change)
+        self._failures.succeeded(job)
         if state is JobState.STOPPING:
             self._stopper.deliver(running)
         else:

@@ -175,7 +175,7 @@ class JobViews:
 
     def _reason(self, job: Job, *, is_private: bool) -> str:
         if job.state is JobState.QUEUED:
-            return self._waiting_reason(job)
+            return self._waiting_reason(job, is_private=is_private)
         if job.state in (JobState.STARTING, JobState.STOPPING):
             progress = self._engine.progress_of(job.id)
             if progress and not is_private:
@@ -187,13 +187,13 @@ class JobViews:
             return ""
         return job.reason
 
-    def _waiting_reason(self, job: Job) -> str:
+    def _waiting_reason(self, job: Job, *, is_private: bool) -> str:
         known = self._reasons.get(job.id)
         if known:
             return known
         if job.is_held:
             by = "its owner" if job.held_by == "user" else "an admin"
-            return f"held by {by}" + (f": {job.reason}" if job.reason else "")
+            return f"held by {by}" + (f": {job.reason}" if job.reason and not is_private else "")
         open_ids = [d.job_id for d in job.spec.depends_on if self._is_live(d.job_id)]
         if open_ids:
             return "waits for job " + ", ".join(map(str, open_ids[:5]))
@@ -237,6 +237,8 @@ class QueueReasons:
             self._revision = self._engine.revision()
             self._reasons = {}
             for job in list(queue)[:EXPLAINED]:
+                if job.is_held:
+                    continue
                 try:
                     causes = self._engine.explain(job.id).causes
                 except GpuboardError:

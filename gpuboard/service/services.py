@@ -9,6 +9,7 @@ from gpuboard.service.board import BoardService
 from gpuboard.service.bookings import BookingService
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.jobs import JobService
+from gpuboard.service.validation import start_check
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Services:
 
     @classmethod
     def over(cls, context: ServiceContext) -> Services:
-        """Return the services that speak to the context's engine."""
+        """Return the services that speak to the context's engine, which asks them before each start."""
+        context.engine.recheck_with(start_check(context))
         return cls(
             jobs=JobService(context),
             bookings=BookingService(context),

@@ -14,17 +14,18 @@ import msgspec
 
 from gpuboard.config import Config
 from gpuboard.engine.protocol import NewJob
-from gpuboard.errors import InvalidRequest, PermissionDenied
+from gpuboard.errors import GpuboardError, InvalidRequest, PermissionDenied
 from gpuboard.model.arrays import parse_array
 from gpuboard.model.durations import format_duration, parse_duration
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.instants import parse_instant
-from gpuboard.model.job import Dependency, DependencyKind, JobSpec, RuntimeName
+from gpuboard.model.job import Dependency, DependencyKind, Job, JobSpec, RuntimeName
 from gpuboard.model.person import Caller
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import parse_size
 from gpuboard.model.text import plain
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
+from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 
 MAX_NAME = 100
@@ -249,3 +250,20 @@ def _signal(text: str) -> str:
 def with_changes(spec: JobSpec, **changes: object) -> JobSpec:
     """Return a spec with those fields changed that are not None."""
     return msgspec.structs.replace(spec, **{k: v for k, v in changes.items() if v is not None})
+
+
+def start_check(context: ServiceContext) -> Callable[[Job], str]:
+    """Return what the engine asks before a start: may this still run, as this person?
+
+    Accounts go, rules change, and a spec may have been stored by an older version.
+    """
+
+    def check(job: Job) -> str:
+        try:
+            context.directory.person(job.owner.uid)
+            check_submission(job.spec, job.owner, sandbox_settings(context.config))
+        except GpuboardError as error:
+            return error.message
+        return ""
+
+    return check

@@ -115,6 +115,15 @@ def test_hook_failure_is_the_jobs_clear_reason(box: Box) -> None:
     assert not box.runtime.containers
 
 
+def test_device_on_which_nothing_starts_is_drained(box: Box) -> None:
+    """Row 11: after three different jobs in a row, with the runtime's words."""
+    broken = Script(start_error=HostError("hook failed"))
+    jobs = [box.submit(gpu_uuids=(uuid(0),), script=broken) for _ in range(3)]
+    for job_id in jobs:
+        assert finished(box, job_id) == "failed"
+    assert "hook failed" in box.engine.drains()[uuid(0)].note
+
+
 def test_missing_image_fails_without_a_second_try(box: Box) -> None:
     """Row 41: the reason names the image."""
     box.runtime.missing_images.add("simulated:latest")

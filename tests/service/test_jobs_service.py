@@ -225,3 +225,14 @@ def test_hostile_names_lose_their_teeth(services: Services) -> None:
     assert "\x1b" not in name
     assert "\u202e" not in name
     assert "\x00" not in name
+
+
+def test_job_of_a_person_who_is_gone_is_held(box: Box, services: Services) -> None:
+    """Row 40: checked again before the start."""
+    directory = services.jobs._context.directory
+    services.jobs.submit(AS_ANN, request(begin="now+10m"))
+    directory.people = tuple(p for p in directory.people if p.uid != AS_ANN.uid)
+    box.advance(605, by=5)
+    assert box.job(1).held_by == "admin"
+    assert "no account" in services.jobs.live(AS_ADMIN).jobs[0].reason
+    assert "no account" not in services.jobs.live(AS_BEN).jobs[0].reason
