@@ -19,7 +19,7 @@ from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Usage, Wait
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
-from gpuboard.policy.usage import charge
+from gpuboard.policy.usage import charge, decayed
 from gpuboard.simulate.trace import TraceJob
 
 USAGE_REFRESH_MS = 900_000
@@ -61,8 +61,10 @@ class Simulation:
         self._holders: dict[JobId, Holder] = {}
         self._ends: list[tuple[int, JobId]] = []
         self._idle = gpus
-        self._used: dict[Uid, tuple[float, int]] = {}
-        """Device-seconds, and when (ms) they were brought up to date."""
+        self._used: dict[Uid, float] = {}
+        """Device-seconds as they count at `_decayed_at`; what came later is written up to it."""
+        self._decayed_at = 0
+        self._charged_at: dict[Uid, int] = {}
         self._held: dict[Uid, int] = {}
         self._order: ServingOrder | None = None
         self._order_at = 0
@@ -101,6 +103,8 @@ class Simulation:
     def _advance(self, to_at: int) -> None:
         self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
         self._now = to_at
+        if to_at - self._decayed_at >= USAGE_REFRESH_MS:
+            self._decay()
 
     def _submit(self, job_id: JobId, job: TraceJob) -> bool:
         """Queue a job; whether that can change the plan, which is idempotent.
@@ -185,17 +189,25 @@ class Simulation:
         self._head, self._head_start_at = plan.head, plan.head_start_at
 
     def _charge(self, uid: Uid) -> None:
-        """Bring a person's usage up to now."""
-        used, at = self._used.get(uid, (0.0, self._now))
+        """Charge a person for what they held since they were last charged."""
         held = self._held.get(uid, 0)
-        half_life_s = self._world.settings.half_life_s
-        self._used[uid] = charge(used, held, at, self._now, half_life_s), self._now
+        if held:
+            half_life_s = self._world.settings.half_life_s
+            new = charge(0.0, held, self._charged_at[uid], self._now, half_life_s)
+            left = decayed(1.0, self._decayed_at, self._now, half_life_s)
+            self._used[uid] = self._used.get(uid, 0.0) + new / left
+        self._charged_at[uid] = self._now
+
+    def _decay(self) -> None:
+        left = decayed(1.0, self._decayed_at, self._now, self._world.settings.half_life_s)
+        self._used = {uid: used * left for uid, used in self._used.items()}
+        self._decayed_at = self._now
 
     def _order_now(self) -> ServingOrder:
         if self._order is None or self._now - self._order_at >= USAGE_REFRESH_MS:
-            for uid in self._used:
+            for uid in self._held:
                 self._charge(uid)
-            usage = tuple(Usage(uid, used) for uid, (used, _) in self._used.items())
+            usage = tuple(Usage(uid, used) for uid, used in self._used.items())
             self._order = ServingOrder(msgspec.structs.replace(self._world, usage=usage))
             self._order_at = self._now
         return self._order
