@@ -80,8 +80,7 @@ def submit(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
         return _say_dry_run(session, asked)
     answer = _submitted(session, asked)
     if asked.nonblock or asked.patience_s is not None:
-        for job_id in answer["ids"]:
-            _await_start(session, job_id, asked)
+        _await_start(session, answer["ids"][0], asked)  # of an array: its first element, for all
     _say_submitted(session, answer)
     return 0
 

@@ -211,6 +211,16 @@ def test_wait_flag_gives_up_with_4_and_cancels(server: FakeServer, gpuboard: Gpu
     assert server.bodies("POST", "/jobs/cancel") == [{"jobs": ["12"]}]
 
 
+def test_wait_flag_of_an_array_is_about_its_first_job(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """`-a 0-9%2 --wait` is not given up because two at once are not ten at once."""
+    server.answers["POST", "/jobs"] = submitted(12, 13)
+    server.answers["GET", "/jobs/12"] = detail(12, **RUNNING)
+    assert gpuboard("submit", "-q", "-a", "0-1", "--wait", "1m", "img") == (0, "12\n13\n", "")
+    assert not [one for one in server.asked if one.path == "/jobs/13"]
+
+
 def test_wait_flag_lets_a_started_job_run(server: FakeServer, gpuboard: Gpuboard) -> None:
     """The clock of --wait stops with the start."""
     script_run(server, {}, RUNNING, RUNNING, ENDED)
