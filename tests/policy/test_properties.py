@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gpuboard.model.plan import ReservationRequest
-from gpuboard.model.world import DeviceFact, PolicySettings, Waiting
+from gpuboard.model.world import Booking, DeviceFact, PolicySettings, Waiting
 from gpuboard.policy.explain import explain_wait
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
-from tests.support.policy_world import Arrival, BookingWish, Lab
+from tests.support.policy_world import Arrival, BookingWish, Change, Lab
 
 MINUTE = 60_000
 SOME = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
@@ -296,3 +296,68 @@ def test_nobody_is_passed_by_a_job_submitted_a_window_later(data):
 
     lab.on_plan = [look]
     lab.run(data.draw(arrivals(devices, special=False)))
+
+
+@st.composite
+def troubles(draw, devices) -> list[Change]:
+    """Devices that fail and come back, jobs held and released, maintenance announced."""
+    found = []
+    for _ in range(draw(st.integers(0, 6))):
+        begin = draw(st.integers(0, 150)) * MINUTE
+        end = begin + draw(st.integers(1, 60)) * MINUTE
+        number = draw(st.integers(0, len(devices) - 1))
+        match draw(st.sampled_from(["fault", "hold", "blackout"])):
+            case "fault":
+                found.append(Change(begin, lambda lab, n=number: lab.set_available(n, False)))
+                found.append(Change(end, lambda lab, n=number: lab.set_available(n, True)))
+            case "hold":
+                found.append(Change(begin, lambda lab, n=number: lab.set_held(n + 1, True)))
+                found.append(Change(end, lambda lab, n=number: lab.set_held(n + 1, False)))
+            case "blackout":
+                dark = Booking(
+                    -1 - len(found),
+                    -1,
+                    1,
+                    begin + 30 * MINUTE,
+                    end + 30 * MINUTE,
+                    gpu_uuids=(devices[number].uuid,),
+                    is_blackout=True,
+                )
+                found.append(
+                    Change(begin, lambda lab, d=dark: lab.bookings.update({d.reservation_id: d}))
+                )
+    # What was still broken by an overlap is mended in the end.
+    found.extend(
+        Change(300 * MINUTE, lambda lab, n=number: lab.set_available(n, True))
+        for number in range(len(devices))
+    )
+    found.extend(
+        Change(300 * MINUTE, lambda lab, n=number: lab.set_held(n, False)) for number in range(1, 9)
+    )
+    return found
+
+
+@SOME
+@given(st.data())
+def test_whatever_fails_nothing_is_given_out_twice_and_everything_runs_in_the_end(data):
+    """P1, P6, P12 with devices lost and found, holds, blackouts, bookings and preemptible jobs."""
+    devices = data.draw(mixed_boxes())
+    lab = Lab(devices, data.draw(POLICIES))
+    apply = lab.apply
+
+    def apply_and_ask_again(plan, ends):
+        apply(plan, ends)
+        again = plan_round(lab.world(), lab.queue, lab.now)
+        assert (again.starts, again.binds, again.stops) == ((), (), ())
+
+    lab.apply = apply_and_ask_again
+    jobs = data.draw(arrivals(devices, preemptible=True))
+    lab.run(jobs, data.draw(wishes(devices, most=4)), data.draw(troubles(devices)))
+    widths = {"": len(devices)}
+    for kind in ("a100", "V100"):
+        widths[kind] = sum(fact.type_name.casefold() == kind.casefold() for fact in devices)
+    impossible = {a.waiting.job_id for a in jobs if a.waiting.gpus > widths[a.waiting.gpu_type]}
+    for arrival in jobs:
+        if set(arrival.waiting.depends_on) & impossible:
+            impossible.add(arrival.waiting.job_id)
+    assert set(lab.ended) == {arrival.waiting.job_id for arrival in jobs} - impossible

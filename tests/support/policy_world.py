@@ -47,6 +47,14 @@ class BookingWish:
 
 
 @dataclass
+class Change:
+    """Something that happens to the lab: a fault, a repair, a hold, a blackout, a cancellation."""
+
+    at: int
+    do: Callable[[Lab], None]
+
+
+@dataclass
 class Lab:
     """The world as it goes on."""
 
@@ -79,13 +87,21 @@ class Lab:
             settings=self.settings,
         )
 
-    def run(self, arrivals: list[Arrival], wishes: list[BookingWish] = (), max_steps: int = 3000):
+    def run(
+        self,
+        arrivals: list[Arrival],
+        wishes: list[BookingWish] = (),
+        changes: list[Change] = (),
+        max_steps: int = 3000,
+    ):
         """Let it all happen; return when nothing is left to happen."""
         agenda: list[tuple[int, int, object]] = []
         for number, arrival in enumerate(arrivals):
             heapq.heappush(agenda, (arrival.waiting.submitted_at, number, arrival))
         for number, wish in enumerate(wishes):
             heapq.heappush(agenda, (wish.at, 10_000 + number, wish))
+        for number, change in enumerate(changes):
+            heapq.heappush(agenda, (change.at, 20_000 + number, change))
         ends: list[tuple[int, int, int]] = []
         for _ in range(max_steps):
             plan = self.round(ends)
@@ -102,8 +118,12 @@ class Lab:
     def happen(self, what: object, agenda: list) -> None:
         if isinstance(what, Arrival):
             self.runtimes[what.waiting.job_id] = what.runtime_s
-            self.waiting[what.waiting.job_id] = what.waiting
-            self.queue.add(what.waiting)
+            left = tuple(needed for needed in what.waiting.depends_on if needed not in self.ended)
+            self.waiting[what.waiting.job_id] = replace(what.waiting, depends_on=left)
+            self.queue.add(self.waiting[what.waiting.job_id])
+        elif isinstance(what, Change):
+            what.do(self)
+            self.promises_changed = True
         elif isinstance(what, BookingWish):
             answer = admit(self.world(), self.queue, what.request, self.now)
             if not answer.accepted:
@@ -213,9 +233,22 @@ class Lab:
             for other in list(self.queue):
                 if job_id in other.depends_on:
                     left = tuple(needed for needed in other.depends_on if needed != job_id)
-                    self.queue.add(replace(other, depends_on=left))
+                    self.waiting[other.job_id] = replace(other, depends_on=left)
+                    self.queue.add(self.waiting[other.job_id])
         for number in [n for n, b in self.bookings.items() if b.until_at <= self.now]:
             del self.bookings[number]
+
+    def set_available(self, number: int, available: bool) -> None:
+        """Lose a device, or have it back; what runs on it goes on."""
+        facts = list(self.devices)
+        facts[number] = replace(facts[number], available=available)
+        self.devices = tuple(facts)
+
+    def set_held(self, job_id: int, is_held: bool) -> None:
+        """Hold a waiting job, or release it."""
+        waiting = self.queue.get(job_id)
+        if waiting is not None:
+            self.queue.add(replace(waiting, is_held=is_held))
 
     def charge(self, to_at: int) -> None:
         held: dict[int, int] = {}
