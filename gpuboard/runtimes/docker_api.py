@@ -169,7 +169,7 @@ def _from_answer(error: docker.errors.APIError, what: str) -> GpuboardError:
 def _from_bad_request(words: str, message: str) -> GpuboardError:
     if "bind source path does not exist" in words:
         return InvalidRequest(message, field="mounts")
-    if "nknown runtime" in words:
+    if "unknown runtime" in words.lower():
         return HostError(message)
     return InvalidRequest(message)
 

@@ -36,7 +36,7 @@ from gpuboard.errors import (
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes import process_shim
 from gpuboard.runtimes.cgroups import kill_members, members
-from gpuboard.runtimes.process_cgroup import drop_groups, make_groups, was_oom_killed
+from gpuboard.runtimes.process_cgroup import drop_groups, make_groups
 from gpuboard.runtimes.process_files import Order, RunDirectory, Started, copy_log, read_log
 from gpuboard.runtimes.process_table import (
     ProcessRow,
@@ -280,7 +280,7 @@ class ProcessRuntime:
             state=state,
             spec_hash=order.spec_hash,
             exit_code=ended.exit_code if ended else None,
-            oom_killed=state is RunState.EXITED and was_oom_killed(list(order.cgroups)),
+            oom_killed=ended is not None and ended.oom_killed,
             started_at=started.started_at if started else None,
             ended_at=ended.ended_at if ended else None,
             error=ended.error if ended else error,

@@ -15,8 +15,6 @@ from gpuboard.runtimes.cgroups import ROOT
 from gpuboard.runtimes.protocol import RunRequest
 
 PERIOD_US = 100_000
-_V1_TREES = ("pids", "memory", "cpu", "systemd")
-_OOM_FILES = ("memory.events", "memory.oom_control")
 
 
 def make_groups(request: RunRequest, parent: str, name: str, root: Path = ROOT) -> list[str]:
@@ -64,20 +62,8 @@ def _enable(root: Path, parent: str) -> None:
             (directory / "cgroup.subtree_control").write_text("+pids +memory +cpu")
 
 
-def was_oom_killed(groups: list[str]) -> bool:
-    """Whether the kernel killed a process of the groups for memory."""
-    for group in groups:
-        for name in _OOM_FILES:
-            with contextlib.suppress(OSError, ValueError):
-                for line in Path(group, name).read_text().splitlines():
-                    key, _, value = line.partition(" ")
-                    if key == "oom_kill" and int(value):
-                        return True
-    return False
-
-
 def drop_groups(groups: list[str]) -> None:
-    """Remove empty groups; one that is gone or not empty is left."""
+    """Remove what the supervisor could not (it was killed); a group that is not empty is left."""
     for group in groups:
         with contextlib.suppress(OSError):
             Path(group).rmdir()

@@ -61,6 +61,7 @@ class Ended(msgspec.Struct, frozen=True):
 
     exit_code: int
     ended_at: int
+    oom_killed: bool = False
     stage: str = ""
     """What of the start failed: `setup`, `workdir` or `command`; empty: the command ran."""
     errno: int = 0

@@ -10,7 +10,7 @@ and pokes the daemon's FIFO. It forwards nothing and keeps no pipe to anybody, s
 happens to the daemon happens to the job.
 """
 # a script that starts without pathlib is twice as fast
-# ruff: noqa: PTH104, PTH123, PTH208, S606
+# ruff: noqa: PTH104, PTH106, PTH120, PTH123, PTH208, S606
 
 from __future__ import annotations
 
@@ -67,6 +67,31 @@ def join_cgroups(paths: tuple[str, ...]) -> None:
         try:
             with open(f"{path}/cgroup.procs", "w", encoding="ascii") as file:
                 file.write(str(os.getpid()))
+        except OSError:
+            continue
+
+
+def was_oom_killed(paths: tuple[str, ...]) -> bool:
+    """Whether the kernel killed a process of the job for memory (v2: memory.events)."""
+    for path in paths:
+        for name in ("memory.events", "memory.oom_control"):
+            try:
+                with open(f"{path}/{name}", encoding="ascii") as file:
+                    words = file.read().split()
+                if int(words[words.index("oom_kill") + 1]):
+                    return True
+            except (OSError, ValueError, IndexError):
+                continue
+    return False
+
+
+def leave_cgroups(paths: tuple[str, ...]) -> None:
+    """Move to the tree's root and remove the job's control groups, which are empty now."""
+    for path in paths:
+        top = os.path.dirname(os.path.dirname(path))
+        join_cgroups((top,))
+        try:
+            os.rmdir(path)
         except OSError:
             continue
 
@@ -282,13 +307,15 @@ def supervise(directory: str, order: dict[str, object], answer: int) -> None:
     os.close(answer)
     status = wait_for(pid)
     ended_at = int(time.time() * 1000)
-    ended = f'{{"exit_code": {exit_code(status)}, "ended_at": {ended_at}}}'
+    oom = "true" if was_oom_killed(cgroups) else "false"
+    ended = f'{{"exit_code": {exit_code(status)}, "ended_at": {ended_at}, "oom_killed": {oom}}}'
     is_written = try_record(directory, "ended.json", ended)
     poke(str(order["fifo"]))
     end_rest()
     while not is_written:
         time.sleep(1)
         is_written = try_record(directory, "ended.json", ended)
+    leave_cgroups(cgroups)
     poke(str(order["fifo"]))
 
 

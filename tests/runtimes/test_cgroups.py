@@ -8,7 +8,8 @@ import pytest
 
 from gpuboard.errors import HostError
 from gpuboard.runtimes.cgroups import ContainerCgroups, hierarchies, members
-from gpuboard.runtimes.process_cgroup import make_groups, was_oom_killed
+from gpuboard.runtimes.process_cgroup import make_groups
+from gpuboard.runtimes.process_shim import was_oom_killed
 from tests.support.runtimes import PERSON, RunRequest
 
 ID = "ab" * 32
@@ -141,4 +142,4 @@ def test_kernels_kill_for_memory_is_read_in_both_layouts(tmp_path: Path):
         directory = tmp_path / f"{name}{expected}"
         directory.mkdir()
         (directory / name).write_text(text)
-        assert was_oom_killed([str(directory)]) is expected
+        assert was_oom_killed((str(directory),)) is expected
