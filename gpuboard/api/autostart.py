@@ -5,7 +5,7 @@ whoever comes after the first finds it answering.
 """
 
 # pathlib would cost every command an import:
-# ruff: noqa: PTH105, PTH116, PTH118, PTH120, PTH123, PTH202
+# ruff: noqa: PTH105, PTH116, PTH100, PTH118, PTH120, PTH123, PTH202
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def _spawn(log_path: str, deadline: float) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(log_path, flags, 0o600), "ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gpuboard.daemon", "--personal", f"--ready-fd={tell}"],
+                [sys.executable, "-P", "-m", "gpuboard.daemon", "--personal", f"--ready-fd={tell}"],
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -97,6 +98,13 @@ def _spawn(log_path: str, deadline: float) -> None:
         os.close(ready)
         if tell >= 0:
             os.close(tell)
+
+
+def _environment() -> dict[str, str]:
+    """Return ours, with the place of this very gpuboard: a packaged one is on nobody's path."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    others = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{others}" if others else root}
 
 
 def _put_long_log_aside(log_path: str) -> None:

@@ -94,6 +94,24 @@ def test_ten_simultaneous_first_commands_start_one_daemon(home: Path):
     assert log_of(home).count(" serves ") == 1
 
 
+def test_a_gpuboard_that_is_on_nobody_s_path_starts_its_own_daemon(home: Path):
+    """The Debian package's launcher adds its folder by itself; the daemon must come from there too."""
+    import gpuboard
+
+    root = Path(gpuboard.__file__).parent.parent
+    hidden = home / "library"
+    hidden.mkdir()
+    (hidden / "gpuboard").symlink_to(root / "gpuboard")
+    code = f"import sys; sys.path.insert(0, {str(hidden)!r}); {PING}"
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout.strip() == str(os.geteuid())
+    pid = daemon_pids(home)[0]
+    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    assert any(line.startswith(f"PYTHONPATH={hidden}".encode()) for line in environment)
+
+
 def test_it_ends_by_itself_when_nobody_needs_it(home: Path):
     configure(home, "1s")
     client = connect()
