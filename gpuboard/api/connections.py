@@ -18,6 +18,8 @@ from gpuboard.errors import Unavailable
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 0.2
+_TELL_EVERY = 50
+"""Failures in a row: one line in ten seconds."""
 
 
 class GuardedProtocol(asyncio.Protocol):
@@ -93,13 +95,17 @@ class Listener:
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
+        failures = 0
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listening)
             except OSError as error:
-                _LOG.error("cannot accept a connection: %s", error)
+                if failures % _TELL_EVERY == 0:
+                    _LOG.error("cannot accept a connection: %s", error)
+                failures += 1
                 await asyncio.sleep(_RETRY_S)
                 continue
+            failures = 0
             try:
                 await self._admit(connection)
             except OSError as error:

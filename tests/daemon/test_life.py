@@ -132,6 +132,26 @@ def test_a_hanging_engine_starves_the_watchdog():
     assert notifier.feed_watchdog(2.0)
 
 
+def test_running_out_of_descriptors_ends_nothing(daemon: DaemonProcess):
+    """SAFETY.md fault 36: requests are refused, the daemon stays, the accept loop never exits."""
+    import psutil
+
+    assert daemon.process is not None
+    process = psutil.Process(daemon.process.pid)
+    _, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 10, hard))
+    held = []
+    for _ in range(60):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(daemon.socket))
+        held.append(connection)
+    wait_until(lambda: "cannot accept a connection" in daemon.log.read_text())
+    for connection in held:
+        connection.close()
+    assert daemon.client().get("/ping")
+    assert daemon.log.read_text().count("cannot accept a connection") < 5
+
+
 LISTEN_AND_EXEC = """
 import os, socket, sys
 path, python, config = sys.argv[1:]
