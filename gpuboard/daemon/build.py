@@ -40,6 +40,15 @@ from gpuboard.store.database import Store
 
 _LOG = logging.getLogger(__name__)
 _FIRST_SWEEP_S = 2.0
+_FIXED_KEYS = {
+    "daemon": ("socket", "socket_mode", "socket_group", "state_dir", "idle_exit_s"),
+    "jobs": ("runtimes",),
+    "docker": (
+        "host", "pull", "mount_roots", "mount_home", "network", "log_max_bytes", "log_files",
+    ),
+    "devices": ("probe", "scenario", "interval_s", "slow_interval_s", "timeout_s", "ignore"),
+}  # fmt: skip
+"""By section of the configuration: what probe, runtimes and socket were made with."""
 
 
 def build_box(
@@ -200,7 +209,7 @@ class Box:
         """
         config = read_config()
         for words in _fixed_changes(self.config, config):
-            _LOG.warning("%s takes effect at the next start", words)
+            _LOG.warning("%s: the new value takes effect at the next start", words)
         self.engine.reconfigure(config)
         if self._server is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._server.configure, config.api)
@@ -233,14 +242,10 @@ class Box:
 
 
 def _fixed_changes(old: Config, new: Config) -> list[str]:
-    """Return the sections and keys that differ and cannot change while the daemon lives."""
-    changed = []
-    if old.daemon.socket != new.daemon.socket or old.daemon.state_dir != new.daemon.state_dir:
-        changed.append("[daemon] socket or state_dir")
-    if old.devices != new.devices:
-        changed.append("[devices]")
-    if old.docker != new.docker:
-        changed.append("[docker]")
-    if old.jobs.runtimes != new.jobs.runtimes:
-        changed.append("[jobs] runtimes")
-    return changed
+    """Return the keys that differ and cannot change while the daemon lives."""
+    return [
+        f"[{section}] {key}"
+        for section, keys in _FIXED_KEYS.items()
+        for key in keys
+        if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
+    ]

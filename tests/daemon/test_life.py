@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gpuboard import errors
 from gpuboard.api.client import Client
 from tests.support.daemon import (
     CONFIG,
@@ -68,16 +69,22 @@ def test_a_wrong_configuration_at_reload_leaves_the_old_one_in_force(daemon: Dae
 
 
 def test_a_right_configuration_at_reload_is_taken_over(daemon: DaemonProcess):
+    """What cannot change while it lives is named; the rest holds from now on."""
     assert daemon.process is not None
-    held = [daemon.client() for _ in range(3)]
-    for client in held:
-        client.get("/ping")
-    daemon.config.write_text(
-        daemon.config.read_text().replace("[devices]", 'admin_group = "root"\n[devices]')
-    )
+    client = daemon.client()
+    job = {"command": ["true"], "runtime": "process", "workdir": "/", "time_limit": "3h"}
+    assert client.post("/jobs", job, dry_run=True)["valid"]
+    text = daemon.config.read_text()
+    text = text.replace("[devices]", '[devices]\ninterval = "2s"')
+    daemon.config.write_text(text.replace("[jobs]", '[jobs]\nmax_time = "2h"\ndefault_time = "1h"'))
     daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "configuration read again" in daemon.log.read_text())
-    assert "traceback" not in daemon.log.read_text().lower()
+    assert (
+        "[devices] interval_s: the new value takes effect at the next start"
+        in daemon.log.read_text()
+    )
+    with pytest.raises(errors.GpuboardError, match="2h"):
+        client.post("/jobs", job, dry_run=True)
 
 
 def test_a_wrong_configuration_at_start_is_refused_with_its_line(folder: Path):
