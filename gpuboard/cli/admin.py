@@ -21,7 +21,9 @@ def _act(session: Session, path: str, body: dict[str, Any]) -> int:
     if session.as_json:
         session.answer(answer)
     else:
-        print(plain(answer["words"]))
+        from gpuboard.cli.words import at_ms, localised
+
+        print(plain(localised(answer["words"], at_ms({}))))
     return 0 if answer["ok"] else 1
 
 

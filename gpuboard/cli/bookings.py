@@ -130,7 +130,7 @@ def _say_reserved(session: Session, answer: dict[str, Any]) -> None:
     )
     print(plain(f"{verb}: {booking['gpus']} {_gpus_word(booking)}{on} {window}"))
     for line in booking["on_them_now"]:
-        print(f"  now: {plain(line)}")
+        print(f"  now: {plain(words.localised(line, now))}")
 
 
 def _gpus_word(booking: dict[str, Any]) -> str:

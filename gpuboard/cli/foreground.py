@@ -72,11 +72,10 @@ class Foreground:
 def follow_to_the_end(session: Session, job_id: int) -> dict[str, Any]:
     """Show the output of all attempts of a job; return the job as it ended."""
     write = follow.write_stderr if session.as_json else follow.write_stdout
+    say_waiting = _WaitingNotes(session)
     attempt = 0
     while True:
-        job = follow.wait_for(
-            session, job_id, follow.has_started, on_change=partial(_say_waiting, session)
-        )
+        job = follow.wait_for(session, job_id, follow.has_started, on_change=say_waiting)
         if job["attempt"] > attempt and job["started_at"]:
             attempt = job["attempt"]
             if job["devices"]:
@@ -87,10 +86,20 @@ def follow_to_the_end(session: Session, job_id: int) -> dict[str, Any]:
             return job
 
 
-def _say_waiting(session: Session, job: dict[str, Any]) -> None:
-    if job["state"] == "queued":
+class _WaitingNotes:
+    """Says why and until when the job waits, each time that this reads differently."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._said = ""
+
+    def __call__(self, job: dict[str, Any]) -> None:
+        if job["state"] != "queued":
+            return
         why = words.start_words(job, words.at_ms({})) or job["reason"]
-        session.note(f"job {job['id']} waits{': ' if why else ''}{why}")
+        if why and why != self._said:
+            self._session.note(f"job {job['id']} waits: {why}")
+        self._said = why
 
 
 def _is_over(attempt: int, job: dict[str, Any]) -> bool:

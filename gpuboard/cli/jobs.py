@@ -108,15 +108,11 @@ def why(session: Session, job: str) -> None:
     answer = session.client.get(f"/jobs/{segment(job)}/why")
     now = words.at_ms({})
     if not answer["causes"]:
-        print(plain(answer["words"]))
+        print(plain(words.localised(answer["words"], now)))
         return
     print(f"job {answer['id']} waits:")
     for cause in answer["causes"]:
-        until = f" until {words.clock(cause['until_at'], now)}" if cause["until_at"] else ""
-        spoken = cause["words"] if "until" in cause["words"] else cause["words"] + until
-        print(f"  - {plain(spoken)}")
-    if answer["place"]:
-        print(f"served after {answer['place']} other(s), {answer['ahead_gpus']} GPUs in all")
+        print(f"  - {plain(words.localised(cause['words'], now))}")
     start = words.start_words(answer, now)
     if start:
         print(f"starts {start}")

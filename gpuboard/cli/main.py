@@ -179,11 +179,19 @@ def _usage_error(error: click.ClickException) -> dict[str, str]:
 
 def _report(session: Session, error: dict[str, Any]) -> None:
     """Say what went wrong on stderr, and with `--json` also as the one value on stdout."""
-    print(f"error: {plain(error['message'])}", file=sys.stderr)
+    print(f"error: {_for_a_person(error['message'])}", file=sys.stderr)
     if error["hint"]:
-        print(f"hint: {plain(error['hint'])}", file=sys.stderr)
+        print(f"hint: {_for_a_person(error['hint'])}", file=sys.stderr)
     if session.as_json and not session.has_written:
         print(json.dumps({"error": error}, ensure_ascii=False))
+
+
+def _for_a_person(text: str) -> str:
+    if "Z" in text:  # perhaps an instant
+        from gpuboard.cli.words import at_ms, localised
+
+        text = localised(text, at_ms({}))
+    return plain(text)
 
 
 if __name__ == "__main__":

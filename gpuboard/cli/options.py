@@ -51,7 +51,10 @@ JOB_OPTIONS: tuple[click.Option, ...] = (
 START_OPTIONS: tuple[click.Option, ...] = (
     _option("--dry-run", is_flag=True, help="Only say on which GPUs it would run, and when."),
     _option("--nonblock", is_flag=True, help="Fail at once, with 1, unless it can start now."),
-    _option("--wait", "patience", metavar="SPAN", help="Cancel it, and exit with 4, unless it (an array: its first job) started within this."),
+    _option(
+        "--wait", "patience", metavar="SPAN",
+        help="Cancel it and exit with 4 unless it (of an array, the first) starts within this.",
+    ),
 )  # fmt: skip
 """How the submission is meant; not for scripts."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gpuboard.model.durations import format_duration
@@ -29,6 +30,14 @@ STYLES = {
 """Colour's meaning by state of a job or device."""
 
 FINAL = frozenset({"succeeded", "failed", "cancelled", "timed_out", "preempted", "lost"})
+
+
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?Z")
+
+
+def localised(text: str, now_ms: int) -> str:
+    """Return the daemon's words with their UTC instants as this person would say them."""
+    return _INSTANT.sub(lambda found: clock(found[0], now_ms), text)
 
 
 def at_ms(answer: dict[str, Any]) -> int:

@@ -570,6 +570,18 @@ def test_foreign_log_on_a_terminal_is_harmless(
     assert "\x1b[31mred" in gpuboard("logs", "12").out
 
 
+def test_instants_in_the_daemons_words_are_local(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """A refusal's nearest window, a notice, what is on a GPU now: people read their own clock."""
+    window = "the next is from 2020-01-02T09:00:00Z until 2020-01-02T10:30:00.250Z"
+    server.answers["POST", "/reservations"] = errors.Refused("not free", hint=window)
+    ran = gpuboard("reserve", "2", "1h")
+    assert (
+        ran.err
+        == "error: not free\nhint: the next is from 2020-01-02 09:00 until 2020-01-02 10:30\n"
+    )
+    assert gpuboard("reserve", "--json", "2", "1h").json["error"]["hint"] == window
+
+
 def test_version_is_printed(gpuboard: Gpuboard) -> None:
     """-V and --version."""
     from gpuboard import __version__

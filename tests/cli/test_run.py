@@ -55,7 +55,7 @@ def test_run_shows_the_output_and_ends_as_the_job_does(
     )
     ran = gpuboard("run", "-g", "1", "img", "true")
     assert (ran.code, ran.out) == (0, "epoch 1\n\x1b[1mepoch 2")
-    assert ran.err == "job 12 waits: GPU 2 is busy\njob 12 waits\njob 12 runs on GPU 2\n"
+    assert ran.err == "job 12 waits: GPU 2 is busy\njob 12 runs on GPU 2\n"
     assert [one.query for one in server.asked if one.path.endswith("/log")] == [
         {"attempt": ["1"], "follow": ["1"]}
     ]
