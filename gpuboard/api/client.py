@@ -18,7 +18,7 @@ from gpuboard.api.wire import Connection, Response, quote, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from typing import Any
 
 __all__ = ["SYSTEM_SOCKET", "Client", "connect", "find_socket", "personal_socket", "quote"]
@@ -52,14 +52,16 @@ class Client:
         """Return the answer to DELETE."""
         return self._call("DELETE", path, None, query)
 
-    def stream(self, path: str, **query: object) -> Iterator[bytes]:
+    def stream(self, path: str, **query: object) -> Generator[bytes, None, None]:
         """Yield the raw body of GET `path` as it comes, however long that takes (`logs -f`).
 
         The request is made at once; closing the iterator hangs up.
         """
         return self._pieces(self._open(target(path, query), ()))
 
-    def feed(self, last_event_id: str | int | None = None) -> Iterator[tuple[str, str, bytes]]:
+    def feed(
+        self, last_event_id: str | int | None = None
+    ) -> Generator[tuple[str, str, bytes], None, None]:
         """Yield (event, id, JSON) of the daemon's feed; ids only come with `event` events.
 
         With the id that was seen last nothing is missed. Raises Unavailable when the daemon goes.
@@ -173,7 +175,9 @@ def _error_of(status: int, body: dict[str, Any]) -> errors.GpuboardError:
     )
 
 
-def _events(pieces: Generator[bytes, None, None]) -> Iterator[tuple[str, str, bytes]]:
+def _events(
+    pieces: Generator[bytes, None, None],
+) -> Generator[tuple[str, str, bytes], None, None]:
     """Parse server-sent events (WHATWG HTML, 9.2), as far as our server uses them."""
     pending = b""
     event, event_id, data = "", "", b""
