@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gpuboard import errors
 from gpuboard.api.client import Client
 from gpuboard.api.peer import Identities, Peer, is_in_foreign_container
 from gpuboard.model.person import Caller
+from gpuboard.runtimes.cgroups import hierarchies
 from tests.support.api import ScriptedBox, person, serving
 
 ASK = """
@@ -81,6 +83,44 @@ def test_a_peer_in_a_container_is_never_an_admin(folder: Path):
         with pytest.raises(errors.PermissionDenied) as caught:
             client.post("/admin/drain", {})
         assert caught.value.exit_code == 5
+
+
+JOIN_AND_ASK = """
+import os, sys
+for path in sys.argv[3:]:
+    with open(path + "/cgroup.procs", "w") as file: file.write(str(os.getpid()))
+""" + ASK.replace("path, target = sys.argv[1:]", "path, target = sys.argv[1:3]")
+
+
+@pytest.fixture
+def container_cgroups() -> Iterator[list[str]]:
+    """Control groups as the engine makes them for a container; removed afterwards."""
+    made = []
+    try:
+        for tree in hierarchies():
+            path = tree / "docker" / ("c0ffee" + "0" * 58)
+            path.mkdir(parents=True)
+            made.append(path)
+    except OSError as error:
+        pytest.skip(f"control groups cannot be made here: {error}")
+    yield [str(path) for path in made]
+    for path in made:
+        path.rmdir()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_inside_a_container_is_not_an_admin(folder: Path, container_cgroups: list[str]):
+    """SAFETY.md attack 48, with the kernel's own word: same uid 0, other control group."""
+    with serving(folder, is_contained=is_in_foreign_container) as server:
+        assert Client(server.path).get("/ping")["is_admin"] is True
+        found = subprocess.run(
+            ["/usr/bin/python3", "-I", "-c", JOIN_AND_ASK, server.path, "/v1/ping",
+             *container_cgroups],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        answer = json.loads(found.stdout)
+        assert (answer["uid"], answer["is_admin"]) == (0, False)
 
 
 ID = "a" * 64
