@@ -188,11 +188,11 @@ class Round:
 
     def _start_head(self, head: Waiting) -> None:
         """Start the head on the devices promised for now, unless its owner's booking served it."""
-        devices = self.capacity.withdraw_promise()
+        promised = self.capacity.withdraw_promise()
         self.head = self.head_start_at = None
         self.allowance.promise(None)
         if head.job_id not in self.starts:
-            self._take(head, devices)
+            self._take(head, self.devices_for(head) or promised)
 
     def _serve_in_order(self, lanes: list[Lane]) -> bool:
         """Start jobs in order until one does not fit; whether there is such a job, the new head."""

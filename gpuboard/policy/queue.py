@@ -46,10 +46,12 @@ class LaneClass(Enum):
 class Lane:
     """One first-in-first-out line of jobs that need the same devices."""
 
-    __slots__ = ("key", "limits", "line", "shortest_ms")
+    __slots__ = ("key", "limits", "line", "owner", "shortest_ms")
 
-    def __init__(self, key: LaneKey) -> None:
+    def __init__(self, key: LaneKey, owner: object) -> None:
         self.key = key
+        self.owner = owner
+        """The mark of the one queue that may change it; any other copies it first."""
         self.line: list[tuple[int, JobId, int]] = []
         """(submitted_at, job, limit plus grace in ms) ascending."""
         self.limits: dict[int, int] = {}
@@ -57,9 +59,9 @@ class Lane:
         self.shortest_ms = FOREVER
         """The smallest of these."""
 
-    def copy(self) -> Lane:
-        """Return an independent copy."""
-        twin = Lane(self.key)
+    def copy_for(self, owner: object) -> Lane:
+        """Return a copy that another queue may change."""
+        twin = Lane(self.key, owner)
         twin.line = self.line.copy()
         twin.limits = self.limits.copy()
         twin.shortest_ms = self.shortest_ms
@@ -118,6 +120,7 @@ class WaitingQueue:
     """All waiting jobs. Changed job by job; asked by every decision."""
 
     def __init__(self, waiting: Iterable[Waiting] = ()) -> None:
+        self._mark = object()
         self._jobs: dict[JobId, Waiting] = {}
         self._lanes: dict[LaneClass, dict[LaneKey, Lane]] = {kind: {} for kind in LaneClass}
         self._timed: list[tuple[int, JobId]] = []
@@ -165,11 +168,10 @@ class WaitingQueue:
             if place < len(self._timed) and self._timed[place] == entry:
                 del self._timed[place]
                 return
-        key = lane_key(waiting)
-        lanes = self._lanes[lane_class(key)]
-        lanes[key].remove(waiting)
-        if not lanes[key].line:
-            del lanes[key]
+        lane = self._lane(waiting)
+        lane.remove(waiting)
+        if not lane.line:
+            del self._lanes[lane_class(lane.key)][lane.key]
 
     def get(self, job_id: JobId) -> Waiting | None:
         """Return a waiting job, or None when it does not wait."""
@@ -184,13 +186,14 @@ class WaitingQueue:
         return self._per_person.keys()
 
     def snapshot(self) -> WaitingQueue:
-        """Return a copy that later changes of this queue do not touch (jobs themselves are frozen)."""
+        """Return a copy that later changes of this queue do not touch.
+
+        Lanes are shared until either side changes one, so a copy costs little more than its index.
+        """
         twin = WaitingQueue()
         twin._jobs = self._jobs.copy()
-        twin._lanes = {
-            kind: {key: lane.copy() for key, lane in lanes.items()}
-            for kind, lanes in self._lanes.items()
-        }
+        twin._lanes = {kind: lanes.copy() for kind, lanes in self._lanes.items()}
+        self._mark = object()
         twin._timed = self._timed.copy()
         twin._per_person = self._per_person.copy()
         twin._begun_until = self._begun_until
@@ -248,11 +251,14 @@ class WaitingQueue:
         return ids if limit is None else ids[:limit]
 
     def _lane(self, waiting: Waiting) -> Lane:
+        """Return the job's lane to be changed."""
         key = lane_key(waiting)
         lanes = self._lanes[lane_class(key)]
         lane = lanes.get(key)
         if lane is None:
-            lane = lanes[key] = Lane(key)
+            lane = lanes[key] = Lane(key, self._mark)
+        elif lane.owner is not self._mark:
+            lane = lanes[key] = lane.copy_for(self._mark)
         return lane
 
 

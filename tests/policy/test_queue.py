@@ -127,3 +127,16 @@ def test_an_updated_job_moves_to_its_new_lane():
     assert lane.shortest_ms == 60_000
     queue.remove(1)
     assert lane.shortest_ms == 3_600_000
+
+
+def test_a_queue_and_its_snapshot_go_their_own_ways():
+    queue = WaitingQueue([job(1), job(2)])
+    twin = queue.snapshot()
+    twin.add(job(3))
+    twin.remove(1)
+    queue.add(job(4))
+    third = twin.snapshot()
+    twin.remove(2)
+    assert queue.serving_order(box(1), NOW) == [1, 2, 4]
+    assert twin.serving_order(box(1), NOW) == [3]
+    assert third.serving_order(box(1), NOW) == [2, 3]
