@@ -50,7 +50,7 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
 
     def request(self, values: dict[str, str]) -> SubmitRequest:
         """Return the submission."""
-        command = _split(values, "command")
+        command = _command(values)
         if not command and not values["image"]:
             raise InvalidRequest("say what to run: a command, an image, or both", field="command")
         runtime = self._like.runtime
@@ -92,7 +92,7 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         now = self.gpuboard.now_iso
         now_s = epoch_s(now) if now else 0
         words = f"about {clock_of(answer.expected_start_at, now_s)}"
-        if answer.latest_start_at:
+        if answer.latest_start_at and answer.latest_start_at != answer.expected_start_at:
             words += f", no later than {clock_of(answer.latest_start_at, now_s)}"
         return [("would wait and start ", "text"), (words, "warn!")], more
 
@@ -123,6 +123,17 @@ def _filled(like: SubmitRequest) -> dict[str, str]:
         "env": " ".join(shlex.quote(f"{name}={value}") for name, value in like.env.items()),
         "name": like.name,
     }
+
+
+def _command(values: dict[str, str]) -> list[str]:
+    """Return the words of the command; with shell operators in it (`cd x && y`), a shell's."""
+    words = _split(values, "command")
+    lexer = shlex.shlex(values["command"], posix=True, punctuation_chars=";|&<>")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    if any(token and set(token) <= set(";|&<>") for token in lexer):
+        return ["sh", "-c", values["command"]]
+    return words
 
 
 def _split(values: dict[str, str], name: str) -> list[str]:

@@ -46,12 +46,14 @@ class WhyScreen(Page):
 
 def why_lines(view: WhyView, width: int, now_s: int) -> list[Line]:
     """Return an explanation as lines."""
-    lines: list[Line] = [[(line, "text")] for line in wrapped(view.words, width)]
+    # The words say the causes one after the other: with the list below they are said once.
+    said = "" if view.causes else view.words
+    lines: list[Line] = [[(line, "text")] for line in wrapped(said, width)] if said else []
     if view.expected_start_at:
         start = "about " + clock_of(view.expected_start_at, now_s)
-        if view.latest_start_at:
+        if view.latest_start_at and view.latest_start_at != view.expected_start_at:
             start += ", no later than " + clock_of(view.latest_start_at, now_s)
-        lines += [[], fact("start", start, "accent!")]
+        lines.append(fact("start", start, "accent!"))
     if view.place is not None:
         place = "next to be served" if view.place == 0 else f"{view.place} ahead of it"
         ahead = f", {view.ahead_gpus} GPUs wanted by them" if view.ahead_gpus else ""

@@ -23,8 +23,10 @@ from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
 from gpuboard.tui.widgets.painted import ink_of
 
 LABEL = 9
+LEAST_WORDS = 6
+"""In a shorter bar an ellipsis would say less than the first letters do."""
 _ORDER = ("ran", "forecast", "running", "booking", "blackout")
-DEFAULT_ZOOM = CELLS_S.index(900)
+DEFAULT_ZOOM = CELLS_S.index(600)
 
 
 @dataclass(frozen=True)
@@ -316,7 +318,8 @@ def _draw(
         return
     fill, style = _look(ink, entry)
     room = end - start + 1
-    words = cut(entry_words(ink, entry), room - 1) if with_words and room > 2 else ""
+    words = entry_words(ink, entry) if with_words else ""
+    words = cut(words, room - 1) if room >= LEAST_WORDS else words[: room - 1]
     # A wide character takes two cells: it may not be split over this list.
     if width_of(words) != len(words):
         words = words.encode("ascii", "replace").decode()
