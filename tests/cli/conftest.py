@@ -39,7 +39,9 @@ def assert_harmless(text: str) -> None:
 
 @pytest.fixture(autouse=True)
 def plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COLUMNS", "NO_COLOR", "GPUBOARD_SOCKET"):
+    # no test may start a personal daemon in the home of whoever runs the suite
+    monkeypatch.setenv("GPUBOARD_SOCKET", "/nonexistent/gpuboard.sock")
+    for name in ("COLUMNS", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()

@@ -307,7 +307,8 @@ def test_no_daemon_is_exit_code_3(
 
 
 @pytest.mark.parametrize(
-    "words", [["pss"], ["ps", "--nope", "--json"], ["ps", "extra"], ["show"], ["reserve", "x"]]
+    "words",
+    [["pss"], ["ps", "--nope", "--json"], ["ps", "extra"], ["show"], ["reserve", "two", "1h"]],
 )
 def test_usage_errors_are_exit_code_2_with_a_way_out(gpuboard: Gpuboard, words: list[str]) -> None:
     """A mistyped command or flag says what is wrong and where the right ones are listed."""
