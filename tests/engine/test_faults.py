@@ -105,6 +105,26 @@ def test_very_late_start_finds_nothing_to_start(box: Box) -> None:
     assert box.runtime.truth.starts == [box.job(second).runtime_name]
 
 
+def test_late_start_finds_nothing_even_if_the_daemon_dies_after_the_end(box: Box) -> None:
+    """The attempt is removed before its end is committed, not after."""
+    box.runtime.lose("start", Effect.LATER, 90)
+    box.submit(script=Script(run_s=300))
+
+    def hook(point: str) -> None:
+        if point == "end.after":
+            raise Crash(point)
+
+    box.settle()
+    box.crash.hook = hook
+    with pytest.raises(Crash):
+        box.advance(80)
+    box.clock.advance(60_000)
+    box.runtime.settle()
+    assert not box.runtime.truth.processes
+    box.restart()
+    box.check_invariants()
+
+
 def test_hook_failure_is_the_jobs_clear_reason(box: Box) -> None:
     """Row 11: failed with the runtime's words, device free again."""
     error = HostError("nvidia-container-cli: driver mismatch")

@@ -45,6 +45,8 @@ class Walk:
         self.box.crash.hook = self._crash_point
         self.submitted: list[JobId] = []
         self._held: set[tuple[JobId, int]] = set()
+        self._removed: set[str] = set()
+        """Attempts whose container was removed behind the engine's back."""
 
     def say(self, *words: object) -> None:
         at = self.box.clock.boot_ms() if hasattr(self, "box") else 0
@@ -184,6 +186,7 @@ class Walk:
             runtime.ghost(victim)
         elif kind == "remove" and victim in runtime.containers:
             runtime.remove_behind(victim)
+            self._removed.add(victim)
         elif kind == "kill" and victim:
             runtime.kill(
                 runtime.containers[victim].handle if victim in runtime.containers else f"/{victim}"
@@ -256,6 +259,10 @@ class Walk:
     def _check_outcome(self, job_id: JobId) -> None:
         """Whatever exit code is recorded is the true one, and what ran to its end is told so."""
         job = self.box.engine.job(job_id)
+        for event in self.box.engine.events(0, 1000, job_id):
+            if event.detail.get("reason") == "its container was removed":
+                name = f"gb-{job_id}-{event.detail['ended_attempt']}"
+                assert name in self._removed, f"{name} was not removed, but called so"
         truth = self.box.runtime.truth.exits.get(job.runtime_name)
         if job.exit_code is not None and job.exit_code != 128:
             assert truth == job.exit_code, f"job {job_id}: {job.exit_code}, was {truth}"
