@@ -19,6 +19,7 @@ ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("pids", "devices", "memory", "freezer")
 _TEMPLATES = ("/docker/{id}", "/system.slice/docker-{id}.scope")
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
+_ANY_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 class ContainerCgroups:
@@ -67,14 +68,25 @@ class ContainerCgroups:
 
     def pids(self, container_id: str) -> set[int]:
         """Return the processes of a container, from its control group or, lacking one, from /proc."""
-        directories = self.directories(container_id)
-        if directories or self._has_learned:
-            return members(directories)
-        return self._scan(container_id)
+        return self.pids_of([container_id])[container_id]
 
-    def _scan(self, container_id: str) -> set[int]:
-        """Search every process: only until the engine's parent group has been learned."""
-        found = set()
+    def pids_of(self, container_ids: Iterable[str]) -> dict[str, set[int]]:
+        """Return the processes of each container; /proc is searched once for all, if at all."""
+        found = {}
+        unseen = []
+        for container_id in container_ids:
+            directories = self.directories(container_id)
+            self._has_learned = self._has_learned or bool(directories)
+            found[container_id] = members(directories)
+            if not directories:
+                unseen.append(container_id)
+        if unseen and not self._has_learned:
+            found |= self._scan(unseen)
+        return found
+
+    def _scan(self, container_ids: list[str]) -> dict[str, set[int]]:
+        """Search every process: only until a container's group was seen where we look."""
+        found: dict[str, set[int]] = {container_id: set() for container_id in container_ids}
         for entry in self._proc.iterdir():
             if not entry.name.isdigit():
                 continue
@@ -82,10 +94,13 @@ class ContainerCgroups:
                 text = (entry / "cgroup").read_text()
             except OSError:
                 continue
-            for line in text.splitlines():
-                path = line.split(":", 2)[-1]
-                if container_id in path and not path.startswith("/user.slice/"):
-                    found.add(int(entry.name))
+            paths = {line.split(":", 2)[-1] for line in text.splitlines()}
+            for path in paths:
+                if path.startswith("/user.slice/"):
+                    continue
+                for container_id in _ANY_ID.findall(path):
+                    if container_id in found:
+                        found[container_id].add(int(entry.name))
         return found
 
     def kill(self, container_id: str, grace_s: float = 5.0) -> bool:

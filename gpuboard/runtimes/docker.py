@@ -247,10 +247,11 @@ class DockerRuntime:
         filters = {"label": f"{LABEL_BOX}={self._box_id}"}
         with self._connection.reading("listing containers") as api:
             rows = api.containers(all=True, filters=filters)
+        alive = self._alive([str(row["Id"]) for row in rows])
         budget = INSPECTS_A_PASS
         seen: dict[str, Observed] = {}
         for row in rows:
-            summary = self._summary(row)
+            summary = _summary(row, alive.get(str(row["Id"])))
             if self._needs_inspect(summary) and budget > 0:
                 budget -= 1
                 summary = self._inspected(summary)
@@ -264,23 +265,12 @@ class DockerRuntime:
                     del facts[handle]
         return seen
 
-    def _summary(self, row: Mapping[str, Any]) -> Observed:
-        """Return what the list itself says of a container, and what the kernel says of its processes."""
-        handle = str(row["Id"])
-        code = _EXITED_TEXT.match(str(row.get("Status", "")))
-        names = row.get("Names") or [handle]
+    def _alive(self, handles: list[str]) -> dict[str, bool]:
+        """Return which containers are populated, by the kernel; nothing when that cannot be seen."""
         try:
-            populated: bool | None = bool(self._cgroups.pids(handle))
+            return {handle: bool(pids) for handle, pids in self._cgroups.pids_of(handles).items()}
         except HostError:
-            populated = None
-        return Observed(
-            name=min(names, key=len).lstrip("/"),
-            handle=handle,
-            state=_STATES.get(str(row.get("State")), RunState.EXITED),
-            spec_hash=(row.get("Labels") or {}).get(LABEL_SPEC, ""),
-            exit_code=int(code[1]) if code else None,
-            is_populated=populated,
-        )
+            return {}
 
     def _needs_inspect(self, summary: Observed) -> bool:
         """Whether the engine knows more: not of a start that is under way, and once of each state."""
@@ -369,6 +359,20 @@ class DockerRuntime:
         """End the event thread and close all connections."""
         self._events.close()
         self._connection.close()
+
+
+def _summary(row: Mapping[str, Any], populated: bool | None) -> Observed:
+    """Return what the list itself says of a container, with the kernel's word on its processes."""
+    code = _EXITED_TEXT.match(str(row.get("Status", "")))
+    names = row.get("Names") or [str(row["Id"])]
+    return Observed(
+        name=min(names, key=len).lstrip("/"),
+        handle=str(row["Id"]),
+        state=_STATES.get(str(row.get("State")), RunState.EXITED),
+        spec_hash=(row.get("Labels") or {}).get(LABEL_SPEC, ""),
+        exit_code=int(code[1]) if code else None,
+        is_populated=populated,
+    )
 
 
 def _facts(summary: Observed, state: Mapping[str, Any]) -> Observed:

@@ -255,7 +255,12 @@ class ProcessRuntime:
     # --- what is there -------------------------------------------------------------------------
 
     def observe(self) -> Mapping[str, Observed]:
-        """Return every attempt by name, from the run directories and /proc."""
+        """Return every attempt by name, from the run directories and /proc.
+
+        A run directory that vanished since the first look is an error: its jobs may well run.
+        """
+        if self._wake is None:
+            self._prepare()
         try:
             names = sorted(entry.name for entry in os.scandir(self._run_dir) if entry.is_dir())
         except OSError as error:

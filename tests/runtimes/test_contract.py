@@ -253,6 +253,14 @@ def test_arguments_are_never_read_by_a_shell(bench: RuntimeBench):
     assert bench.log(handle) == b"$(id) ; touch x *\n"
 
 
+def test_text_beyond_ascii_arrives_whole(bench: RuntimeBench):
+    """In arguments and environment, whatever the daemon's locale."""
+    text = "grüß \u202egnol\u202c \U0001f642"
+    handle = bench.begin(bench.request("sh", "-c", 'echo "$1$TEXT"', "x", text, env={"TEXT": text}))
+    bench.ended(handle)
+    assert bench.log(handle).decode() == f"{text}{text}\n"
+
+
 def test_working_directory_is_the_one_asked_for(bench: RuntimeBench):
     """`--workdir` holds."""
     _, log = bench.run("pwd", workdir="/tmp")

@@ -239,11 +239,14 @@ def test_command_is_looked_for_in_the_jobs_own_path(bench: RuntimeBench):
     assert bench.log(handle) == b"found\n"
 
 
-def test_unreadable_run_directory_is_an_error_not_an_empty_box(tmp_path: Path):
-    """An error is never an empty list."""
-    runtime = ProcessRuntime(str(tmp_path / "absent"))
+def test_vanished_run_directory_is_an_error_not_an_empty_box(tmp_path: Path):
+    """An error is never an empty list; only the very first look makes the directory."""
+    runtime = ProcessRuntime(str(tmp_path / "run"))
+    assert runtime.observe() == {}
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
     with pytest.raises(HostError):
         runtime.observe()
+    runtime.close()
 
 
 def test_damaged_record_is_an_error(bench: RuntimeBench):
