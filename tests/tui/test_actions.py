@@ -265,6 +265,25 @@ class TestNewJob:
             ]
             await until(pilot, lambda: "job 430 is in the queue" in screen_text(pilot.app))
 
+    @pytest.mark.parametrize(
+        ("typed_words", "command"),
+        [
+            ("cd /w && python a.py", ["sh", "-c", "cd /w && python a.py"]),
+            ("python a.py > log", ["sh", "-c", "python a.py > log"]),
+            ("for i in 1 2; do echo $i; done", ["sh", "-c", "for i in 1 2; do echo $i; done"]),
+            ("echo 'a && b' '#1'", ["echo", "a && b", "#1"]),
+        ],
+    )
+    def test_shell_operators_are_given_to_a_shell_and_quoted_ones_are_words(
+        self, typed_words, command
+    ):
+        from gpuboard.tui.dialogs.newjob import NewJobScreen
+
+        values = dict.fromkeys(("image", "gpus", "time", "mounts", "env", "name"), "") | {
+            "command": typed_words
+        }
+        assert NewJobScreen().request(values).command == command
+
     async def test_image_is_completed_from_the_local_ones(self, source):
         async with opened(source) as pilot:
             await pilot.press("n")
@@ -349,8 +368,8 @@ class TestBooking:
             await until(pilot, lambda: current(pilot) == "BookingScreen")
             values = pilot.app.screen.values()
             assert values["gpus"] == "2"
-            assert values["duration"] == "1h"
-            assert values["at"] == "2026-11-23 14:30"
+            assert values["duration"] == "40m"
+            assert values["at"] == "2026-11-23 14:20"
 
     async def test_own_booking_is_cancelled_after_a_dialog(self, source):
         async with opened(source) as pilot:
