@@ -7,7 +7,7 @@ STAMP_DEV := $(VENV)/.stamp-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock man deb screenshots bench clean
+.PHONY: help demo test check format lock man deb screenshots bench bench-screen clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,7 +15,7 @@ help:  ## say what can be made
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes -r requirements.lock
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .  # a path, not a finder: 20 ms less a start
 	@touch $@
 
 $(STAMP_DEV): requirements-dev.lock $(STAMP)
@@ -51,6 +51,9 @@ deb: $(STAMP_DEV)  ## a Debian package into dist/
 
 bench: $(STAMP_DEV)  ## measure: each line is a ratio against something run beside it
 	$(BIN)/python -m tests.bench
+
+bench-screen: $(STAMP_DEV)  ## the app beside nvitop and nvtop on one fake box; fails where a target is missed
+	$(BIN)/python -m tests.bench.bench_screen
 
 screenshots: $(STAMP_DEV)  ## renew the pictures of the README
 	$(BIN)/python assets/make_screenshots.py
