@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from gpuboard.tui.theme import Glyphs
 
 _LEFT_DOTS = (0x00, 0x40, 0x44, 0x46, 0x47)
 _RIGHT_DOTS = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
-_ASCII_LEVELS = " .:=#"
+_ASCII_LEVELS = (0, *b".:=#")
 
 
 def bar(fraction: float | None, width: int, glyphs: Glyphs) -> tuple[str, str]:
@@ -26,30 +27,43 @@ def history(samples: Sequence[int | None], width: int, height: int, glyphs: Glyp
     Two samples a column and four levels a line; a value above 0 always shows a dot.
     """
     wanted = width * 2
-    recent = list(samples[-wanted:]) if wanted else []
-    padded = [*(None for _ in range(wanted - len(recent))), *recent]
-    steps = 4 * height
-    levels = [_level(value, steps) for value in padded]
-    lines = []
-    for row in range(height - 1, -1, -1):
-        floor = row * 4
-        cells = [
-            _cell(levels[place] - floor, levels[place + 1] - floor, glyphs)
-            for place in range(0, wanted, 2)
-        ]
-        lines.append("".join(cells))
-    return lines
+    recent = samples[-wanted:] if wanted else ()
+    table = _levels(4 * height)
+    levels = [0] * (wanted - len(recent))
+    levels += [table[min(value, 100)] if value and value > 0 else 0 for value in recent]
+    lefts, rights = levels[::2], levels[1::2]
+    cells = _ascii_cells(height) if glyphs.is_ascii else _braille_cells(height)
+    return [
+        "".join([row[left][right] for left, right in zip(lefts, rights, strict=True)])
+        for row in cells
+    ]
 
 
-def _level(value: int | None, steps: int) -> int:
-    if not value or value < 0:
-        return 0
-    return max(1, min(steps, round(value * steps / 100)))
+@lru_cache(maxsize=16)
+def _levels(steps: int) -> tuple[int, ...]:
+    """Return how many dots each percent stands on."""
+    return tuple(max(1, round(percent * steps / 100)) for percent in range(101))
 
 
-def _cell(left: int, right: int, glyphs: Glyphs) -> str:
-    left, right = min(4, max(0, left)), min(4, max(0, right))
-    if glyphs.is_ascii:
-        return _ASCII_LEVELS[max(left, right)]
-    dots = _LEFT_DOTS[left] | _RIGHT_DOTS[right]
-    return chr(0x2800 + dots) if dots else " "
+@lru_cache(maxsize=16)
+def _braille_cells(height: int) -> list[list[list[str]]]:
+    """Return the glyph by line (top first), left level and right level."""
+    return _cells(height, lambda left, right: _LEFT_DOTS[left] | _RIGHT_DOTS[right], 0x2800)
+
+
+@lru_cache(maxsize=16)
+def _ascii_cells(height: int) -> list[list[list[str]]]:
+    return _cells(height, lambda left, right: _ASCII_LEVELS[max(left, right)], 0)
+
+
+def _cells(height: int, dots: Callable[[int, int], int], base: int) -> list[list[list[str]]]:
+    levels = range(4 * height + 1)
+
+    def glyph(left: int, right: int, floor: int) -> str:
+        found = dots(min(4, max(0, left - floor)), min(4, max(0, right - floor)))
+        return chr(base + found) if found else " "
+
+    return [
+        [[glyph(left, right, 4 * row) for right in levels] for left in levels]
+        for row in range(height - 1, -1, -1)
+    ]

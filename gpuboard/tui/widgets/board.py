@@ -6,7 +6,7 @@ A new second repaints the cards' lines in memory and sends only those that came 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from textual.events import Click, Resize
 from textual.geometry import Region, Size
@@ -122,8 +122,7 @@ class BoardGrid(ScrollView, can_focus=True):
 
     def repaint(self) -> None:
         """Paint all cards again and draw the lines that came out different."""
-        for place in range(len(self._devices)):
-            self._repaint_card(place)
+        self._repaint_cards(range(len(self._devices)))
 
     def render_line(self, y: int) -> Strip:
         """Return one seen line: the same line of all cards beside each other."""
@@ -147,11 +146,11 @@ class BoardGrid(ScrollView, can_focus=True):
 
     def on_focus(self) -> None:
         """Show the cursor bright."""
-        self._repaint_card(self._cursor)
+        self._repaint_cards((self._cursor,))
 
     def on_blur(self) -> None:
         """Show the cursor faint."""
-        self._repaint_card(self._cursor)
+        self._repaint_cards((self._cursor,))
 
     def on_click(self, event: Click) -> None:
         """Move the cursor; a second click opens the card."""
@@ -199,8 +198,7 @@ class BoardGrid(ScrollView, can_focus=True):
         if place == self._cursor or not 0 <= place < len(self._devices):
             return
         before, self._cursor = self._cursor, place
-        self._repaint_card(before)
-        self._repaint_card(place)
+        self._repaint_cards((before, place))
         top = place // self._columns * self._card_height
         if top < self.scroll_offset.y:
             self.scroll_to(y=top, animate=False)
@@ -227,14 +225,20 @@ class BoardGrid(ScrollView, can_focus=True):
         card = Card(device, uses, sizes, self._now_s, self._is_stale)
         return paint_card(ink_of(self), card, self._card_width, self._card_height, ground)
 
-    def _repaint_card(self, place: int) -> None:
-        if place >= len(self._cards):
-            return
-        before, fresh = self._cards[place], self._paint(place)
-        self._cards[place] = fresh
-        row, column = divmod(place, self._columns)
-        left = column * (self._card_width + GAP)
-        top = row * self._card_height - self.scroll_offset.y
-        for line, strip in enumerate(fresh):
-            if strip != before[line]:
-                self.refresh(Region(left, top + line, self._card_width, 1))
+    def _repaint_cards(self, places: Iterable[int]) -> None:
+        """Paint cards again; of each line of the screen one region is sent, over what changed."""
+        changed: dict[int, tuple[int, int]] = {}
+        for place in places:
+            if place >= len(self._cards):
+                continue
+            before, fresh = self._cards[place], self._paint(place)
+            self._cards[place] = fresh
+            row, column = divmod(place, self._columns)
+            left = column * (self._card_width + GAP)
+            right = left + self._card_width
+            for line, strip in enumerate(fresh, row * self._card_height):
+                if strip != before[line - row * self._card_height]:
+                    first, last = changed.get(line, (left, right))
+                    changed[line] = (min(first, left), max(last, right))
+        for line, (first, last) in changed.items():
+            self.refresh(Region(first, line - self.scroll_offset.y, last - first, 1))
