@@ -117,6 +117,8 @@ def install_files(stage: Path) -> None:
         "gpuboard.service": "usr/lib/systemd/system/gpuboard.service",
         "gpuboard.sysusers": "usr/lib/sysusers.d/gpuboard.conf",
         "gpuboard.tmpfiles": "usr/lib/tmpfiles.d/gpuboard.conf",
+        "gpuboard.socket": "usr/share/gpuboard/gpuboard.socket",
+        "gpuboard-containers-only.conf": "usr/share/gpuboard/gpuboard-containers-only.conf",
         "config.toml": "etc/gpuboard/config.toml",
         "completions/gpuboard.bash": "usr/share/bash-completion/completions/gpuboard",
         "completions/_gpuboard": "usr/share/zsh/vendor-completions/_gpuboard",

@@ -77,7 +77,7 @@ def _spawn(log_path: str, deadline: float) -> None:
         with open(os.open(log_path, flags, 0o600), "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gpuboard.daemon", "--personal", f"--ready-fd={tell}"],
-                env=_environment(),
+                env=package_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -100,7 +100,7 @@ def _spawn(log_path: str, deadline: float) -> None:
             os.close(tell)
 
 
-def _environment() -> dict[str, str]:
+def package_environment() -> dict[str, str]:
     """Return ours, with the place of this very gpuboard: a packaged one is on nobody's path."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     others = os.environ.get("PYTHONPATH", "")

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from gpuboard.api.autostart import package_environment
 from gpuboard.errors import HostError
 
 READY_LINE = "ready"
@@ -59,6 +60,7 @@ def served_box() -> Iterator[str]:
 
 def main() -> int:
     """Open the app on the simulated box, or tell the story when stdout is not a terminal."""
+    os.environ.update(package_environment())
     with served_box() as socket_path:
         os.environ["GPUBOARD_SOCKET"] = socket_path
         if sys.stdout.isatty() and sys.stdin.isatty():

@@ -26,7 +26,7 @@ STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
         "A short job slips in without delaying anybody; this waits for it and shows its log:",
         ("run", "-g", "1", "-t", "2m", "-J", "quick", "--process", "--", "sh", "-c", TRAIN),
     ),
-    ("Three words book two GPUs for this evening:", ("reserve", "2", "1h30m", "--at", "now+6h")),
+    ("Three words book two GPUs; `--at` says when:", ("reserve", "2", "1h30m", "--at", "now+6h")),
     ("Bookings and runs, a row a device:", ("timeline",)),
     ("And clean up:", ("cancel", "my-run")),
 )

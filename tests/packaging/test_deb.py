@@ -94,6 +94,7 @@ def test_everything_an_admin_expects_is_there(debian: Path):
         "usr/lib/systemd/system/gpuboard.service",
         "usr/lib/sysusers.d/gpuboard.conf",
         "usr/lib/tmpfiles.d/gpuboard.conf",
+        "usr/share/gpuboard/gpuboard-containers-only.conf",
         "etc/gpuboard/config.toml",
         "usr/share/man/man1/gpuboard.1.gz",
         "usr/share/man/man1/gpuboard-submit.1.gz",
@@ -129,3 +130,10 @@ def test_the_installed_daemon_runs_a_job(debian: Path):
     output = inside(debian, "sh", "-c", script)
     assert "hello from the job" in output
     assert "job 3" in output
+
+
+def test_the_installed_demo_tells_its_story(debian: Path):
+    """`gpuboard demo` of the package needs nothing but the package, and leaves nothing running."""
+    output = inside(debian, "sh", "-c", "gpuboard demo </dev/null | cat; ps -e 2>/dev/null | cat")
+    assert "saved model.pt" in output
+    assert "That was it" in output
