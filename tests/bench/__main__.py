@@ -18,7 +18,9 @@ def main(names: list[str]) -> int:
             continue
         print(f"== {name}", flush=True)
         failed += bool(
-            subprocess.run([sys.executable, "-m", f"tests.bench.{path.stem}"], check=False).returncode
+            subprocess.run(
+                [sys.executable, "-m", f"tests.bench.{path.stem}"], check=False
+            ).returncode
         )
     return failed
 
