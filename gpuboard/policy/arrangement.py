@@ -6,19 +6,22 @@ that makes room. A job may start only if an arrangement of all claims exists aro
 devices would do on a box of equal devices, but not where jobs and bookings name types or devices.
 
 Claims are laid out by start time, best fit: on equal devices that is exact (colouring an interval
-graph from the left), and with named devices the narrower claims are tried first as well. What
+graph from the left), and with named devices other orders are tried where that comes short. What
 cannot be had for a whole claim (a device was lost) is arranged as far as it goes, and nothing may
 start that would widen the gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gpuboard.model.ids import ReservationId
 from gpuboard.policy.placement import take_lowest
-from gpuboard.policy.profile import Profile
+from gpuboard.policy.profile import FOREVER, Profile
+
+ATTEMPTS = 12
+"""At most so many orders are tried when claims that name devices come short."""
 
 
 class Claim(NamedTuple):
@@ -46,13 +49,15 @@ class Claim(NamedTuple):
 class Arrangement:
     """Claims laid over what holders leave free by limits."""
 
-    __slots__ = ("given", "profile", "shortage")
+    __slots__ = ("given", "profile", "short", "shortage")
 
     def __init__(self, base: Profile) -> None:
         self.profile = base.copy()
         """What holders and claims leave free."""
         self.given: list[tuple[Claim, int, int]] = []
         """(claim, devices, from when on): a claim may get some of its devices late."""
+        self.short: set[Claim] = set()
+        """Claims that go without some device at their start."""
         self.shortage = 0
         """Devices that claims go without at their start."""
 
@@ -60,17 +65,20 @@ class Arrangement:
         """Give the claim its devices, or as many as there are and the rest as they get free."""
         profile = self.profile
         usable = profile.free_throughout(claim.from_at, claim.until_at) & claim.candidates
-        chosen = _choose(usable, claim.gpus, wanted_by_others, preference)
+        # Best fit: a device that somebody has later anyway, before one that is free for good.
+        committed = usable & ~profile.free_throughout(claim.from_at, FOREVER)
+        chosen = _choose(usable, committed, claim.gpus, wanted_by_others, preference)
         self._give(claim, chosen, claim.from_at)
         missing = claim.gpus - chosen.bit_count()
         if not missing:
             return
         self.shortage += missing
+        self.short.add(claim)
         for at in list(profile.instants(claim.from_at)):
             if at >= claim.until_at or not missing:
                 break
             late = profile.free_throughout(at, claim.until_at) & claim.candidates
-            chosen = _choose(late, missing, wanted_by_others, preference)
+            chosen = _choose(late, 0, missing, wanted_by_others, preference)
             self._give(claim, chosen, at)
             missing -= chosen.bit_count()
 
@@ -81,28 +89,39 @@ class Arrangement:
 
 
 def arrange(base: Profile, claims: Sequence[Claim], preference: Sequence[int]) -> Arrangement:
-    """Return the best arrangement found; `preference` lists disjoint sets to give away first."""
+    """Return the best arrangement found; `preference` lists disjoint sets to give away first.
+
+    What came short is laid first the next time ("squeaky wheel" optimisation: Joslin, Clements,
+    1999): with named devices the exact problem is NP-hard, and this finds what people book.
+    """
     is_uniform = len({claim.candidates for claim in claims}) <= 1
-    best = _lay_out(base, claims, preference, _by_start, is_uniform=is_uniform)
-    if best.shortage and not is_uniform:
-        for order in (_by_choice, _by_choice_then_start):
-            other = _lay_out(base, claims, preference, order, is_uniform=False)
-            if other.shortage < best.shortage:
-                best = other
+    order = sorted(claims, key=_by_start)
+    best = _lay_out(base, order, preference, is_uniform=is_uniform)
+    if not best.shortage or is_uniform:
+        return best
+    tried = {tuple(order)}
+    latest = best
+    for attempt in range(ATTEMPTS):
+        order.sort(key=lambda claim: claim not in latest.short)
+        if tuple(order) in tried:
+            order = sorted(claims, key=_by_choice if attempt % 2 else _by_candidates)
+        if tuple(order) in tried:
+            break
+        tried.add(tuple(order))
+        latest = _lay_out(base, order, preference, is_uniform=False)
+        if latest.shortage < best.shortage:
+            best = latest
+            if not best.shortage:
+                break
     return best
 
 
 def _lay_out(
-    base: Profile,
-    claims: Sequence[Claim],
-    preference: Sequence[int],
-    order: Callable[[Claim], tuple[int, ...]],
-    *,
-    is_uniform: bool,
+    base: Profile, order: Sequence[Claim], preference: Sequence[int], *, is_uniform: bool
 ) -> Arrangement:
     arrangement = Arrangement(base)
-    for claim in sorted(claims, key=order):
-        wanted = 0 if is_uniform else _wanted_by_narrower(claim, claims)
+    for claim in order:
+        wanted = 0 if is_uniform else _wanted_by_narrower(claim, order)
         arrangement.lay(claim, wanted, preference)
     return arrangement
 
@@ -115,7 +134,7 @@ def _by_choice(claim: Claim) -> tuple[int, ...]:
     return claim.candidates.bit_count() - claim.gpus, claim.from_at, *claim.identity
 
 
-def _by_choice_then_start(claim: Claim) -> tuple[int, ...]:
+def _by_candidates(claim: Claim) -> tuple[int, ...]:
     return claim.candidates.bit_count(), claim.from_at, *claim.identity
 
 
@@ -132,11 +151,17 @@ def _wanted_by_narrower(claim: Claim, claims: Sequence[Claim]) -> int:
     return wanted
 
 
-def _choose(usable: int, count: int, wanted_by_others: int, preference: Sequence[int]) -> int:
+def _choose(
+    usable: int, committed: int, count: int, wanted_by_others: int, preference: Sequence[int]
+) -> int:
+    """Choose devices: first what nobody with less choice wants, as preferred, best fit."""
     if usable.bit_count() <= count:
         return usable
     chosen = 0
     for pool in (usable & ~wanted_by_others, usable & wanted_by_others):
         for liked in preference:
-            chosen |= take_lowest(pool & liked, count - chosen.bit_count())
+            for fitting in (pool & liked & committed, pool & liked & ~committed):
+                chosen |= take_lowest(fitting, count - chosen.bit_count())
+                if chosen.bit_count() == count:
+                    return chosen
     return chosen

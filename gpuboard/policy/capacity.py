@@ -168,6 +168,12 @@ class Capacity:
                 return at
         return None
 
+    def expect_stop(self, devices: int) -> None:
+        """Arrange promises anew: these devices get free, since their preemptible jobs are stopped."""
+        self.stoppable &= ~devices
+        self._refused.clear()
+        self.arrangement = self._arrange(self.base, self.claims)
+
     def withdraw_promise(self) -> int:
         """End the head's promise and return the devices that were arranged for it."""
         promised = 0

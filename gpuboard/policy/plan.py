@@ -47,6 +47,7 @@ class Round:
         self.capacity = Capacity(world, now, box)
         self.allowance = Allowance(world)
         self.order = order or ServingOrder(world)
+        self._lanes: dict[LaneClass, list[Lane]] = {}
         self.starts: dict[JobId, Start] = {}
         self.binds: list[Bind] = []
         self.stops: dict[JobId, Stop] = {}
@@ -59,9 +60,13 @@ class Round:
         self._promise_sticky_head()
         self._serve_bookings()
         self._start_deviceless()
-        self._serve_ordinary()
-        self._fill_with_preemptible()
+        self._serve_head_and_order()
         self._stop_preemptible()
+        while True:
+            self._backfill()
+            self._fill_with_preemptible()
+            if not self._stop_preemptible():
+                break
         return Plan(
             starts=tuple(self.starts.values()),
             binds=tuple(self.binds),
@@ -73,7 +78,10 @@ class Round:
 
     def _servable(self, kind: LaneClass) -> list[Lane]:
         """Return the lanes that could be served if all devices in service were free."""
-        lanes: list[Lane] = []
+        known = self._lanes.get(kind)
+        if known is not None:
+            return known
+        lanes = self._lanes[kind] = []
         most: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
         for lane in self.queue.lanes(self.now, kind):
             _, gpus, gpu_uuids, gpu_type, _, _ = lane.key
@@ -162,19 +170,13 @@ class Round:
                 self.allowance.take(waiting)
                 self._start(waiting, 0)
 
-    def _serve_ordinary(self) -> None:
+    def _serve_head_and_order(self) -> None:
         if self.head is not None and (
             self.head_start_at == self.now or self.head.job_id in self.starts
         ):
             self._start_head(self.head)
-        can_backfill = self.world.settings.backfill and self.capacity.idle
-        if self.head is not None and not can_backfill:
-            return
-        lanes = self._servable(LaneClass.ORDINARY)
-        if self.head is None and not self._serve_in_order(lanes):
-            return
-        if self.world.settings.backfill:
-            self._backfill(lanes)
+        if self.head is None:
+            self._serve_in_order(self._servable(LaneClass.ORDINARY))
 
     def _promise_sticky_head(self) -> None:
         """Renew the promise to the head of the last round, if it still may be served."""
@@ -194,8 +196,8 @@ class Round:
         if head.job_id not in self.starts:
             self._take(head, self.devices_for(head) or promised)
 
-    def _serve_in_order(self, lanes: list[Lane]) -> bool:
-        """Start jobs in order until one does not fit; whether there is such a job, the new head."""
+    def _serve_in_order(self, lanes: list[Lane]) -> None:
+        """Start jobs in order until one does not fit: that is the new head."""
         closed: set[LaneKey] = set()
         for job_id, _, key in self.order.jobs(lanes, closed):
             waiting = self._unstarted(job_id)
@@ -208,10 +210,9 @@ class Round:
             if devices:
                 self._take(waiting, devices)
             elif self._promise(waiting):
-                return True
+                return
             else:
                 closed.add(key)
-        return False
 
     def _promise(self, waiting: Waiting) -> bool:
         candidates = self.capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
@@ -222,10 +223,13 @@ class Round:
         self.allowance.promise(waiting)
         return True
 
-    def _backfill(self, lanes: list[Lane]) -> None:
+    def _backfill(self) -> None:
+        """Start jobs behind the head that delay no promise."""
+        if self.head is None or not self.world.settings.backfill:
+            return
         while self.capacity.idle:
             started = False
-            for waiting in self._candidates(lanes):
+            for waiting in self._candidates(self._servable(LaneClass.ORDINARY)):
                 devices = self.devices_for(waiting)
                 if devices and self.has_room(waiting):
                     self._take(waiting, devices)
@@ -279,17 +283,27 @@ class Round:
 
     # stops
 
-    def _stop_preemptible(self) -> None:
-        stoppable = [
-            (self.capacity.box.mask_of(holder.devices), holder)
+    def _stop_preemptible(self) -> bool:
+        """Stop preemptible jobs whose devices are promised soon; whether there were any more.
+
+        A job gives back all its devices, which changes what promises need of the others.
+        """
+        holders = [
+            (self.capacity.box.held_by(holder), holder)
             for holder in self.world.holders
             if holder.preemptible and not holder.stopping
         ]
-        stoppable.sort(key=lambda pair: pair[1].job_id)
-        for needed, from_at, reason in self._needs():
-            for devices, holder in stoppable:
-                if devices & needed and _stop_at(holder.grace_s, from_at) <= self.now:
-                    self.stops.setdefault(holder.job_id, Stop(holder.job_id, reason))
+        holders.sort(key=lambda pair: pair[1].job_id)
+        stopped = 0
+        for needed, from_at, reason in list(self._needs()) if holders else ():
+            for devices, holder in holders:
+                is_due = _stop_at(holder.grace_s, from_at) <= self.now
+                if devices & needed and is_due and holder.job_id not in self.stops:
+                    self.stops[holder.job_id] = Stop(holder.job_id, reason)
+                    stopped |= devices
+        if stopped:
+            self.capacity.expect_stop(stopped)
+        return bool(stopped)
 
     def _needs(self) -> Iterator[tuple[int, int, str]]:
         """Yield what promises need: devices, from when on, and whose promise it is in words."""
