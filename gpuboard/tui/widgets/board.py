@@ -16,6 +16,7 @@ from textual.strip import Strip
 
 from gpuboard.model.views import BoardView, DeviceHistory, DeviceView
 from gpuboard.tui.bindings import GRID, MOVING, bindings
+from gpuboard.tui.devicewords import left_s
 from gpuboard.tui.instants import epoch_s
 from gpuboard.tui.widgets.card import Card, memory_percent, paint_card
 from gpuboard.tui.widgets.painted import ink_of
@@ -101,6 +102,7 @@ class BoardGrid(ScrollView, can_focus=True):
         self._cursor = 0
         self._columns, self._card_height, self._card_width = 1, 1, 80
         self._cards: list[list[Strip]] = []
+        self._painted: dict[int, tuple[object, ...]] = {}
 
     @property
     def current(self) -> DeviceView | None:
@@ -118,10 +120,11 @@ class BoardGrid(ScrollView, can_focus=True):
         if is_regrouped:
             self._arrange()
         else:
-            self.repaint()
+            self._repaint_cards(range(len(self._devices)))
 
     def repaint(self) -> None:
-        """Paint all cards again and draw the lines that came out different."""
+        """Paint all cards again (in another theme, too) and draw what came out different."""
+        self._painted.clear()
         self._repaint_cards(range(len(self._devices)))
 
     def render_line(self, y: int) -> Strip:
@@ -213,6 +216,7 @@ class BoardGrid(ScrollView, can_focus=True):
         self._card_width = (width + GAP) // self._columns - GAP
         rows = -(-len(self._devices) // self._columns)
         self.virtual_size = Size(0, rows * self._card_height)
+        self._painted.clear()
         self._cards = [self._paint(place) for place in range(len(self._devices))]
         self.refresh()
 
@@ -222,6 +226,13 @@ class BoardGrid(ScrollView, can_focus=True):
         if place == self._cursor:
             ground = "selected" if self.has_focus else "selected-far"
         uses, sizes = self._histories.of(device.uuid)
+        # A card tells its time to the minute, in the last two minutes to the second.
+        left = left_s(device, self._now_s)
+        now = self._now_s if left and left[0] < 120 else self._now_s // 60
+        inputs = (device, uses, sizes, now, self._is_stale, ground)
+        if self._painted.get(place) == inputs and place < len(self._cards):
+            return self._cards[place]
+        self._painted[place] = inputs
         card = Card(device, uses, sizes, self._now_s, self._is_stale)
         return paint_card(ink_of(self), card, self._card_width, self._card_height, ground)
 
@@ -232,6 +243,8 @@ class BoardGrid(ScrollView, can_focus=True):
             if place >= len(self._cards):
                 continue
             before, fresh = self._cards[place], self._paint(place)
+            if fresh is before:
+                continue
             self._cards[place] = fresh
             row, column = divmod(place, self._columns)
             left = column * (self._card_width + GAP)
