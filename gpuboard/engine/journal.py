@@ -25,6 +25,7 @@ from gpuboard.store.database import Store
 from gpuboard.store.people import UsageRow
 
 _HEAD = "head"
+_INCARNATION = "incarnation."
 
 
 class Journal:
@@ -38,6 +39,7 @@ class Journal:
         self._clock = clock
         self._crash = crash
         self.half_life_s = half_life_s
+        self._incarnations: dict[str, str] = {}
         self._predictions: dict[tuple[int, int, int], int | None] = {}
 
     # writing
@@ -234,6 +236,20 @@ class Journal:
         with self._store.transaction() as store:
             store.set_state(_HEAD, None if head is None else str(head))
         self._ledger.head = head
+
+    def keep_incarnation(self, runtime: str, incarnation: str) -> None:
+        """Remember which incarnation of a runtime's engine the attempts were last seen under."""
+        if self.incarnation(runtime) == incarnation:
+            return
+        with self._store.transaction() as store:
+            store.set_state(f"{_INCARNATION}{runtime}", incarnation)
+        self._incarnations[runtime] = incarnation
+
+    def incarnation(self, runtime: str) -> str:
+        """Return what was remembered last; empty for nothing."""
+        if runtime not in self._incarnations:
+            self._incarnations[runtime] = self._store.get_state(f"{_INCARNATION}{runtime}") or ""
+        return self._incarnations[runtime]
 
     # reading
 

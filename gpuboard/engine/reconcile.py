@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 from gpuboard.engine.conclude import Circumstances, Verdict, conclude
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import Ender, attempt_of
+from gpuboard.engine.incarnations import Incarnations
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.workers import Lane
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobState
 from gpuboard.runtimes.protocol import Observed, RunState, Runtime, RuntimeCapabilities
 
+_LIVING = (RunState.RUNNING, RunState.PAUSED)
 _RECHECK_MS = 15_000
 """Before a runtime that was found unusable is tested again."""
 
@@ -35,6 +38,7 @@ class Reconciler:
         self._next_check: dict[str, int] = dict.fromkeys(core.runtimes, 0)
         self._unsure: set[JobId] = set()
         """Running jobs whose runtime did not answer since they were last seen running."""
+        self._incarnations = Incarnations(core)
         self._rebooted: set[JobId] = set()
         core.on_end.append(self._forget)
 
@@ -44,6 +48,7 @@ class Reconciler:
         for job in self._core.ledger.holding.values():
             if job.start_issued and job.boot_id != boot_id:
                 self._rebooted.add(job.id)
+        self._incarnations.recover()
 
     def is_ready(self) -> bool:
         """Whether every runtime that should hold an attempt was listed completely since the start."""
@@ -98,13 +103,15 @@ class Reconciler:
         self._outstanding.add(runtime.name)
         self._last_look[runtime.name] = core.clock.boot_ms()
         mark = core.flights.now()
-        core.workers.submit(runtime.observe, partial(self._seen, runtime, mark), Lane.LOOK)
+        core.workers.submit(
+            partial(_listing, runtime), partial(self._seen, runtime, mark), Lane.LOOK
+        )
 
     def _seen(
         self,
         runtime: Runtime,
         mark: int,
-        shown: Mapping[str, Observed] | None,
+        listing: Listing | None,
         error: BaseException | None,
     ) -> None:
         core, name = self._core, runtime.name
@@ -113,14 +120,14 @@ class Reconciler:
         has_attempts = any(job.spec.runtime == name for job in core.ledger.holding.values())
         pause_s = core.pace.observe_s if has_attempts else core.pace.idle_observe_s
         self._next_look[name] = core.clock.boot_ms() + int(pause_s * 1000)
-        if shown is None:
+        if listing is None:
             self._cannot_see(name, str(error))
             return
         if health.observe_fault or not health.is_listed:
             core.plan_soon()
         health.observe_fault = ""
         health.is_listed = True
-        self._judge_all(runtime, mark, shown)
+        self._judge_all(runtime, mark, listing)
 
     def _cannot_see(self, name: str, words: str) -> None:
         health = self._core.health[name]
@@ -132,11 +139,16 @@ class Reconciler:
             if job.started_at is not None:
                 self._unsure.add(job.id)
 
-    def _judge_all(self, runtime: Runtime, mark: int, shown: Mapping[str, Observed]) -> None:
-        core = self._core
+    def _judge_all(self, runtime: Runtime, mark: int, listing: Listing) -> None:
+        core, shown, known = self._core, listing.shown, self._incarnations
+        known.listed(runtime.name, listing.before, listing.after)
         for job in core.ledger.of_runtime(runtime.name):
+            seen = shown.get(job.runtime_name)
             if core.flights.may_judge(job.id, mark):
-                self._judge(job, shown.get(job.runtime_name))
+                self._judge(job, seen)
+                if seen is not None and seen.state in _LIVING:
+                    known.alive(job.id, listing.before)
+        known.keep(runtime.name)
         for name, seen in shown.items():
             job_id, attempt = attempt_of(name)
             if core.current(job_id, attempt) is None and core.flights.may_judge(job_id, mark):
@@ -153,7 +165,7 @@ class Reconciler:
         if seen is not None and seen.handle != job.handle:
             log.warning("job %d: %s is not its container", job.id, seen.handle)
             seen = None
-        if seen is not None and seen.state in (RunState.RUNNING, RunState.PAUSED):
+        if seen is not None and seen.state in _LIVING:
             self._unsure.discard(job.id)
             self._rebooted.discard(job.id)
             if job.started_at is None:
@@ -182,10 +194,28 @@ class Reconciler:
 
     def _conclude(self, job: Job, seen: Observed | None) -> Verdict:
         around = Circumstances(
-            rebooted=job.id in self._rebooted, engine_restarted=job.id in self._unsure
+            rebooted=job.id in self._rebooted,
+            engine_restarted=job.id in self._unsure
+            or self._incarnations.has_changed(job.spec.runtime, job.id),
         )
         return conclude(job, seen, around, self._core.config.jobs.max_attempts)
 
     def _forget(self, job_id: JobId) -> None:
         self._unsure.discard(job_id)
         self._rebooted.discard(job_id)
+        self._incarnations.forget(job_id)
+
+
+class Listing(NamedTuple):
+    """What a runtime showed, and which engine it was just before and after."""
+
+    before: str
+    shown: Mapping[str, Observed]
+    after: str
+
+
+def _listing(runtime: Runtime) -> Listing:
+    """List a runtime. On a worker."""
+    before = runtime.incarnation()
+    shown = runtime.observe()
+    return Listing(before, shown, runtime.incarnation())

@@ -20,7 +20,7 @@ from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes import docker_logs
 from gpuboard.runtimes.cgroups import ContainerCgroups
 from gpuboard.runtimes.docker_api import DockerConnection, instant_ms
-from gpuboard.runtimes.docker_check import EngineFacts, check_engine, engine_pid
+from gpuboard.runtimes.docker_check import EngineFacts, check_engine, engine_incarnation, engine_pid
 from gpuboard.runtimes.docker_events import EventWatcher
 from gpuboard.runtimes.docker_images import ImageStore
 from gpuboard.runtimes.mounts import MountBoard
@@ -241,6 +241,10 @@ class DockerRuntime:
         self._mounts.release(name or (known.name if known else ""))
 
     # --- what is there -------------------------------------------------------------------------
+
+    def incarnation(self) -> str:
+        """Name the engine by pid and start time; empty when they cannot be told."""
+        return engine_incarnation(self._connection.host)
 
     def observe(self) -> Mapping[str, Observed]:
         """Return all containers of this box by name: one list call, and an inspect for news."""

@@ -166,6 +166,21 @@ def engine_pid(host: str) -> int:
     return _pid_from_file() if pid == 1 else 0
 
 
+def engine_incarnation(host: str) -> str:
+    """Return `pid:start time` of the engine behind a unix socket; empty when it cannot be told."""
+    pid = engine_pid(host)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    started = stat.rpartition(")")[2].split()[_START_FIELD]
+    return f"{pid}:{started}"
+
+
+_START_FIELD = 19
+"""Of `/proc/<pid>/stat`, counted after the command, which may hold blanks (proc_pid_stat(5): field 22)."""
+
+
 def _is_engine(pid: int) -> bool:
     try:
         return "dockerd" in Path(f"/proc/{pid}/comm").read_text()

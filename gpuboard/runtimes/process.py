@@ -254,6 +254,10 @@ class ProcessRuntime:
 
     # --- what is there -------------------------------------------------------------------------
 
+    def incarnation(self) -> str:
+        """Name none: each process has a supervisor of its own."""
+        return ""
+
     def observe(self) -> Mapping[str, Observed]:
         """Return every attempt by name, from the run directories and /proc.
 

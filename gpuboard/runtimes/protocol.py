@@ -122,6 +122,12 @@ class Runtime(Protocol):
     def start(self, handle: str) -> None:
         """Start a created attempt. Never called twice for one handle."""
 
+    def incarnation(self) -> str:
+        """Name the engine process behind the runtime: another answer means that it was restarted.
+
+        Empty when it cannot be told, or where no engine can be restarted below the attempts.
+        """
+
     def observe(self) -> Mapping[str, Observed]:
         """Return every attempt of ours by name, whatever its state; raise when that cannot be known."""
 

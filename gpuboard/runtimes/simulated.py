@@ -126,6 +126,7 @@ class SimulatedRuntime:
         self.truth = Truth()
         self.containers: dict[str, Container] = {}
         self.is_down = False
+        self.restarts = 0
         self.lost_answers: list[LostAnswer] = []
         self.wrong_devices: tuple[DeviceUuid, ...] | None = None
         """When set, what `devices_of` claims."""
@@ -161,6 +162,10 @@ class SimulatedRuntime:
     def start(self, handle: str) -> None:
         """Start an attempt."""
         self._call("start", lambda: self._start(handle))
+
+    def incarnation(self) -> str:
+        """Count the restarts."""
+        return "" if self.is_down else str(self.restarts)
 
     def observe(self) -> Mapping[str, Observed]:
         """Return what the engine believes, and which attempts are populated."""
@@ -255,6 +260,7 @@ class SimulatedRuntime:
         """Restart the engine; without live-restore everything in it dies."""
         self.settle()
         self._late.clear()
+        self.restarts += 1
         if live_restore:
             return
         for container in self.containers.values():
@@ -265,6 +271,7 @@ class SimulatedRuntime:
     def reboot(self) -> None:
         """Lose every process with the box; the engine finds its containers exited."""
         self._late.clear()
+        self.restarts += 1
         for process in list(self.truth.processes.values()):
             self._end(process, KILLED)
 

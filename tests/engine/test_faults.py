@@ -192,6 +192,36 @@ def test_engine_restart_loses_its_jobs_and_blames_nobody(box: Box) -> None:
     assert (box.state(rerun), box.job(rerun).attempt) == ("running", 2)
 
 
+@pytest.mark.parametrize("daemon_dies_too", [False, True])
+def test_engine_restarted_between_two_looks_blames_nobody(box: Box, daemon_dies_too: bool) -> None:
+    """Row 15: also when no listing failed, and when the daemon itself was down meanwhile."""
+    plain = box.submit(script=Script(run_s=300))
+    rerun = box.submit(script=Script(run_s=300), requeue=True)
+    box.advance(5)
+    box.runtime.restart()
+    if daemon_dies_too:
+        box.restart()
+    box.advance(4)
+    assert (box.state(plain), box.job(plain).reason) == (
+        "lost",
+        "the container engine was restarted",
+    )
+    assert (box.state(rerun), box.job(rerun).attempt) == ("running", 2)
+
+
+def test_killed_job_is_told_so_although_the_engine_was_restarted_long_before(box: Box) -> None:
+    """A restart that the job survived excuses nothing that comes later, over a daemon's life too."""
+    job_id = box.submit(script=Script(run_s=300))
+    box.advance(5)
+    box.runtime.restart(live_restore=True)
+    box.advance(5)
+    box.restart()
+    box.runtime.kill(box.job(job_id).handle)
+    box.advance(5)
+    assert box.state(job_id) == "failed"
+    assert "outside gpuboard" in box.job(job_id).reason
+
+
 def test_engine_restart_with_live_restore_changes_nothing(box: Box) -> None:
     """Row 16: what ran goes on; what ended meanwhile has its true exit code."""
     short = box.submit(script=Script(run_s=6, exit_code=5))

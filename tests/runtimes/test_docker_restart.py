@@ -71,6 +71,20 @@ def test_restart_without_live_restore_ends_jobs_and_says_so(
     assert bench.ended(handle).exit_code in {137, 143}
 
 
+def test_restarted_engine_has_another_incarnation(
+    mortal_engine: DockerEngine, bench: RuntimeBench
+):
+    """The same for as long as one engine lives, nothing while it is down, another one after."""
+    before = bench.runtime.incarnation()
+    assert before
+    bench.begin(bench.shell("true"))
+    assert bench.runtime.incarnation() == before
+    mortal_engine.kill()
+    assert bench.runtime.incarnation() == ""
+    mortal_engine.start()
+    assert bench.runtime.incarnation() not in {"", before}
+
+
 def test_kill_works_while_the_engine_is_down(mortal_engine: DockerEngine, bench: RuntimeBench):
     """Through the kernel: a device can be freed although nobody answers."""
     mortal_engine.restart(signal.SIGTERM, live_restore=True)
