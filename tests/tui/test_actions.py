@@ -482,7 +482,7 @@ class TestBindings:
 
     def test_unknown_setting_is_told_and_the_rest_is_kept(self, tmp_path):
         path = tmp_path / "app.toml"
-        path.write_text('theme = "light"\ncolour = 1\n[keys]\n"app.new" = "a"\n"app.nwe" = "b"\n')
+        path.write_text('theme = "light"\ncolour = 1\n[keys]\n"app.new" = "a"\n"app.other" = "b"\n')
         settings = load_settings(path)
         assert settings.theme_name == "gpuboard-light"
         assert settings.keys == {"app.new": "a"}
