@@ -127,7 +127,7 @@ class _Reasons:
         before = round_.order.count_before(queue.lanes(now, own), waiting)
         if own is LaneClass.PREEMPTIBLE:
             ordinary = queue.lanes(now, LaneClass.ORDINARY)
-            before |= {lane.key: len(lane.line) for lane in ordinary}
+            before |= {lane.key: len(lane) for lane in ordinary}
         jobs = sum(before.values())
         gpus = sum(key.gpus * count for key, count in before.items())
         order = round_.order

@@ -10,7 +10,8 @@ come, are kept apart.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
+from array import array
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -44,25 +45,38 @@ class LaneClass(Enum):
 
 
 class Lane:
-    """One first-in-first-out line of jobs that need the same devices."""
+    """One first-in-first-out line of jobs that need the same devices.
 
-    __slots__ = ("key", "limits", "line", "owner", "shortest_ms")
+    The line is three arrays of the same length rather than a list of tuples: a scan over many
+    lanes is bound by how much memory it touches.
+    """
+
+    __slots__ = ("ids", "key", "limits", "owner", "shortest_ms", "spans_ms", "submitted_at")
 
     def __init__(self, key: LaneKey, owner: object) -> None:
         self.key = key
         self.owner = owner
         """The mark of the one queue that may change it; any other copies it first."""
-        self.line: list[tuple[int, JobId, int]] = []
-        """(submitted_at, job, limit plus grace in ms) ascending."""
+        self.submitted_at = array("q")
+        """Submissions (ms), ascending."""
+        self.ids = array("q")
+        """The jobs, ascending where submitted at the same instant."""
+        self.spans_ms = array("q")
+        """Their limits plus grace."""
         self.limits: dict[int, int] = {}
         """How many jobs have this limit plus grace (ms)."""
         self.shortest_ms = FOREVER
         """The smallest of these."""
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
     def copy_for(self, owner: object) -> Lane:
         """Return a copy that another queue may change."""
         twin = Lane(self.key, owner)
-        twin.line = self.line.copy()
+        twin.submitted_at = self.submitted_at[:]
+        twin.ids = self.ids[:]
+        twin.spans_ms = self.spans_ms[:]
         twin.limits = self.limits.copy()
         twin.shortest_ms = self.shortest_ms
         return twin
@@ -70,13 +84,17 @@ class Lane:
     def add(self, waiting: Waiting) -> None:
         """Put a job in its place."""
         span_ms = span_of(waiting)
-        insort(self.line, (waiting.submitted_at, waiting.job_id, span_ms))
+        place = self.place_of(waiting.submitted_at, waiting.job_id)
+        self.submitted_at.insert(place, waiting.submitted_at)
+        self.ids.insert(place, waiting.job_id)
+        self.spans_ms.insert(place, span_ms)
         self.limits[span_ms] = self.limits.get(span_ms, 0) + 1
         self.shortest_ms = min(self.shortest_ms, span_ms)
 
     def remove(self, waiting: Waiting) -> None:
         """Take a job out."""
-        del self.line[bisect_left(self.line, (waiting.submitted_at, waiting.job_id))]
+        place = self.place_of(waiting.submitted_at, waiting.job_id)
+        del self.submitted_at[place], self.ids[place], self.spans_ms[place]
         span_ms = span_of(waiting)
         left = self.limits[span_ms] - 1
         if left:
@@ -85,6 +103,12 @@ class Lane:
             del self.limits[span_ms]
             if span_ms == self.shortest_ms:
                 self.shortest_ms = min(self.limits, default=FOREVER)
+
+    def place_of(self, submitted_at: int, job_id: JobId) -> int:
+        """Return how many jobs of the lane come before such a one."""
+        low = bisect_left(self.submitted_at, submitted_at)
+        high = bisect_right(self.submitted_at, submitted_at, low)
+        return bisect_left(self.ids, job_id, low, high)
 
 
 def lane_class(key: LaneKey) -> LaneClass:
@@ -170,7 +194,7 @@ class WaitingQueue:
                 return
         lane = self._lane(waiting)
         lane.remove(waiting)
-        if not lane.line:
+        if not lane:
             del self._lanes[lane_class(lane.key)][lane.key]
 
     def get(self, job_id: JobId) -> Waiting | None:
@@ -294,23 +318,21 @@ class ServingOrder:
 
         A lane that the caller adds to `closed` on the way yields no more.
         """
-        heap: list[tuple[int, JobId, int, int, int, Lane]] = []
+        heap = []
         for lane in lanes:
             lead = self.lead_ms(lane.key.uid)
-            submitted_at, job_id, span_ms = lane.line[0]
-            heap.append((submitted_at - lead, job_id, span_ms, 0, lead, lane))
+            heap.append((lane.submitted_at[0] - lead, lane.ids[0], 0, lead, lane))
         heapq.heapify(heap)
         while heap:
-            _, job_id, span_ms, place, lead, lane = heap[0]
+            _, job_id, place, lead, lane = heap[0]
             key = lane.key
             if key in closed:
                 heapq.heappop(heap)
                 continue
-            yield job_id, span_ms, key
+            yield JobId(job_id), lane.spans_ms[place], key
             place += 1
-            if place < len(lane.line):
-                submitted_at, following, span_ms = lane.line[place]
-                entry = (submitted_at - lead, following, span_ms, place, lead, lane)
+            if place < len(lane.ids):
+                entry = (lane.submitted_at[place] - lead, lane.ids[place], place, lead, lane)
                 heapq.heapreplace(heap, entry)
             else:
                 heapq.heappop(heap)
@@ -326,22 +348,20 @@ class ServingOrder:
         rows = []
         for number, (lane, bound_ms) in enumerate(lanes):
             lead = self.lead_ms(lane.key.uid)
-            rows.append((lane.line, lead, bound_ms))
-            submitted_at, job_id, _ = lane.line[0]
-            heap.append((submitted_at - lead, job_id, number, 0))
+            rows.append((lane.submitted_at, lane.ids, lane.spans_ms, lead, bound_ms))
+            heap.append((lane.submitted_at[0] - lead, lane.ids[0], number, 0))
         heapq.heapify(heap)
         replace_first = heapq.heapreplace
         for _ in range(limit):
             if not heap:
                 break
             _, job_id, number, place = heap[0]
-            line, lead, bound_ms = rows[number]
-            if line[place][2] <= bound_ms:
-                found.append(job_id)
+            submitted_at, ids, spans_ms, lead, bound_ms = rows[number]
+            if spans_ms[place] <= bound_ms:
+                found.append(JobId(job_id))
             place += 1
-            if place < len(line):
-                submitted_at, job_id, _ = line[place]
-                replace_first(heap, (submitted_at - lead, job_id, number, place))
+            if place < len(ids):
+                replace_first(heap, (submitted_at[place] - lead, ids[place], number, place))
             else:
                 heapq.heappop(heap)
         return found
@@ -351,7 +371,7 @@ class ServingOrder:
         own_key, own_id = self.key(waiting)
         before: dict[LaneKey, int] = {}
         for lane in lanes:
-            place = bisect_left(lane.line, (own_key + self.lead_ms(lane.key.uid), own_id))
+            place = lane.place_of(own_key + self.lead_ms(lane.key.uid), own_id)
             if place:
                 before[lane.key] = place
         return before

@@ -123,7 +123,7 @@ def test_an_updated_job_moves_to_its_new_lane():
     queue = WaitingQueue([job(1, 4), job(2, 1)])
     queue.add(replace(job(1, 4), gpus=1, limit_s=60))
     (lane,) = queue.lanes(NOW, LaneClass.ORDINARY)
-    assert [entry[1] for entry in lane.line] == [1, 2]
+    assert list(lane.ids) == [1, 2]
     assert lane.shortest_ms == 60_000
     queue.remove(1)
     assert lane.shortest_ms == 3_600_000
