@@ -19,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
@@ -115,20 +115,32 @@ class DockerEngine:
         hook.chmod(0o755)
         (self.directory / "daemon.json").write_text("{}")
 
+    def settings(self) -> dict:
+        """Return what daemon.json says beside live-restore."""
+        return {}
+
+    def launcher(self) -> list[str]:
+        """Return the words before the engine's own, which end in an exec: the pid is the engine's."""
+        return []
+
+    def _command(self) -> list[str]:
+        return [
+            "dockerd",
+            *("--config-file", str(self.directory / "daemon.json")),
+            *("--data-root", str(self.directory / "data")),
+            *("--exec-root", str(self.directory / "exec")),
+            *("--pidfile", str(self.directory / "pid")),
+            *("-H", self.host, "--bridge=none", "--iptables=false", "--ip6tables=false"),
+        ]
+
     def start(self, *, live_restore: bool = False) -> None:
         """Start the engine and wait until it answers."""
-        (self.directory / "daemon.json").write_text(json.dumps({"live-restore": live_restore}))
+        settings = self.settings() | {"live-restore": live_restore}
+        (self.directory / "daemon.json").write_text(json.dumps(settings))
         (self.directory / "pid").unlink(missing_ok=True)
         log = (self.directory / "dockerd.log").open("ab")
         self._process = subprocess.Popen(
-            [
-                "dockerd",
-                *("--config-file", str(self.directory / "daemon.json")),
-                *("--data-root", str(self.directory / "data")),
-                *("--exec-root", str(self.directory / "exec")),
-                *("--pidfile", str(self.directory / "pid")),
-                *("-H", self.host, "--bridge=none", "--iptables=false", "--ip6tables=false"),
-            ],
+            [*self.launcher(), *self._command()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -287,10 +299,12 @@ def make_images(client: docker.APIClient) -> None:
 
 
 @contextlib.contextmanager
-def running_engine() -> Iterator[DockerEngine]:
+def running_engine(
+    make: Callable[[Path], DockerEngine] | None = None,
+) -> Iterator[DockerEngine]:
     """Start an engine in a directory of its own; stop it and remove everything at the end."""
     directory = Path(tempfile.mkdtemp(prefix="gpuboard-engine-"))
-    engine = DockerEngine(directory)
+    engine = (make or DockerEngine)(directory)
     try:
         engine.prepare()
         engine.start()
