@@ -7,7 +7,7 @@ STAMP_DEV := $(VENV)/.stamp-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock man deb screenshots bench bench-screen clean
+.PHONY: help demo test safety-report check format lock man deb screenshots bench bench-screen clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ demo: $(STAMP)  ## the whole thing on a simulated box with a scripted lab (as te
 
 test: $(STAMP_DEV)  ## set up what the tests need and run them all
 	$(BIN)/python -m pytest $(TESTS)
+
+safety-report: $(STAMP_DEV)  ## try every attack and fault of the catalogue: a row for each, fails on a red or missing one
+	@$(BIN)/python -m tests.safety.report $(SAFETY)
 
 check: $(STAMP_DEV)  ## format, rules, types, import contracts, spelling
 	$(BIN)/ruff format --check .
