@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 from msgspec.structs import replace
@@ -32,6 +33,8 @@ class Belongs(StrEnum):
     """A job of ours on a device of which it has no lease."""
     UNKNOWN = "unknown"
     """Nothing can be read of it: not free, and nobody to blame."""
+    HOLDER = "holder"
+    """A process of the person whose booking holds the device, without a job. Not in the way."""
     SYSTEM = "system"
     """The box's own: a desktop's graphics, the MPS server, NVIDIA's daemons. Not in the way."""
 
@@ -85,6 +88,17 @@ class DeviceUse(msgspec.Struct, frozen=True):
         pids = ", ".join(str(process.pid) for process in self.of(Belongs.UNKNOWN))
         return f"used by a process that cannot be looked up (pid {pids})" if pids else ""
 
+    def named(self, *belongs: Belongs) -> tuple[str, ...]:
+        """Return whose the processes are that belong to one of these: people, jobs, containers."""
+        return tuple(
+            sorted(
+                {
+                    f"job {process.job_name}" if process.job_name else _who(process)
+                    for process in self.of(*belongs)
+                }
+            )
+        )
+
     def of(self, *belongs: Belongs) -> tuple[DeviceProcess, ...]:
         """Return the processes that belong to one of these."""
         return tuple(each.process for each in self.processes if each.belongs in belongs)
@@ -95,41 +109,51 @@ def attribute(
     *,
     leased: Mapping[DeviceUuid, Collection[str]],
     containers: Mapping[str, str],
+    booked: Mapping[DeviceUuid, int] = MappingProxyType({}),
     owner_of: Callable[[DeviceProcess], str | None] = lambda _process: None,
 ) -> dict[DeviceUuid, DeviceUse]:
     """Return who is on each device.
 
     `leased` gives by device the runtime names (`gb-<job>-<attempt>`) with a lease of it,
     `containers` by full container id the runtime name of each container that is ours (by our own
-    records, not by its labels), `owner_of` the runtime name of a process without marks, or None.
+    records, not by its labels), `booked` by device the uid of the person whose booking holds it
+    while no job of theirs runs there, `owner_of` the runtime name of a process without marks, or None.
     """
     return {
-        reading.device.uuid: _device_use(reading, leased, containers, owner_of)
+        reading.device.uuid: _device_use(
+            reading,
+            leased.get(reading.device.uuid, ()),
+            booked.get(reading.device.uuid),
+            containers,
+            owner_of,
+        )
         for reading in readings
     }
 
 
 def _device_use(
     reading: DeviceReading,
-    leased: Mapping[DeviceUuid, Collection[str]],
+    jobs: Collection[str],
+    holder: int | None,
     containers: Mapping[str, str],
     owner_of: Callable[[DeviceProcess], str | None],
 ) -> DeviceUse:
     uuid = reading.device.uuid
     if reading.processes is None:
         return DeviceUse(uuid, is_known=False)
-    holders = leased.get(uuid, ())
     return DeviceUse(
         uuid,
         processes=tuple(
-            _process_use(process, holders, containers, owner_of) for process in reading.processes
+            _process_use(process, jobs, holder, containers, owner_of)
+            for process in reading.processes
         ),
     )
 
 
 def _process_use(
     process: DeviceProcess,
-    holders: Collection[str],
+    jobs: Collection[str],
+    holder: int | None,
     containers: Mapping[str, str],
     owner_of: Callable[[DeviceProcess], str | None],
 ) -> ProcessUse:
@@ -141,11 +165,13 @@ def _process_use(
         name = process.job_name or owner_of(process) or ""
     process = replace(process, job_name=name)
     if name:
-        return ProcessUse(process, Belongs.JOB if name in holders else Belongs.VIOLATION)
+        return ProcessUse(process, Belongs.JOB if name in jobs else Belongs.VIOLATION)
     if _is_system(process):
         return ProcessUse(process, Belongs.SYSTEM)
     if process.started_at is None and process.uid is None and not process.container_id:
         return ProcessUse(process, Belongs.UNKNOWN)
+    if holder is not None and process.uid == holder:
+        return ProcessUse(process, Belongs.HOLDER)
     return ProcessUse(process, Belongs.FOREIGN)
 
 

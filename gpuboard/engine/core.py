@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpuboard.config import Config
+from gpuboard.devices.attribution import DeviceUse
 from gpuboard.devices.protocol import Probe
 from gpuboard.engine.clock import Clock
 from gpuboard.engine.crash import CrashPoints
@@ -96,6 +97,10 @@ class Core:
     plan: Plan = field(default_factory=Plan)
     settling: dict[DeviceUuid, int] = field(default_factory=dict)
     """Devices whose lease ended at this instant (ms) and that no later sweep has shown empty."""
+    uses: Mapping[DeviceUuid, DeviceUse] = field(default_factory=dict)
+    """Who is on each device; ask `foreign.device_uses` for it."""
+    uses_of: tuple[ProbeSnapshot, int] | None = None
+    """Of which snapshot and revision that was made."""
     lists_processes: set[DeviceUuid] = field(default_factory=set)
     """Devices whose process list could be read at least once."""
     progress: dict[JobId, str] = field(default_factory=dict)

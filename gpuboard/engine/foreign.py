@@ -1,92 +1,68 @@
-"""Foreign use: whose processes the driver names on a device, and which of them have no business there."""
+"""Foreign use: who is on each device by the ledger, and which devices strangers keep from the queue."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 
+from gpuboard.devices.attribution import Belongs, DeviceUse, attribute
 from gpuboard.engine.core import Core
-from gpuboard.model.device import DeviceProcess
 from gpuboard.model.ids import DeviceUuid
-from gpuboard.model.job import Job, RuntimeName
+from gpuboard.model.job import RuntimeName
 
-GRAPHICS = "G"
-"""A desktop's own processes: never foreign, or a workstation could not be used."""
-
-
-def job_of(core: Core, process: DeviceProcess) -> Job | None:
-    """Return the live job to which a process belongs: by name, container or session."""
-    for job in core.ledger.holding.values():
-        if process.job_name and process.job_name == job.runtime_name:
-            return job
-        if process.container_id and process.container_id == job.handle:
-            return job
-        if job.spec.runtime is RuntimeName.PROCESS and _in_session(process.pid, job.handle):
-            return job
-    return None
+_IN_THE_WAY = (Belongs.FOREIGN, Belongs.VIOLATION, Belongs.UNKNOWN)
 
 
-def _in_session(pid: int, handle: str) -> bool:
-    """Whether a process is in the session of a process job (handle `pid:start-time`)."""
-    leader, _, _ = handle.partition(":")
-    if not leader.isdigit():
-        return False
-    try:
-        return os.getsid(pid) == int(leader)
-    except OSError:
-        return False
+def device_uses(core: Core) -> Mapping[DeviceUuid, DeviceUse]:
+    """Return who is on each device: the last sweep held against the ledger. Made once for both."""
+    snapshot, revision = core.snapshot, core.ledger.revision
+    if core.uses_of is None or core.uses_of[0] is not snapshot or core.uses_of[1] != revision:
+        core.uses_of, core.uses = (snapshot, revision), _attributed(core)
+    return core.uses
 
 
-def is_foreign(core: Core, device: DeviceUuid, process: DeviceProcess) -> bool:
-    """Whether a process is on a device without a lease of its job, or of its person's booking."""
-    if process.kind == GRAPHICS:
-        return False
-    lease = core.ledger.leases.get(device)
-    if lease is None:
-        return True
-    if lease.job_id is None:
-        return process.uid != lease.uid
-    job = job_of(core, process)
-    if job is not None:
-        return job.id != lease.job_id
-    return not _is_unattributed(core, process, lease.job_id, lease.uid)
+def _attributed(core: Core) -> dict[DeviceUuid, DeviceUse]:
+    ledger = core.ledger
+    leased: dict[DeviceUuid, tuple[str, ...]] = {}
+    booked: dict[DeviceUuid, int] = {}
+    for device, lease in ledger.leases.items():
+        job = ledger.holding.get(lease.job_id) if lease.job_id is not None else None
+        if job is not None:
+            leased[device] = (job.runtime_name,)
+        else:
+            booked[device] = lease.uid
+    containers = {
+        job.handle: job.runtime_name
+        for job in ledger.holding.values()
+        if job.handle and job.spec.runtime is RuntimeName.DOCKER
+    }
+    return attribute(core.snapshot.readings, leased=leased, booked=booked, containers=containers)
 
 
-def _is_unattributed(core: Core, process: DeviceProcess, job_id: int, uid: int) -> bool:
-    """Whether the process may belong to the lease's job although nothing names it.
+def in_use_words(core: Core) -> dict[DeviceUuid, str]:
+    """Return why devices without a job of ours are not free, in words.
 
-    A driver may name pids that cannot be looked up; a process job's children may leave its session.
-    """
-    if process.uid is None and not process.container_id and not process.job_name:
-        return True
-    job = core.ledger.holding.get(job_id)  # type: ignore[call-overload]
-    return (
-        job is not None
-        and job.spec.runtime is not RuntimeName.DOCKER
-        and process.uid == uid
-        and not process.container_id
-    )
-
-
-def foreign_words(core: Core) -> dict[DeviceUuid, str]:
-    """Return devices used from outside the queue, with by whom in words.
-
-    A device that is settling is left out: what still shows there was a job's a moment ago.
+    A device that is settling is left out: what still shows there was a job's a moment ago. So is
+    what cannot be looked up on a job's device: it may well be the job.
     """
     found: dict[DeviceUuid, str] = {}
-    for reading in core.snapshot.readings:
-        uuid = reading.device.uuid
-        if uuid in core.settling or not reading.processes:
+    for uuid, use in device_uses(core).items():
+        if uuid in core.settling:
             continue
-        names = sorted(
-            {
-                process.user or (f"uid {process.uid}" if process.uid is not None else "unknown")
-                for process in reading.processes
-                if is_foreign(core, uuid, process)
-            }
-        )
-        if names:
-            found[uuid] = ", ".join(names)
+        lease = core.ledger.leases.get(uuid)
+        has_job = lease is not None and lease.job_id is not None
+        parts = [use.foreign_words, use.violation_words, "" if has_job else use.unknown_words]
+        words = "; ".join(part for part in parts if part)
+        if words:
+            found[uuid] = words
     return found
+
+
+def foreign_people(core: Core) -> dict[DeviceUuid, str]:
+    """Return by whom each device is used that has words in `in_use_words`."""
+    uses = device_uses(core)
+    return {
+        uuid: ", ".join(uses[uuid].named(*_IN_THE_WAY)) or "unknown" for uuid in in_use_words(core)
+    }
 
 
 def settle(core: Core) -> None:
@@ -98,18 +74,13 @@ def settle(core: Core) -> None:
     snapshot = core.snapshot
     if snapshot.fault:
         return
-    readings = {reading.device.uuid: reading for reading in snapshot.readings}
-    for uuid, reading in readings.items():
-        if reading.processes is not None:
-            core.lists_processes.add(uuid)
+    uses = device_uses(core)
+    core.lists_processes.update(uuid for uuid, use in uses.items() if use.is_known)
     for uuid, since in list(core.settling.items()):
-        seen = readings.get(uuid)
-        if seen is None or snapshot.at <= since:
+        use = uses.get(uuid)
+        if use is None or snapshot.at <= since:
             continue
-        if seen.processes is None:
-            is_clear = uuid not in core.lists_processes
-        else:
-            is_clear = not any(p.kind != GRAPHICS for p in seen.processes)
+        is_clear = use.is_clear if use.is_known else uuid not in core.lists_processes
         if is_clear or _is_held_by_strangers(core, uuid, snapshot.at - since):
             del core.settling[uuid]
             core.plan_soon()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gpuboard.config import Config
+from gpuboard.devices.attribution import DeviceUse
 from gpuboard.devices.history import IdleWatch
 from gpuboard.devices.protocol import Probe
 from gpuboard.engine.bookdesk import BookingDesk
@@ -19,7 +20,7 @@ from gpuboard.engine.core import Core, Pace, RuntimeHealth, log
 from gpuboard.engine.crash import CrashPoints
 from gpuboard.engine.ending import Ender
 from gpuboard.engine.forecasting import Forecaster
-from gpuboard.engine.foreign import foreign_words, is_foreign, job_of, settle
+from gpuboard.engine.foreign import device_uses, foreign_people, in_use_words, settle
 from gpuboard.engine.health import HealthWatch
 from gpuboard.engine.housekeeping import Housekeeper
 from gpuboard.engine.jobdesk import JobDesk
@@ -35,7 +36,7 @@ from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.workers import Workers
 from gpuboard.engine.world import device_facts, policy_settings, usage_now
 from gpuboard.errors import StateError
-from gpuboard.model.device import DeviceProcess, DeviceReading, ProbeSnapshot
+from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
@@ -353,21 +354,20 @@ class LocalEngine:
 
     def foreign_use(self) -> Mapping[DeviceUuid, str]:
         """Return devices used from outside the queue, with by whom in words."""
-        return foreign_words(self.core)
+        return foreign_people(self.core)
+
+    def in_use_words(self) -> Mapping[DeviceUuid, str]:
+        """Return how those devices are used, in words."""
+        return in_use_words(self.core)
+
+    def device_uses(self) -> Mapping[DeviceUuid, DeviceUse]:
+        """Return who is on each device."""
+        return device_uses(self.core)
 
     def idle_s(self) -> Mapping[DeviceUuid, int]:
         """Return held devices without utilisation, with for how long (s)."""
         held_since = {device: lease.granted_at for device, lease in self.core.ledger.leases.items()}
         return self._idle.idle(held_since, self.core.clock.now_ms())
-
-    def job_of(self, process: DeviceProcess) -> JobId | None:
-        """Return the live job to which a process on a device belongs."""
-        job = job_of(self.core, process)
-        return job.id if job is not None else None
-
-    def is_foreign(self, device: DeviceUuid, process: DeviceProcess) -> bool:
-        """Whether a process has no business on a device."""
-        return is_foreign(self.core, device, process)
 
     def drains(self) -> Mapping[DeviceUuid, Drain]:
         """Return drained devices."""

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from gpuboard.model.device import DeviceProcess, DeviceReading, ProbeSnapshot
+from gpuboard.devices.attribution import DeviceUse
+from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
@@ -172,11 +173,11 @@ class Engine(Protocol):
     def idle_s(self) -> Mapping[DeviceUuid, int]:
         """Return held devices without utilisation, with for how long (s)."""
 
-    def job_of(self, process: DeviceProcess) -> JobId | None:
-        """Return the live job to which a process on a device belongs."""
+    def in_use_words(self) -> Mapping[DeviceUuid, str]:
+        """Return how those devices are used, in words: `used outside gpuboard by zoe: python (pid 7)`."""
 
-    def is_foreign(self, device: DeviceUuid, process: DeviceProcess) -> bool:
-        """Whether a process has no business on a device."""
+    def device_uses(self) -> Mapping[DeviceUuid, DeviceUse]:
+        """Return who is on each device, by the last sweep and the leases of now."""
 
     def drains(self) -> Mapping[DeviceUuid, Drain]:
         """Return drained devices."""

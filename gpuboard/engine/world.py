@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpuboard.engine.core import Core
-from gpuboard.engine.foreign import foreign_words
+from gpuboard.engine.foreign import in_use_words
 from gpuboard.engine.stopping import limit_boot_ms
 from gpuboard.model.device import DeviceReading, Health
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
@@ -47,7 +47,7 @@ def build_world(core: Core, now: int) -> World:
 def device_facts(core: Core) -> tuple[DeviceFact, ...]:
     """Return every device known, with why it cannot be given out."""
     ignored = set(core.config.devices.ignore)
-    foreign = foreign_words(core) if core.config.devices.foreign == "busy" else {}
+    foreign = in_use_words(core) if core.config.devices.foreign == "busy" else {}
     facts = []
     for reading in core.snapshot.readings:
         device = reading.device
@@ -79,7 +79,7 @@ def _unavailable_reason(core: Core, reading: DeviceReading, foreign: dict[Device
         return f"drained: {drain.note}".rstrip(": ")
     lease = core.ledger.leases.get(uuid)
     if uuid in foreign and (lease is None or lease.job_id is None):
-        return f"used outside gpuboard by {foreign[uuid]}"
+        return foreign[uuid]
     return ""
 
 

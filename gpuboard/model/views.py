@@ -153,7 +153,8 @@ class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
     job_id: int | None = None
     belongs: str = "job"
     """`job`; `foreign` (outside the queue); `violation` (a job of ours on a device it has no lease
-    of); `unknown`."""
+    of); `holder` (of the person whose booking holds the device); `system` (a desktop, NVIDIA's own);
+    `unknown`."""
 
 
 class BookingRef(msgspec.Struct, frozen=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gpuboard.devices.attribution import ProcessUse
 from gpuboard.engine.protocol import Engine
-from gpuboard.model.device import DeviceProcess, DeviceReading, Health
+from gpuboard.model.device import DeviceReading, Health
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.instants import iso
 from gpuboard.model.job import Job
@@ -24,8 +25,11 @@ class DeviceViews:
         self._leases = engine.leases()
         self._drains = engine.drains()
         self._foreign = engine.foreign_use()
+        self._in_use_words = engine.in_use_words()
+        self._uses = engine.device_uses()
         self._idle = engine.idle_s()
         self._jobs: dict[int, Job] = {job.id: job for job in engine.running_jobs()}
+        self._by_name = {job.runtime_name: job for job in self._jobs.values()}
         self._bookings = engine.reservations()
 
     def view(self, reading: DeviceReading) -> DeviceView:
@@ -64,7 +68,7 @@ class DeviceViews:
             sm_clock_mhz=reading.sm_clock_mhz,
             throttle=list(reading.throttle),
             ecc_uncorrected=reading.ecc_uncorrected,
-            processes=[self._process(device.uuid, p, lease) for p in reading.processes or ()],
+            processes=self._processes(device.uuid),
             processes_known=reading.processes is not None,
         )
 
@@ -80,7 +84,7 @@ class DeviceViews:
         if lease is not None:
             return "booked", ""
         if uuid in self._foreign:
-            return "foreign", f"used outside gpuboard by {self._foreign[uuid]}"
+            return "foreign", self._in_use_words[uuid]
         return "free", ""
 
     def _user(self, uuid: DeviceUuid, lease: Lease | None, state: str) -> str:
@@ -103,22 +107,13 @@ class DeviceViews:
                 return _ref(booking)
         return None
 
-    def _process(
-        self, uuid: DeviceUuid, process: DeviceProcess, lease: Lease | None
-    ) -> ProcessView:
-        job_id = self._engine.job_of(process)
-        is_foreign = self._engine.is_foreign(uuid, process)
-        if not is_foreign:
-            belongs = "job"
-            if job_id is None and lease is not None:
-                job_id = lease.job_id
-        elif job_id is not None:
-            belongs = "violation"
-        else:
-            belongs = "foreign" if process.uid is not None else "unknown"
-        uid = process.uid
-        job = self._jobs.get(job_id) if job_id is not None else None
-        owner = job.owner.uid if job is not None else uid
+    def _processes(self, uuid: DeviceUuid) -> list[ProcessView]:
+        use = self._uses.get(uuid)
+        return [self._process(each) for each in use.processes] if use is not None else []
+
+    def _process(self, use: ProcessUse) -> ProcessView:
+        process, job = use.process, self._by_name.get(use.process.job_name)
+        owner = job.owner.uid if job is not None else process.uid
         may_read = may(self._caller, Action.READ_PRIVATE, owner)
         return ProcessView(
             pid=process.pid,
@@ -128,8 +123,8 @@ class DeviceViews:
             utilization=process.utilization,
             kind=process.kind,
             started_at=iso(process.started_at),
-            job_id=job_id,
-            belongs=belongs,
+            job_id=job.id if job is not None else None,
+            belongs=str(use.belongs),
         )
 
 
