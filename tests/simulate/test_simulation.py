@@ -94,6 +94,7 @@ def test_the_hpc2n_log_gives_the_known_waits(traces):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_kth_log_gives_the_known_waits(traces):
     """Correctness anchors of DESIGN.md section 6, within 1 %."""
     result = run_simulation(traces / "kth_sp2.csv.gz", gpus=100, policies=["fifo", "easy"])[
