@@ -71,9 +71,7 @@ def test_restart_without_live_restore_ends_jobs_and_says_so(
     assert bench.ended(handle).exit_code in {137, 143}
 
 
-def test_restarted_engine_has_another_incarnation(
-    mortal_engine: DockerEngine, bench: RuntimeBench
-):
+def test_restarted_engine_has_another_incarnation(mortal_engine: DockerEngine, bench: RuntimeBench):
     """The same for as long as one engine lives, nothing while it is down, another one after."""
     before = bench.runtime.incarnation()
     assert before
