@@ -23,5 +23,8 @@ class Probe(Protocol):
     def wait_first(self, timeout_s: float) -> ProbeSnapshot:
         """Wait for the first sweep, at most so long, and return what is known then."""
 
+    def sweep_soon(self) -> None:
+        """Ask for a sweep that begins after this call, without waiting for the next interval."""
+
     def stop(self) -> None:
         """End the thread (a hung driver's thread is left behind as a daemon thread)."""

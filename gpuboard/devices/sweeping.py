@@ -72,6 +72,8 @@ class SweepingProbe:
         self._on_snapshot: Callable[[ProbeSnapshot], None] | None = None
         self._first = threading.Event()
         self._stopping = threading.Event()
+        self._hurry = threading.Event()
+        """Somebody does not want to wait for the next interval."""
         self._requests: SimpleQueue[bool] = SimpleQueue()
         """True: read; False: close and end."""
         self._answers: SimpleQueue[ProbeSnapshot | HostError | None] = SimpleQueue()
@@ -105,11 +107,16 @@ class SweepingProbe:
         self._first.wait(timeout_s)
         return self._snapshot
 
+    def sweep_soon(self) -> None:
+        """Ask for a sweep that begins after this call, at once or a moment after the last one."""
+        self._hurry.set()
+
     def stop(self) -> None:
         """End the threads; one that hangs in the driver is left behind as a daemon thread."""
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._hurry.set()
         self._requests.put(False)
         self._answers.put(None)
         for thread in self._threads:
@@ -132,10 +139,12 @@ class SweepingProbe:
         """Ask for a sweep each interval, and publish what comes of it."""
         while not self._stopping.is_set():
             asked_at = time.monotonic()
+            self._hurry.clear()
             self._requests.put(True)
             if not self._await_answer(asked_at):
                 continue  # it hung: what came at last is old, so read again at once
-            self._stopping.wait(self._interval_s - (time.monotonic() - asked_at))
+            self._stopping.wait(min(self._interval_s, _SOONEST_S))
+            self._hurry.wait(self._interval_s - (time.monotonic() - asked_at))
 
     def _await_answer(self, asked_at: float) -> bool:
         """Publish the answer, and return whether it came in time."""
@@ -203,6 +212,8 @@ def unknown_readings(readings: tuple[DeviceReading, ...], words: str) -> tuple[D
     )
 
 
+_SOONEST_S = 0.02
+"""Between two sweeps, however often one is asked for."""
 _LEAVE_S = 2.0
 """A thread that does not end within this is left behind."""
 _BAD = (Health.LOST, Health.FAULTY)

@@ -97,6 +97,8 @@ class Ender:
         core.journal.commit(change)
         for device in job.devices:
             core.settling[device] = now
+        if job.devices:
+            core.probe.sweep_soon()
         core.progress.pop(job.id, None)
         for forget in core.on_end:
             forget(job.id)

@@ -9,6 +9,8 @@ from gpuboard.engine.core import Core
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import RuntimeName
 
+_HURRY_MS = 1_000
+"""So long after a lease's end sweeps are asked for: a driver lets go within milliseconds, mostly."""
 _IN_THE_WAY = (Belongs.FOREIGN, Belongs.VIOLATION, Belongs.UNKNOWN)
 
 
@@ -84,6 +86,8 @@ def settle(core: Core) -> None:
         if is_clear or _is_held_by_strangers(core, uuid, snapshot.at - since):
             del core.settling[uuid]
             core.plan_soon()
+        elif snapshot.at - since < _HURRY_MS:
+            core.probe.sweep_soon()
 
 
 def _is_held_by_strangers(core: Core, device: DeviceUuid, waited_ms: int) -> bool:

@@ -54,6 +54,22 @@ def test_each_sweep_is_published_once_and_numbered(
     assert sweeps[:5] == [1, 2, 3, 4, 5]
 
 
+def test_sweep_asked_for_does_not_wait_for_the_interval(source: ScriptedSource) -> None:
+    """A device that was given back is looked at now; with a storm of wishes, a moment apart."""
+    probe = SweepingProbe("scripted", source, interval_s=600, timeout_s=5, clock=lambda: NOW)
+    probe.start()
+    probe.wait_first(10)
+    for _ in range(3):
+        before = probe.snapshot().sequence
+        probe.sweep_soon()
+        until(lambda before=before: probe.snapshot().sequence > before)
+    began, before = time.monotonic(), source.sweeps
+    while time.monotonic() - began < 0.2:
+        probe.sweep_soon()
+    assert source.sweeps - before <= 12
+    probe.stop()
+
+
 def test_a_hung_driver_is_told_with_its_seconds_and_knows_nothing(
     probe: SweepingProbe, source: ScriptedSource
 ) -> None:

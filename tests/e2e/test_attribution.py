@@ -57,8 +57,8 @@ def test_each_process_on_a_device_is_known_by_whose_it_is(engine: DockerEngine, 
     (folder / "nvml").mkdir()
     fake = FakeBox(folder / "nvml", 4)
     box = Box(folder / "box", CONFIG.format(host=engine.host), fake.environment())
-    stranger = subprocess.Popen(["sleep", "4713"])
-    with people("gbalice") as (alice,), contextlib.ExitStack() as stack:
+    with people("gbattrib") as (alice,), contextlib.ExitStack() as stack:
+        stranger = subprocess.Popen(["sleep", "4713"])
         stack.callback(_end, stranger)
         box.start()
         stack.callback(box.stop)
@@ -68,7 +68,7 @@ def test_each_process_on_a_device_is_known_by_whose_it_is(engine: DockerEngine, 
         plain = box.submit(
             *("-g", "1", "-t", "10m", "--runtime", "process", "--", "sleep", "4712"), uid=alice
         )
-        stack.callback(box.run, "cancel", str(boxed), str(plain), "--yes")
+        stack.callback(_cancel, box, boxed, plain)
         at = {job: _device_of(box, job) for job in (boxed, plain)}
         free = [number for number in range(4) if number not in at.values()]
         pids = {boxed: _pid_of("4711"), plain: _pid_of("4712")}
@@ -110,6 +110,13 @@ def _stranger_is_told(device: Any, pid: int) -> None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
+
+
+def _cancel(box: Box, *jobs: int) -> None:
+    """End jobs, and wait until nothing of them lives."""
+    box.run("cancel", "--force", *map(str, jobs))
+    for job in jobs:
+        box.wait_state(job, "cancelled")
 
 
 def _seen(box: Box, number: int) -> Any:

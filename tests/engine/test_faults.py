@@ -443,6 +443,21 @@ def test_device_is_free_only_when_the_driver_names_nobody_on_it(
     assert box.state(second) == "running"
 
 
+def test_end_of_a_job_asks_for_a_sweep_at_once(box: Box) -> None:
+    """A turnover does not cost an interval of the probe; a stubborn driver is not stormed for ever."""
+    first = box.submit(gpus=4, script=Script(run_s=5))
+    box.submit(gpus=4)
+    box.settle()
+    assert box.probe.hurries == 0
+    box.probe.remnants[uuid(3)] = box.job(first).runtime_name
+    box.advance(6)
+    assert box.probe.hurries >= 1
+    box.advance(3)
+    asked = box.probe.hurries
+    box.advance(10)
+    assert box.probe.hurries == asked
+
+
 def test_reboot_ends_running_jobs_as_lost(box: Box) -> None:
     """Row 28: the boot id differs; `the box was rebooted`; rerun for who asked for it."""
     plain = box.submit(script=Script(run_s=500))

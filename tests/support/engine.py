@@ -43,6 +43,8 @@ class ScriptedProbe:
         self.clock = clock
         self.runtime = runtime
         self.fault = ""
+        self.hurries = 0
+        """How often a sweep was asked for."""
         self.faults: dict[DeviceUuid, tuple[Health, str]] = {}
         self.foreign: dict[DeviceUuid, tuple[DeviceProcess, ...]] = {}
         self.unreadable: set[DeviceUuid] = set()
@@ -88,6 +90,9 @@ class ScriptedProbe:
 
     def wait_first(self, timeout_s: float) -> ProbeSnapshot:
         return self._snapshot
+
+    def sweep_soon(self) -> None:
+        self.hurries += 1
 
     def stop(self) -> None: ...
 
