@@ -80,6 +80,12 @@ class HostError(GpuboardError):
     code = "host"
 
 
+class DeviceSetupBroken(HostError):
+    """The box cannot open devices for a container now; nothing ran, and the job can wait for the admin."""
+
+    code = "device_setup"
+
+
 class Unavailable(GpuboardError):
     """The daemon, or the part of it that was asked, cannot be reached now."""
 

@@ -19,7 +19,13 @@ from gpuboard.engine.ending import Ender
 from gpuboard.engine.health import StartFailures
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
-from gpuboard.errors import HostError, OutcomeUnknown, RequestError, Unavailable
+from gpuboard.errors import (
+    DeviceSetupBroken,
+    HostError,
+    OutcomeUnknown,
+    RequestError,
+    Unavailable,
+)
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.job import Job, JobState, RuntimeName, StopCause
 from gpuboard.model.plan import Start
@@ -121,7 +127,6 @@ class Starter:
         if made is None:
             self._create_failed(job, error)
             return
-        core.health_of(job).create_failures = 0
         handle, image_id = made
         is_wanted = job.state is JobState.STARTING
         issued = msgspec.structs.replace(
@@ -181,6 +186,9 @@ class Starter:
             return
         if error is None:
             self.commit_running(job, core.clock.now_ms())
+        elif isinstance(error, DeviceSetupBroken) and job.state is JobState.STARTING:
+            self._pause_runtime(job)
+            self._ender.end(job, back_to_queue(str(error)), fence=True)
         elif isinstance(error, RequestError | HostError) and job.state is JobState.STARTING:
             if isinstance(error, HostError):
                 self._failures.failed(job, str(error))
@@ -207,6 +215,7 @@ class Starter:
         change.job(running, "job.running", devices=",".join(job.devices))
         core.journal.commit(change)
         self._failures.succeeded(job)
+        core.health_of(job).create_failures = 0
         if state is JobState.STOPPING:
             self._stopper.deliver(running)
         else:

@@ -55,7 +55,7 @@ def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
     elif health.fault():
         words = f"{name}: {health.fault()}"
     elif core.clock.boot_ms() < health.resume_boot_ms:
-        words = f"{name} failed to create a job; it is tried again soon"
+        words = f"{name} could not start a job, by the box's fault; it is tried again soon"
     else:
         return ()
     return (Cause(WaitCause.HOST, words),)

@@ -15,7 +15,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpuboard.errors import Conflict, GpuboardError, HostError, NotFound, Unavailable
+import msgspec
+
+from gpuboard.errors import (
+    Conflict,
+    DeviceSetupBroken,
+    GpuboardError,
+    HostError,
+    NotFound,
+    Unavailable,
+)
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes import docker_logs
 from gpuboard.runtimes.cgroups import ContainerCgroups
@@ -90,6 +99,8 @@ class DockerRuntime:
         """Facts of running and ended containers that do not change any more, by id."""
         self._looked_at: dict[str, float] = {}
         """When a created container was last inspected (monotonic seconds), by id."""
+        self._setup_fault = ""
+        """Why the last container with devices could not start, until one runs."""
         self._starting: set[str] = set()
         self._creating: set[str] = set()
         self._lock = threading.Lock()
@@ -103,7 +114,7 @@ class DockerRuntime:
         if self._settings.device_injection == "auto":
             self._injection = facts.capabilities.devices or "request"
         self._sweep_pins()
-        return facts.capabilities
+        return msgspec.structs.replace(facts.capabilities, setup_fault=self._setup_fault)
 
     def _sweep_pins(self) -> None:
         """Let go of pinned mounts whose container is gone: what a crash left behind."""
@@ -196,6 +207,9 @@ class DockerRuntime:
         try:
             with self._connection.acting("starting the container") as api:
                 api.start(handle)
+        except DeviceSetupBroken as error:
+            self._setup_fault = error.message
+            raise
         finally:
             with self._lock:
                 self._starting.discard(handle)
@@ -317,6 +331,8 @@ class DockerRuntime:
             words = (found["Config"].get("Labels") or {}).get(LABEL_DEVICES, "")
             return tuple(DeviceUuid(word) for word in words.split(",") if word)
         requests = found["HostConfig"].get("DeviceRequests") or []
+        if requests and found["State"]["Running"]:
+            self._setup_fault = ""
         return tuple(
             DeviceUuid(str(word).removeprefix("nvidia.com/gpu="))
             for request in requests

@@ -21,6 +21,7 @@ import urllib3.exceptions
 
 from gpuboard.errors import (
     Conflict,
+    DeviceSetupBroken,
     GpuboardError,
     HostError,
     InvalidRequest,
@@ -37,6 +38,10 @@ VENDOR_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
     OSError,
+)
+CDI_HINT = (
+    "nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml,"
+    " which the engine reads anew by itself"
 )
 _NEVER_SENT = (ConnectionRefusedError, FileNotFoundError, PermissionError)
 _NOT_FOUND_COMMAND = re.compile(
@@ -155,6 +160,8 @@ def _from_answer(error: docker.errors.APIError, what: str) -> GpuboardError:
         return InvalidRequest(f"command not found: {words}", field="command")
     if _NOT_EXECUTABLE.search(words) and "exec" in words:
         return InvalidRequest(f"command cannot be executed: {words}", field="command")
+    if "CDI device" in words:
+        return DeviceSetupBroken(f"GPU set-up broken: {words}", hint=CDI_HINT)
     if status == requests.codes.not_found:
         return NotFound(message)
     if status == requests.codes.conflict:

@@ -7,6 +7,7 @@ compatible API, measured); so the engine is asked, not believed.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import struct
@@ -17,12 +18,13 @@ from typing import Any
 import msgspec
 
 from gpuboard.errors import HostError
-from gpuboard.runtimes.docker_api import DockerConnection
+from gpuboard.runtimes.docker_api import CDI_HINT, DockerConnection
 from gpuboard.runtimes.protocol import RuntimeCapabilities
 
 MIN_API = (1, 41)
 """Docker Engine 20.10."""
 _HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+_CDI_NAME = re.compile(r"""name"?:\s*["']?((?:GPU|MIG)-[0-9A-Za-z/-]+)""")
 _PROBE_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -114,25 +116,40 @@ def _check_device_requests(connection: DockerConnection, box_id: str) -> str:
 
 def _device_path(info: Mapping[str, Any], pid: int) -> tuple[str, str]:
     """Return how devices are opened here: `cdi` where its specs name UUIDs, else the toolkit's hook."""
+    unnamed = ""
     for directory in info.get("CDISpecDirs") or ():
-        if _has_cdi_uuids(Path(directory)):
-            return "cdi", f"devices by CDI from {directory}"
+        named = _cdi_uuids(_as_engine_sees(directory, pid))
+        if named:
+            return "cdi", f"devices by CDI from {directory} ({len(named)} named by UUID)"
+        if named is not None:
+            unnamed = f"the CDI specification in {directory} names no device by UUID: {CDI_HINT}"
     for folder in _engine_path(pid).split(":"):
         for hook in _HOOKS:
             if os.access(Path(folder, hook), os.X_OK):
                 return "request", f"devices by {hook}"
     if "nvidia" in (info.get("Runtimes") or {}):
         return "request", "devices by the nvidia runtime's toolkit"
-    return "", "no NVIDIA container toolkit: containers get no GPUs"
+    return "", unnamed or "no NVIDIA container toolkit: containers get no GPUs"
 
 
-def _has_cdi_uuids(directory: Path) -> bool:
+def _as_engine_sees(path: str, pid: int) -> Path:
+    """Return where a path of the engine's lies for us: it may have another root (a snap, a chroot)."""
+    inner = Path(f"/proc/{pid}/root") / path.lstrip("/")
+    try:
+        return inner if pid and inner.is_dir() else Path(path)
+    except OSError:
+        return Path(path)
+
+
+def _cdi_uuids(directory: Path) -> set[str] | None:
+    """Return the UUIDs by which NVIDIA's CDI specifications name devices; None without any."""
     try:
         files = [*directory.glob("*.yaml"), *directory.glob("*.json")]
         texts = [file.read_text(errors="replace") for file in files]
     except OSError:
-        return False
-    return any("nvidia.com/gpu" in text and "GPU-" in text for text in texts)
+        return None
+    ours = [text for text in texts if "nvidia.com/gpu" in text]
+    return {uuid for text in ours for uuid in _CDI_NAME.findall(text)} if ours else None
 
 
 def _engine_path(pid: int) -> str:

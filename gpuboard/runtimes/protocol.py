@@ -89,6 +89,8 @@ class RuntimeCapabilities(msgspec.Struct, frozen=True):
     devices: str = ""
     """How devices are given: `request` (DeviceRequest with UUIDs), `cdi`, `env` (process), empty = none."""
     detail: str = ""
+    setup_fault: str = ""
+    """Why the last start that needed devices could not open them; empty once one could."""
 
 
 class ImageInfo(msgspec.Struct, frozen=True):

@@ -37,6 +37,8 @@ class Doctor:
         self._snapshot = snapshot
         self._runtimes = runtimes
         self._personal = personal
+        self._devices_path = ""
+        """How the container engine opens devices, once it was asked."""
 
     def examine(self) -> DoctorView:
         """Return all findings."""
@@ -106,12 +108,22 @@ class Doctor:
             except GpuboardError as error:
                 yield CheckView(name=label, status="error", words=str(error), mend=error.hint)
                 continue
+            self._devices_path = found.devices if name == "docker" else self._devices_path
             words = " ".join(part for part in (name, found.version, found.detail) if part)
             yield CheckView(name=label, status="ok", words=words)
+            if found.setup_fault:
+                yield CheckView(
+                    name="gpu-setup",
+                    status="error",
+                    words=found.setup_fault,
+                    mend="nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml; nvidia-ctk cdi list",
+                )
 
     def _toolkit(self) -> Iterator[CheckView]:
         if "docker" not in self._runtimes or self._config.devices.probe == "simulated":
             yield CheckView(name="container-toolkit", status="skipped", words="not needed here")
+        elif self._devices_path == "cdi":
+            yield CheckView(name="container-toolkit", status="ok", words="devices come by CDI")
         elif shutil.which("nvidia-container-runtime-hook") or shutil.which("nvidia-ctk"):
             yield CheckView(name="container-toolkit", status="ok", words="found")
         else:
