@@ -27,7 +27,7 @@ class AdminService:
 
     def drain(self, caller: Caller, request: DrainRequest) -> AdminResult:
         """Take devices out of service; what runs on them goes on."""
-        insist(caller, Action.ADMINISTER)
+        insist(caller, Action.ADMINISTER, what="drain")
         note = bounded(request.note, MAX_NOTE, "note")
         devices = self._devices(request.gpu_ids)
         self._engine.drain(devices, caller.person.name, note)
@@ -35,7 +35,7 @@ class AdminService:
 
     def resume(self, caller: Caller, request: DrainRequest) -> AdminResult:
         """Put devices back into service."""
-        insist(caller, Action.ADMINISTER)
+        insist(caller, Action.ADMINISTER, what="resume")
         devices = self._devices(request.gpu_ids)
         drained = [device for device in devices if device in self._engine.drains()]
         self._engine.resume(drained, caller.person.name)
@@ -45,7 +45,7 @@ class AdminService:
 
     def notice(self, caller: Caller, request: NoticeRequest) -> AdminResult:
         """Publish a notice to everybody; empty text clears."""
-        insist(caller, Action.ADMINISTER)
+        insist(caller, Action.ADMINISTER, what="notice")
         text = bounded(request.text, MAX_NOTE, "text").strip()
         until_at = None
         if request.duration != "":
@@ -59,7 +59,7 @@ class AdminService:
 
     def blackout(self, caller: Caller, request: BlackoutRequest) -> AdminResult:
         """Announce a maintenance window, or take one back."""
-        insist(caller, Action.ADMINISTER)
+        insist(caller, Action.ADMINISTER, what="blackout")
         if request.cancel is not None:
             self._engine.cancel_blackout(request.cancel, caller.person.name)
             return AdminResult(words=f"blackout {request.cancel} taken back", id=request.cancel)
@@ -101,7 +101,7 @@ class AdminService:
 
     def backup(self, caller: Caller, path: str) -> AdminResult:
         """Write a consistent copy of the database; an empty path: beside it, named by the time."""
-        insist(caller, Action.ADMINISTER)
+        insist(caller, Action.ADMINISTER, what="backup")
         if not path:
             now = datetime.fromtimestamp(self._context.clock.now_ms() / 1000, tz=UTC)
             folder = Path(self._context.config.daemon.state_dir) / "backups"
@@ -114,13 +114,13 @@ class AdminService:
 
     def check_database(self, caller: Caller) -> AdminResult:
         """Run the database's integrity check."""
-        insist(caller, Action.ADMINISTER)
+        insist(caller, Action.ADMINISTER, what="check_database")
         words = self._engine.check_database()
         return AdminResult(ok=words == "ok", words=words)
 
     def reload(self, caller: Caller) -> AdminResult:
         """Read the configuration again; a wrong one raises and leaves the old one in force."""
-        insist(caller, Action.ADMINISTER)
+        insist(caller, Action.ADMINISTER, what="reload")
         if self._context.reload_config is None:
             return AdminResult(words="there is no configuration file to read again")
         self._context.config = self._context.reload_config()

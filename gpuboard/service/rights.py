@@ -78,10 +78,16 @@ def insist(caller: Caller, action: Action, owner_uid: int | None = None, what: s
     """Raise PermissionDenied unless the caller may do this. One audit line a refusal."""
     if may(caller, action, owner_uid):
         return
-    audit.warning("refused: uid=%d action=%s owner=%s %s", caller.uid, action, owner_uid, what)
+    audit_refusal(caller.uid, action, owner_uid, what)
     if RULES[action] == _ADMINS:
         raise PermissionDenied("only an administrator may do this")
     raise PermissionDenied(what or "this is not yours")
+
+
+def audit_refusal(uid: int, action: Action, owner_uid: int | None, what: str) -> None:
+    """Write the audit line of a refused decision: who, what, whose, which."""
+    owner = "-" if owner_uid is None else owner_uid
+    audit.warning("refused: uid=%d action=%s owner=%s %s", uid, action, owner, what)
 
 
 def no_such_job(selector: str) -> NotFound:

@@ -27,6 +27,7 @@ from gpuboard.model.text import plain
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
+from gpuboard.service.rights import Action, audit_refusal
 
 MAX_NAME = 100
 MAX_NOTE = 1000
@@ -84,7 +85,11 @@ class SpecReader:
     def read(self, request: SubmitRequest) -> Submission:
         """Return the jobs asked for. Raises InvalidRequest, Refused, PermissionDenied."""
         spec = self._spec(request)
-        check_submission(spec, self._caller.person, sandbox_settings(self._config))
+        try:
+            check_submission(spec, self._caller.person, sandbox_settings(self._config))
+        except PermissionDenied as error:
+            audit_refusal(self._caller.uid, Action.SUBMIT, self._caller.uid, error.message)
+            raise
         if len(request.token) > MAX_TOKEN:
             raise InvalidRequest(f"a token has at most {MAX_TOKEN} characters", field="token")
         indices, limit = self._array(request.array)
