@@ -11,6 +11,7 @@ from gpuboard.engine.conclude import Verdict
 from gpuboard.engine.core import Core
 from gpuboard.engine.dependencies import Standing, broken_words, standing
 from gpuboard.engine.ending import cancel_dependents, ended_job
+from gpuboard.engine.images import Images
 from gpuboard.engine.protocol import NewJob
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.world import policy_settings
@@ -25,10 +26,11 @@ from gpuboard.store.database import Store
 class JobDesk:
     """Changes that people ask for."""
 
-    def __init__(self, core: Core, store: Store, stopper: Stopper) -> None:
+    def __init__(self, core: Core, store: Store, stopper: Stopper, images: Images) -> None:
         self._core = core
         self._store = store
         self._stopper = stopper
+        self._images = images
 
     def find(self, job_id: JobId) -> Job:
         """Return a job, ended ones too. Raises NotFound."""
@@ -70,6 +72,7 @@ class JobDesk:
                 for new in jobs
             ]
         )
+        self._images.require(placed)
         self._core.plan_soon()
         return placed
 
@@ -148,6 +151,7 @@ class JobDesk:
             until_at = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
             change.extended = dict.fromkeys(job.devices, until_at)
         self._core.journal.commit(change)
+        self._images.require([changed])
         self._core.plan_soon()
         return changed
 

@@ -41,6 +41,8 @@ class Ledger:
         """Predicted run time (s) of live jobs, where there is one."""
         self.head: JobId | None = None
         self.revision = 0
+        self._preparing: set[JobId] = set()
+        """Queued jobs that are not served yet: their image is being fetched."""
         self._unmet: dict[JobId, set[JobId]] = {}
         self._dependents: dict[JobId, set[JobId]] = {}
 
@@ -54,6 +56,7 @@ class Ledger:
             self.jobs.pop(job.id, None)
             self.predicted.pop(job.id, None)
             self.queue.remove(job.id)
+            self._preparing.discard(job.id)
             self._forget_dependencies(job.id)
             return
         self.jobs[job.id] = job
@@ -62,6 +65,15 @@ class Ledger:
             self.queue.remove(job.id)
         else:
             self.queue.add(self._waiting(job))
+
+    def prepare(self, job_id: JobId, *, is_preparing: bool) -> None:
+        """Keep a queued job from being served while its image is fetched, or let it be served."""
+        (self._preparing.add if is_preparing else self._preparing.discard)(job_id)
+        self.queue.add(self._waiting(self.jobs[job_id]))
+
+    def is_preparing(self, job_id: JobId) -> bool:
+        """Whether a queued job's image is being fetched."""
+        return job_id in self._preparing
 
     def depend(self, job_id: JobId, unmet: Iterable[JobId]) -> None:
         """Remember which jobs still have to end before this one may start."""
@@ -116,7 +128,7 @@ class Ledger:
             gpu_uuids=spec.gpu_uuids,
             gpu_type=spec.gpu_type,
             begin_at=spec.begin_at,
-            is_held=job.is_held,
+            is_held=job.is_held or job.id in self._preparing,
             held_by=job.held_by,
             depends_on=tuple(sorted(self._unmet.get(job.id, ()))),
             preemptible=spec.preemptible,

@@ -23,6 +23,7 @@ from gpuboard.engine.forecasting import Forecaster
 from gpuboard.engine.foreign import device_uses, foreign_people, in_use_words, settle
 from gpuboard.engine.health import HealthWatch
 from gpuboard.engine.housekeeping import Housekeeper
+from gpuboard.engine.images import Images
 from gpuboard.engine.jobdesk import JobDesk
 from gpuboard.engine.journal import Journal
 from gpuboard.engine.ledger import Ledger
@@ -83,7 +84,8 @@ class LocalEngine:
         self._store = store
         self._ender = Ender(self.core)
         self._stopper = Stopper(self.core)
-        self._starter = Starter(self.core, self._ender, self._stopper)
+        self._images = Images(self.core)
+        self._starter = Starter(self.core, self._ender, self._stopper, self._images)
         self._reconciler = Reconciler(self.core, self._starter, self._ender)
         self._bookings = Bookings(self.core)
         self._planner = Planner(
@@ -92,7 +94,7 @@ class LocalEngine:
         self._watch = HealthWatch(self.core, self._stopper)
         self._forecaster = Forecaster(self.core)
         self._housekeeper = Housekeeper(self.core, store)
-        self._jobs = JobDesk(self.core, store, self._stopper)
+        self._jobs = JobDesk(self.core, store, self._stopper, self._images)
         self._desk = BookingDesk(self.core, store, self._bookings)
         self._idle = IdleWatch()
         self._facts: tuple[DeviceFact, ...] = ()
@@ -107,6 +109,7 @@ class LocalEngine:
         except StateError as error:
             self.halt(error)
         self._reconciler.recover()
+        self._images.require(list(self.core.ledger.jobs.values()))
 
     def step(self) -> None:
         """Do everything that is due. Raises what the store raises; the next step goes on from there."""
@@ -116,6 +119,7 @@ class LocalEngine:
             self._reconciler.run()
             self._bookings.keep_time()
             self._stopper.enforce()
+            self._images.run()
             self._planner.run()
         except StateError as error:
             self.halt(error)
@@ -147,6 +151,7 @@ class LocalEngine:
             for at in (
                 self._stopper.next_boot_ms(),
                 self._planner.next_boot_ms(),
+                self._images.next_boot_ms(),
                 self._forecaster.next_boot_ms(),
             )
             if at is not None

@@ -17,6 +17,7 @@ from gpuboard.engine.conclude import back_to_queue, start_failed
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import Ender
 from gpuboard.engine.health import StartFailures
+from gpuboard.engine.images import Images
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
 from gpuboard.errors import (
@@ -35,10 +36,11 @@ from gpuboard.runtimes.protocol import Observed, RunRequest
 class Starter:
     """Carries planned starts out."""
 
-    def __init__(self, core: Core, ender: Ender, stopper: Stopper) -> None:
+    def __init__(self, core: Core, ender: Ender, stopper: Stopper, images: Images) -> None:
         self._core = core
         self._ender = ender
         self._stopper = stopper
+        self._images = images
         self._failures = StartFailures(core)
         self._looks: dict[JobId, int] = {}
         """Until when (boot time, ms) to look for a start whose answer was lost."""
@@ -94,7 +96,7 @@ class Starter:
     def create(self, job: Job) -> None:
         """Have the attempt created; safe to repeat, since its name makes it one."""
         core = self._core
-        runtime, pull = core.runtime_of(job), core.config.docker.pull == "missing"
+        runtime = core.runtime_of(job)
         request = run_request(core, job)
         core.flights.begin(job.id, "creating")
 
@@ -103,7 +105,7 @@ class Starter:
             image_id = ""
             if request.image:
                 image_id = runtime.resolve_image(
-                    request.image, pull, partial(core.progress.__setitem__, job.id)
+                    request.image, False, partial(core.progress.__setitem__, job.id)
                 )
             handle = runtime.create(msgspec.structs.replace(request, image_id=image_id))
             core.crash("start.created")
@@ -150,6 +152,9 @@ class Starter:
             core.look_soon()
             return
         words = f"start failed: {error}"
+        if self._images.is_gone(job, error) and job.attempt < core.config.jobs.max_attempts:
+            self._ender.end(job, back_to_queue(str(error)))
+            return
         if isinstance(error, RequestError):
             self._ender.end(job, start_failed(words))
             return

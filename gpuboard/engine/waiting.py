@@ -40,7 +40,11 @@ def explain(core: Core, job_id: JobId, forecast: Mapping[JobId, StartForecast]) 
     now = core.clock.now_ms()
     world = build_world(core, now)
     explained = explain_wait(world, core.ledger.queue, core.plan, job_id, now, forecast)
-    own = host_cause(core, core.ledger.jobs[job_id])
+    job = core.ledger.jobs[job_id]
+    if core.ledger.is_preparing(job_id) and not job.is_held:
+        words = core.progress.get(job_id) or f"its image {job.spec.image} is being looked for"
+        return msgspec.structs.replace(explained, causes=(Cause(WaitCause.HOST, words),))
+    own = host_cause(core, job)
     return msgspec.structs.replace(explained, causes=(*own, *explained.causes))
 
 

@@ -22,14 +22,16 @@ class Lane(StrEnum):
     LOOK = "look"
     """Listing and reading back."""
     START = "start"
-    """Resolving images, creating, starting. Four hands: measured best on a small box."""
+    """Creating, starting. Four hands: measured best on a small box."""
+    PULL = "pull"
+    """Fetching images: minutes, behind nothing else."""
     STOP = "stop"
     """Signals, kills, saving logs, removing."""
     PLAN = "plan"
     """Forecasts."""
 
 
-HANDS = {Lane.LOOK: 3, Lane.START: 4, Lane.STOP: 4, Lane.PLAN: 1}
+HANDS = {Lane.LOOK: 3, Lane.START: 4, Lane.PULL: 2, Lane.STOP: 4, Lane.PLAN: 1}
 """Threads a lane."""
 
 OnDone = Callable[[T | None, BaseException | None], None]

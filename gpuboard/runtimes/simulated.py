@@ -131,6 +131,8 @@ class SimulatedRuntime:
         self.wrong_devices: tuple[DeviceUuid, ...] | None = None
         """When set, what `devices_of` claims."""
         self.missing_images: set[str] = set()
+        self.pull_error: Exception | None = None
+        """Why no image can be pulled now."""
         self._late: list[tuple[int, Callable[[], object]]] = []
         self._handles = 0
 
@@ -146,8 +148,11 @@ class SimulatedRuntime:
         self._reach()
         if reference in self.missing_images:
             if not pull:
-                raise NotFound(f"there is no local image {reference}")
+                raise NotFound(f"there is no local image {reference}", field="image")
             progress(f"pulling {reference}")
+            if self.pull_error is not None:
+                raise self.pull_error
+            self.missing_images.discard(reference)
         return f"sha256:{reference.encode().hex():0<64.64}"
 
     def images(self) -> list[ImageInfo]:

@@ -1,0 +1,120 @@
+"""Images are fetched while a job waits: a pull costs no limit, no device, and nobody else's time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuboard.config import Config, DockerConfig, JobsConfig
+from gpuboard.engine.workers import StepWorkers
+from gpuboard.errors import HostError, NotFound, Unavailable
+from gpuboard.runtimes.simulated import Script
+from tests.support.engine import BEN, Box
+
+PULLING = Config(docker=DockerConfig(pull="missing"), jobs=JobsConfig(max_attempts=3))
+IMAGE = "simulated:latest"
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A box that may pull, and on which the image is missing."""
+    box = Box(tmp_path / "state", config=PULLING)
+    box.settle()
+    box.runtime.missing_images.add(IMAGE)
+    yield box
+    box.store.close()
+
+
+def test_pull_takes_no_device_and_no_time_of_the_limit(tmp_path: Path) -> None:
+    """While an image is pulled for an hour, others run; then the job has its whole limit."""
+    box = Box(tmp_path / "state", config=PULLING, workers=StepWorkers())
+    box.runtime.missing_images.add(IMAGE)
+    slow = box.submit(limit_s=60, gpus=4, script=Script(run_s=50))
+    box.step()
+    pulls = [task for task in box.workers._waiting if "resolve_image" in repr(task._work)]
+    for _ in range(60):
+        box.clock.advance(60_000)
+        while len(box.workers) > len(pulls):
+            box.workers.run(next(i for i, t in enumerate(box.workers._waiting) if t not in pulls))
+        box.step()
+    assert (box.state(slow), box.store.live_leases()) == ("queued", [])
+    for _ in range(20):
+        while len(box.workers):
+            box.workers.run()
+        box.step()
+        box.clock.advance(100)
+    assert box.state(slow) == "running"
+    assert box.clock.now_ms() - box.job(slow).leased_at < 5_000
+    box.store.close()
+
+
+def test_image_that_cannot_be_had_is_the_jobs_reason_without_a_device(box: Box) -> None:
+    """The failure names the image; what depends on the job is cancelled with it."""
+    box.runtime.pull_error = NotFound("there is no such image in the registry", field="image")
+    first = box.submit()
+    second = box.submit(depends_on=())
+    box.settle()
+    for job_id in (first, second):
+        assert box.state(job_id) == "failed"
+        assert "no such image" in box.job(job_id).reason
+        assert box.job(job_id).leased_at is None
+
+
+@pytest.mark.parametrize("error", [HostError("registry says 500"), Unavailable("no engine")])
+def test_pull_is_tried_again_with_pauses_and_the_job_says_why_it_waits(
+    box: Box, error: Exception
+) -> None:
+    """The box's fault: a clear reason, no hot loop, and it goes on by itself."""
+    box.runtime.pull_error = error
+    job_id = box.submit()
+    box.settle()
+    assert box.state(job_id) == "queued"
+    assert str(error) in box.engine.explain(job_id).causes[0].words
+    box.runtime.pull_error = None
+    box.advance(12)
+    assert box.state(job_id) == "running"
+
+
+def test_pull_that_never_works_ends_the_job_at_last(box: Box) -> None:
+    """After max_attempts tries, with the registry's words."""
+    box.runtime.pull_error = HostError("registry says 500")
+    job_id = box.submit()
+    box.advance(60)
+    assert box.state(job_id) == "failed"
+    assert "registry says 500" in box.job(job_id).reason
+
+
+def test_image_that_was_removed_again_is_fetched_again(box: Box) -> None:
+    """Between two jobs an admin prunes the images: the second one's start sends it back to fetch."""
+    first = box.submit(script=Script(run_s=2))
+    box.advance(5)
+    assert box.state(first) == "succeeded"
+    box.runtime.missing_images.add(IMAGE)
+    second = box.submit(script=Script(run_s=500))
+    box.advance(10)
+    assert (box.state(second), box.job(second).attempt) == ("running", 2)
+
+
+def test_cancelled_while_pulling_is_over(box: Box) -> None:
+    """A queued job can be cancelled whatever its image does."""
+    box.runtime.pull_error = HostError("registry says 500")
+    job_id = box.submit()
+    box.settle()
+    box.engine.cancel(job_id, BEN)
+    box.runtime.pull_error = None
+    box.advance(10)
+    assert box.state(job_id) == "cancelled"
+    assert box.runtime.truth.starts == []
+
+
+def test_daemon_that_dies_while_pulling_pulls_again(box: Box) -> None:
+    """Nothing of a pull is stored: the next daemon begins anew."""
+    box.runtime.pull_error = HostError("registry says 500")
+    job_id = box.submit()
+    box.settle()
+    box.restart()
+    box.runtime.pull_error = None
+    box.advance(8)
+    assert box.state(job_id) == "running"
