@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from gpuboard.cli.main import run
 
-from gpuboard.cli.main import main
-
-sys.exit(main())
+run()

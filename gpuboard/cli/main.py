@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from _thread import get_ident
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -149,6 +150,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def run() -> NoReturn:
+    """Be the whole process: run the command line and end with its exit code.
+
+    A command that started no thread and no event loop ends at once: Python would spend as long on
+    taking its modules apart as on all that the command did.
+    """
+    code = main()
+    if "asyncio" in sys.modules or sys._current_frames().keys() != {get_ident()}:  # noqa: SLF001
+        sys.exit(code)
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _call(session: Session, args: list[str]) -> int:
     try:
         result = cli.main(args=args, prog_name="gpuboard", standalone_mode=False, obj=session)
@@ -195,4 +209,4 @@ def _for_a_person(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
