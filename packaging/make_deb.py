@@ -22,8 +22,8 @@ LIBRARY = "usr/lib/gpuboard"
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
 sys.path.insert(0, "/usr/lib/gpuboard")
-from gpuboard.cli.main import main
-sys.exit(main())
+from gpuboard.cli.main import run
+run()
 """
 
 POSTINST = """#!/bin/sh
