@@ -15,7 +15,7 @@ help:  ## say what can be made
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes -r requirements.lock
-	$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .  # a path, not a finder: 20 ms less a start
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(STAMP_DEV): requirements-dev.lock $(STAMP)
