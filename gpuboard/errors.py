@@ -80,7 +80,13 @@ class HostError(GpuboardError):
     code = "host"
 
 
-class DeviceSetupBroken(HostError):
+class CannotStartNow(HostError):
+    """The box can start nothing now (disk full, no memory, no process); nothing ran, the job can wait."""
+
+    code = "cannot_start"
+
+
+class DeviceSetupBroken(CannotStartNow):
     """The box cannot open devices for a container now; nothing ran, and the job can wait for the admin."""
 
     code = "device_setup"

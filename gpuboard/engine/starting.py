@@ -21,7 +21,7 @@ from gpuboard.engine.images import Images
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
 from gpuboard.errors import (
-    DeviceSetupBroken,
+    CannotStartNow,
     HostError,
     OutcomeUnknown,
     RequestError,
@@ -159,7 +159,7 @@ class Starter:
             self._ender.end(job, start_failed(words))
             return
         self._pause_runtime(job)
-        retry = job.attempt < core.config.jobs.max_attempts
+        retry = isinstance(error, CannotStartNow) or job.attempt < core.config.jobs.max_attempts
         self._ender.end(job, back_to_queue(words) if retry else start_failed(words))
 
     def _pause_runtime(self, job: Job) -> None:
@@ -191,7 +191,7 @@ class Starter:
             return
         if error is None:
             self.commit_running(job, core.clock.now_ms())
-        elif isinstance(error, DeviceSetupBroken) and job.state is JobState.STARTING:
+        elif isinstance(error, CannotStartNow) and job.state is JobState.STARTING:
             self._pause_runtime(job)
             self._ender.end(job, back_to_queue(str(error)), fence=True)
         elif isinstance(error, RequestError | HostError) and job.state is JobState.STARTING:

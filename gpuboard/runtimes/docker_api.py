@@ -20,6 +20,7 @@ import requests
 import urllib3.exceptions
 
 from gpuboard.errors import (
+    CannotStartNow,
     Conflict,
     DeviceSetupBroken,
     GpuboardError,
@@ -46,6 +47,11 @@ CDI_HINT = (
 _NEVER_SENT = (ConnectionRefusedError, FileNotFoundError, PermissionError)
 _NOT_FOUND_COMMAND = re.compile(
     r"executable file not found|no such file or directory: unknown|stat [^:]+: no such file",
+    re.IGNORECASE,
+)
+_BOX_IS_FULL = re.compile(
+    r"no space left on device|disk quota exceeded|cannot allocate memory"
+    r"|resource temporarily unavailable|too many open files",
     re.IGNORECASE,
 )
 _NOT_EXECUTABLE = re.compile(r"permission denied: unknown|is a directory: unknown", re.IGNORECASE)
@@ -160,6 +166,8 @@ def _from_answer(error: docker.errors.APIError, what: str) -> GpuboardError:
         return InvalidRequest(f"command not found: {words}", field="command")
     if _NOT_EXECUTABLE.search(words) and "exec" in words:
         return InvalidRequest(f"command cannot be executed: {words}", field="command")
+    if _BOX_IS_FULL.search(words):
+        return CannotStartNow(message, hint="`df /var/lib/docker` and `free` say more")
     if "CDI device" in words:
         return DeviceSetupBroken(f"GPU set-up broken: {words}", hint=CDI_HINT)
     if status == requests.codes.not_found:

@@ -6,7 +6,7 @@ import pytest
 
 from gpuboard.config import Config, JobsConfig
 from gpuboard.engine.crash import Crash
-from gpuboard.errors import HostError, NotFound
+from gpuboard.errors import CannotStartNow, HostError, NotFound
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.runtimes.protocol import RunState
 from gpuboard.runtimes.simulated import Effect, Script
@@ -164,6 +164,22 @@ def test_box_that_cannot_create_is_given_pauses_and_then_says_so(box: Box) -> No
     assert box.job(job_id).attempt == 2
     assert finished(box, job_id) == "failed"
     assert "no space left" in box.job(job_id).reason
+
+
+@pytest.mark.parametrize("where", ["create_error", "start_error"])
+def test_full_box_keeps_its_jobs_queued_until_it_is_mended(box: Box, where: str) -> None:
+    """Rows 30, 46: back to the queue with growing pauses and the reason, however long it takes."""
+    full = CannotStartNow("starting the container: no space left on device")
+    box.scripts["full"] = Script(**{where: full})
+    job_id = box.submit("full")
+    box.advance(1800)
+    assert box.state(job_id) == "queued"
+    assert 5 < box.job(job_id).attempt < 15
+    assert "no space left" in box.job(job_id).reason
+    assert not box.engine.drains()
+    assert not box.store.live_leases()
+    box.scripts["full"] = Script(run_s=5)
+    assert finished(box, job_id) == "succeeded"
 
 
 def test_ghost_is_reaped_and_keeps_its_lease_until_it_is_gone(box: Box) -> None:
