@@ -12,6 +12,8 @@ import pytest
 pytest.register_assert_rewrite("tests.runtimes.test_contract", "tests.runtimes.test_docker")
 
 from tests.runtimes.conftest import docker_bench_on, home  # noqa: E402, F401
+from tests.support import dockerd  # noqa: E402
+from tests.support.dockerd import DockerEngine  # noqa: E402
 from tests.support.runtimes import RuntimeBench  # noqa: E402
 from tests.support.trixie import (  # noqa: E402
     TrixieEngine,
@@ -50,6 +52,21 @@ def trixie() -> Iterator[TrixieEngine]:
         except RuntimeError as error:
             _without(str(error))
         yield engine
+
+
+@pytest.fixture(scope="session")
+def bookworm() -> Iterator[DockerEngine]:
+    """Give the box's own Docker (20.10 on Debian 12), for what must hold on both."""
+    if reason := dockerd.missing_parts():
+        _without(reason)
+    with dockerd.running_engine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session", params=["bookworm", "trixie"])
+def either_engine(request: pytest.FixtureRequest) -> DockerEngine:
+    """Give both engines in turn."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture

@@ -116,8 +116,8 @@ class DockerEngine:
         (self.directory / "daemon.json").write_text("{}")
 
     def settings(self) -> dict:
-        """Return what daemon.json says beside live-restore."""
-        return {}
+        """Return what daemon.json says beside live-restore; a broken pull is not tried again."""
+        return {"max-download-attempts": 1}
 
     def launcher(self) -> list[str]:
         """Return the words before the engine's own, which end in an exec: the pid is the engine's."""

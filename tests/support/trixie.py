@@ -82,7 +82,7 @@ class TrixieEngine(DockerEngine):
 
     def settings(self) -> dict:
         """Return what daemon.json says: CDI is off by default in 26.1."""
-        return {"features": {"cdi": True}}
+        return super().settings() | {"features": {"cdi": True}}
 
     def launcher(self) -> list[str]:
         """Return the words that enter the namespace and clear the environment."""
