@@ -18,6 +18,7 @@ from gpuboard.tui.bindings import EVERYWHERE, bindings
 from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.feed import FeedThread, Snapshot, Source
 from gpuboard.tui.ink import Ink, clean
+from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.jobactions import JobActions
 from gpuboard.tui.keybar import action_of, key_items
 from gpuboard.tui.panes.base import Pane
@@ -137,8 +138,13 @@ class GpuboardApp(App[None]):
 
     def say_error(self, error: GpuboardError) -> None:
         """Tell the person that something failed, and the way out."""
-        hint = f". {clean(error.hint)}" if error.hint else ""
-        self.notify(clean(error.message) + hint, severity="error", timeout=8, markup=False)
+        hint = f". {self.told(error.hint)}" if error.hint else ""
+        self.notify(self.told(error.message) + hint, severity="error", timeout=8, markup=False)
+
+    def told(self, words: str) -> str:
+        """Return the daemon's words as one safe line, its instants in the person's own time."""
+        now_s = epoch_s(self.now_iso) if self.now_iso else int(time.time())
+        return localised(clean(words), now_s)
 
     async def action_tab(self, name: str) -> None:
         """Show a tab."""
@@ -207,7 +213,7 @@ class GpuboardApp(App[None]):
         board = self.snapshot.board
         severity = _TOLD_EVENTS.get(event.kind)
         if severity and board is not None and event.user == board.user:
-            self.say(event.words, severity)  # type: ignore[arg-type]
+            self.say(self.told(event.words), severity)  # type: ignore[arg-type]
 
     def _take_history(self, view: DeviceHistory) -> None:
         self.histories.begin(view)
@@ -225,6 +231,7 @@ class GpuboardApp(App[None]):
             self._show_frame()
             pane = self.pane
             if pane is not None and pane.is_mounted:
+                pane.set_class(self._was_stale, "-stale")
                 pane.take(self._shown, is_stale=self.is_stale)
 
     def _show_frame(self) -> None:

@@ -9,8 +9,6 @@ from gpuboard.tui.ink import clean
 from gpuboard.tui.instants import clock_of, epoch_s, span
 from gpuboard.tui.theme import Glyphs
 
-IDLE_S = 600
-"""A device held but unused for so long is called idle."""
 BOOKED_SOON_S = 4 * 3600
 """A booking that starts within this is shown on the card."""
 
@@ -37,7 +35,7 @@ def status_of(device: DeviceView, glyphs: Glyphs) -> Status:
             return Status("drained", glyphs.drained, "drained")
         case "booked":
             return Status("booked", glyphs.booked, "booked")
-        case "leased" if (device.idle_s or 0) >= IDLE_S:
+        case "leased" if device.idle_s is not None:
             return Status(f"IDLE {span(device.idle_s or 0)}", glyphs.idle, "idle")
         case "leased" if device.mine:
             return Status("yours", glyphs.mine, "mine")

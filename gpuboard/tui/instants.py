@@ -6,11 +6,13 @@ that a client with a wrong clock tells the same story and a test is repeatable.
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
 DAY_S = 86400
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
 @lru_cache(maxsize=4096)
@@ -40,6 +42,11 @@ def clock(at_s: int, now_s: int) -> str:
 def clock_of(instant: str | None, now_s: int, default: str = "") -> str:
     """Return `clock` of an ISO instant, or `default` where there is none."""
     return clock(epoch_s(instant), now_s) if instant else default
+
+
+def localised(words: str, now_s: int) -> str:
+    """Return the daemon's words with every UTC instant in them in local time."""
+    return _INSTANT.sub(lambda found: clock(epoch_s(found[0]), now_s), words)
 
 
 def local_words(at_s: int) -> str:

@@ -4,6 +4,8 @@ import threading
 
 import msgspec
 import pytest
+from textual.events import Key
+from textual.widgets import Input
 
 from gpuboard.errors import InvalidRequest, PermissionDenied, Refused
 from gpuboard.model.requests import CancelRequest
@@ -509,3 +511,36 @@ class TestASilentDaemon:
             finally:
                 source.gate.set()
             await until(pilot, lambda: pilot.app.errands.is_idle)
+
+
+class TestTyping:
+    async def test_what_is_typed_right_after_tab_lands_in_the_next_field(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("n")
+            await until(pilot, lambda: current(pilot) == "NewJobScreen")
+            for key, character in (("a", "a"), ("tab", "\t"), ("b", "b"), ("down", None)):
+                pilot.app.post_message(Key(key, character))
+            await until(pilot, lambda: pilot.app.focused.id == "field-gpus")
+            fields = {field.id: field.value for field in pilot.app.screen.query(Input)}
+            assert fields["field-image"] == "a"
+            assert fields["field-command"] == "b"
+
+    async def test_refusal_is_said_whole_and_in_the_persons_own_time(self, source):
+        source.refusal = Refused(
+            "2 devices for 40m from 2026-11-23T22:40:00Z cannot be promised: GPU 6 is drained, "
+            "GPU 7 is used outside the queue and six others are booked",
+            hint="free: 2026-11-23T22:51:20.549Z to 2026-11-23T23:31:20.549Z",
+        )
+        async with opened(source) as pilot:
+            await pilot.press("b")
+            await until(pilot, lambda: "six others" in screen_text(pilot.app))
+            seen = screen_text(pilot.app)
+            assert "40m from 22:40" in seen
+            assert "free: 22:51 to 23:31" in seen
+
+
+async def test_lists_of_a_lost_daemon_are_grey(source, monkeypatch):
+    monkeypatch.setattr("gpuboard.tui.app.STALE_S", 0.0)
+    async with opened(source) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: pilot.app.pane.has_class("-stale"))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gpuboard.model.job import Mount
 from gpuboard.model.requests import ReserveRequest, SubmitRequest
 from gpuboard.tui.commandlines import reserve_line, submit_line
+from gpuboard.tui.devicewords import status_of
 from gpuboard.tui.graphs import bar, history
 from gpuboard.tui.ink import Ink, fit, width_of
 from gpuboard.tui.instants import brief, clock, epoch_s, iso, limit_words, span
@@ -16,6 +17,7 @@ from gpuboard.tui.theme import ASCII, THEMES, Glyphs, Palette
 from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
 from gpuboard.tui.widgets.board import shape
 from tests.support.screens import opened, settled, until
+from tests.support.tui_source import leased
 
 
 @given(
@@ -156,3 +158,11 @@ async def test_nothing_is_drawn_when_nothing_changed(source):
         assert drawn == []
         source.push_board(queued=6)
         await until(pilot, lambda: drawn)
+
+
+def test_device_is_called_idle_as_soon_as_the_daemon_says_so():
+    """After how long is the daemon's setting (`[devices] idle_after`), not the screen's."""
+    busy = leased(0, "ann", 412, "train", "11:00", "16:00")
+    assert status_of(busy, Glyphs()).word == "in use"
+    idle = leased(0, "ann", 412, "train", "11:00", "16:00", idle_s=25)
+    assert status_of(idle, Glyphs()).word == "IDLE 25s"

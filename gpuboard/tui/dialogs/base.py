@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual.app import ComposeResult
@@ -123,12 +124,12 @@ class Page(Dialog[None]):
         return [([(" esc", "key!"), (" back ", "dim")], "screen.close")]
 
 
-def fault_lines(error: GpuboardError, width: int) -> list[Line]:
-    """Return what went wrong, and the way out."""
-    words: list[Part] = [(line, "bad") for line in wrapped(error.message, width)]
+def fault_lines(error: GpuboardError, width: int, told: Callable[[str], str]) -> list[Line]:
+    """Return what went wrong, and the way out, in the words of `told`."""
+    words: list[Part] = [(line, "bad") for line in wrapped(told(error.message), width)]
     if error.hint:
-        words += [(line, "text") for line in wrapped(error.hint, width)]
-    return [[], *([part] for part in words)]
+        words += [(line, "text") for line in wrapped(told(error.hint), width)]
+    return [[part] for part in words]
 
 
 def titled(words: str) -> Line:

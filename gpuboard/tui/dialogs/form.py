@@ -13,9 +13,9 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from gpuboard.errors import GpuboardError, InvalidRequest
-from gpuboard.tui.dialogs.base import Dialog
-from gpuboard.tui.ink import Part, clean
-from gpuboard.tui.widgets.painted import ActionBar, Bar
+from gpuboard.tui.dialogs.base import Dialog, fault_lines
+from gpuboard.tui.ink import Part, clean, width_of, wrapped
+from gpuboard.tui.widgets.painted import ActionBar, Bar, Block
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -49,8 +49,9 @@ class Form(Dialog[None], Generic[Request, Answer]):
     """
     BINDINGS = [
         Binding("ctrl+s", "send", "do it", show=False),
-        Binding("down", "app.focus_next", "next field", show=False),
-        Binding("up", "app.focus_previous", "previous field", show=False),
+        # Ahead of the input's own queue: else what is typed right after tab lands in the old field.
+        Binding("tab,down", "app.focus_next", "next field", show=False, priority=True),
+        Binding("shift+tab,up", "app.focus_previous", "previous field", show=False, priority=True),
         Binding("ctrl+y", "copy", "copy the command line", show=False),
     ]
     FIELDS: Sequence[Field] = ()
@@ -81,8 +82,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
                 )
             yield Bar(id=f"fault-{field.name}", classes="fault")
         yield Bar()
-        yield Bar(id="answer")
-        yield Bar(id="answer-more")
+        yield Block(id="answer")
         yield Bar(id="line")
         yield Bar()
         yield ActionBar(ground="base", id="ways")
@@ -212,14 +212,17 @@ class Form(Dialog[None], Generic[Request, Answer]):
         self._clear_faults()
         wanted = error.field.lstrip("-").replace("-", "_").lower()
         field = next((f for f in self.FIELDS if wanted and wanted in (f.name, *f.also)), None)
-        hint: list[Part] = [(clean(error.hint), "text")] if error.hint else []
+        told, width = self.gpuboard.told, self._width
+        if field is None or width_of(told(error.message)) > width - 10:
+            self.query_one("#answer", Block).show_lines(fault_lines(error, width, told))
+        else:
+            bar = self.query_one(f"#fault-{field.name}", Bar)
+            bar.show([(" " * 10 + told(error.message), "bad")])
+            bar.add_class("-open")
+            hints = wrapped(told(error.hint), width) if error.hint else []
+            self.query_one("#answer", Block).show_lines([[(line, "text")] for line in hints])
         if field is None:
-            self._answer([(clean(error.message), "bad")], hint)
             return
-        bar = self.query_one(f"#fault-{field.name}", Bar)
-        bar.show([(" " * 10 + clean(error.message), "bad")])
-        bar.add_class("-open")
-        self._answer(hint)
         if with_focus:
             self._input(field).focus()
 
@@ -228,8 +231,11 @@ class Form(Dialog[None], Generic[Request, Answer]):
             bar.remove_class("-open")
 
     def _answer(self, first: list[Part], second: list[Part] | None = None) -> None:
-        self.query_one("#answer", Bar).show(first)
-        self.query_one("#answer-more", Bar).show(second or [])
+        self.query_one("#answer", Block).show_lines([first, second] if second else [first])
+
+    @property
+    def _width(self) -> int:
+        return max(20, min(78, self.app.size.width) - 4)
 
     def _input(self, field: Field) -> Input:
         return self.query_one(f"#field-{field.name}", Input)

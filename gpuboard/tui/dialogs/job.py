@@ -53,7 +53,7 @@ class JobScreen(Page):
     def lines(self, width: int) -> list[Line]:
         """Return the page."""
         if self._fault is not None:
-            return fault_lines(self._fault, width)
+            return [[], *fault_lines(self._fault, width, self.gpuboard.told)]
         if self._detail is None:
             return [[], [("asking...", "dim")]]
         now_s = epoch_s(self.gpuboard.now_iso) if self.gpuboard.now_iso else 0
@@ -63,7 +63,10 @@ class JobScreen(Page):
         lines += self._request_lines(self._detail, width)
         lines += [[], titled("Events")]
         lines += [
-            [(f"  {clock_of(event.at, now_s):<12} ", "dim"), (clean(event.words), "text")]
+            [
+                (f"  {clock_of(event.at, now_s):<12} ", "dim"),
+                (self.gpuboard.told(event.words), "text"),
+            ]
             for event in self._detail.events
         ]
         return lines

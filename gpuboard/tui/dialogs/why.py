@@ -6,7 +6,7 @@ from gpuboard.errors import GpuboardError
 from gpuboard.model.views import WhyView
 from gpuboard.tui.dialogs.base import Line, Page, fact, fault_lines, titled
 from gpuboard.tui.ink import clean, wrapped
-from gpuboard.tui.instants import clock_of, epoch_s
+from gpuboard.tui.instants import clock_of, epoch_s, localised
 from gpuboard.tui.jobactions import JobTarget
 
 
@@ -29,7 +29,7 @@ class WhyScreen(Page):
     def lines(self, width: int) -> list[Line]:
         """Return the explanation."""
         if self._fault is not None:
-            return fault_lines(self._fault, width)
+            return [[], *fault_lines(self._fault, width, self.gpuboard.told)]
         if self._view is None:
             return [[], [("asking...", "dim")]]
         now = self.gpuboard.now_iso
@@ -63,7 +63,7 @@ def why_lines(view: WhyView, width: int, now_s: int) -> list[Line]:
     if view.causes:
         lines += [[], titled("Causes")]
     for cause in view.causes:
-        words = clean(cause.words)
+        words = localised(clean(cause.words), now_s)
         if cause.until_at and "until" not in words:
             words += f" (until {clock_of(cause.until_at, now_s)})"
         first, *rest = wrapped(words, width - 4)

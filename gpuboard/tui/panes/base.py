@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 class Pane(Vertical):
     """One tab. It is told of a snapshot only while it is shown, and once when it comes to be."""
 
-    DEFAULT_CSS = "Pane { height: 1fr; width: 1fr; }"
+    DEFAULT_CSS = """
+    Pane { height: 1fr; width: 1fr; }
+    Pane.-stale RowList, Pane.-stale TimelineGrid { text-opacity: 55%; }
+    """
     BINDINGS = bindings(ON_A_JOB)
 
     @property

@@ -118,7 +118,7 @@ class TimelinePane(Pane):
             ]
         else:
             left = [(window, "accent!"), ("  nothing planned here", "dim")]
-        self.query_one("#under-cursor", Bar).show(left, [("shift+arrows widen ", "dim")])
+        self.query_one("#under-cursor", Bar).show(left, [("  shift+arrows widen ", "dim")])
 
     def _ask(self) -> None:
         scale = self.query_one(TimelineGrid).scale

@@ -57,6 +57,28 @@ class Bar(Widget):
         return ink.spread(self._left, self._right, self.size.width, self._ground)
 
 
+class Block(Widget):
+    """Some lines below each other, at least `least` high; redrawn only when they changed."""
+
+    DEFAULT_CSS = "Block { height: 2; width: 1fr; }"
+
+    def __init__(self, *, least: int = 2, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._least = least
+        self._lines: list[list[Part]] = []
+
+    def show_lines(self, lines: list[list[Part]]) -> None:
+        """Show other lines."""
+        if lines != self._lines:
+            self._lines = lines
+            self.styles.height = max(self._least, len(lines))
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Return one line."""
+        return ink_of(self).line(self._lines[y] if y < len(self._lines) else [], self.size.width)
+
+
 Item = tuple[list[Part], str]
 """Parts and the action that a click on them runs (`app.tab('queue')`)."""
 
