@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gpuboard.cli.main import run
+from gpuboard.cli.quick import run
 
 run()

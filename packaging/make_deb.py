@@ -22,7 +22,7 @@ LIBRARY = "usr/lib/gpuboard"
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
 sys.path.insert(0, "/usr/lib/gpuboard")
-from gpuboard.cli.main import run
+from gpuboard.cli.quick import run
 run()
 """
 
