@@ -157,15 +157,16 @@ class _Reasons:
             return [self._no_such_device(total), *causes]
         if not causes:
             causes += self._promises()
-        busy = [*self._unavailable(), *self._holders(), *self._bound(), *self._dark()]
-        causes += busy
         if place and not any(cause.cause is WaitCause.WOULD_DELAY_HEAD for cause in causes):
-            jobs = count_words(place, "job", "jobs")
-            words = (
-                f"{jobs} for {count_words(ahead_gpus, 'GPU', 'GPUs')} in all are served before it"
-            )
-            causes.append(Cause(WaitCause.AHEAD, words, count=place))
-        return causes
+            jobs, gpus = count_words(place, "job", "jobs"), count_words(ahead_gpus, "GPU", "GPUs")
+            causes.append(Cause(WaitCause.AHEAD, f"{jobs} ({gpus}) ahead", count=place))
+        return [
+            *causes,
+            *self._holders(),
+            *self._bound(),
+            *self._dark(),
+            *self._unavailable(),
+        ]
 
     def _limits(self) -> Iterator[Cause]:
         waiting, allowance = self._waiting, self._round.allowance

@@ -1,4 +1,4 @@
-"""How the policy says instants and devices in words; UTC, since the policy knows no other zone."""
+"""How the policy says instants and devices in words; instants in the box's own zone, as on its clock."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ def count_words(count: int, one: str, many: str) -> str:
 
 def _moment(at: int) -> datetime:
     # Past the calendar's end there is no date to say; a plan that far off is "never" to people.
-    return datetime.fromtimestamp(min(at, 253402300799000) / 1000, tz=UTC)
+    return datetime.fromtimestamp(min(at, 253402300799000) / 1000, tz=UTC).astimezone()

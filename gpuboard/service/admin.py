@@ -8,10 +8,11 @@ from pathlib import Path
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.durations import parse_duration
 from gpuboard.model.ids import DeviceUuid
-from gpuboard.model.instants import iso, parse_instant
+from gpuboard.model.instants import parse_instant
 from gpuboard.model.person import Caller
 from gpuboard.model.requests import BlackoutRequest, DrainRequest, NoticeRequest
 from gpuboard.model.views import AdminResult
+from gpuboard.policy.words import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, insist
@@ -54,7 +55,7 @@ class AdminService:
         notice = self._engine.add_notice(caller.person.name, text, until_at)
         if notice is None:
             return AdminResult(words="all notices cleared")
-        until = f" until {iso(until_at)}" if until_at is not None else ""
+        until = f" until {self._clock_words(until_at)}" if until_at is not None else ""
         return AdminResult(words=f"published{until}", id=notice.id)
 
     def blackout(self, caller: Caller, request: BlackoutRequest) -> AdminResult:
@@ -81,11 +82,15 @@ class AdminService:
         note = bounded(request.note, MAX_NOTE, "note")
         devices = self._devices(request.gpu_ids) if request.gpu_ids else []
         made = self._engine.add_blackout(from_at, until_at, devices, caller.person.name, note)
-        words = f"blackout {made.id} from {iso(from_at)} until {iso(until_at)}"
+        window = f"from {self._clock_words(from_at)} until {self._clock_words(until_at)}"
+        words = f"blackout {made.id} {window}"
         running = self._reaching_into(from_at, devices)
         if running:
             words += f"; still running then, by limit: job {', '.join(map(str, running))}"
         return AdminResult(words=words, id=made.id)
+
+    def _clock_words(self, at: int) -> str:
+        return clock_words(at, self._context.clock.now_ms())
 
     def _reaching_into(self, from_at: int, devices: list[DeviceUuid]) -> list[int]:
         """Return running jobs that may still run when the window begins: nothing stops them."""

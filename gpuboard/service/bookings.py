@@ -16,6 +16,7 @@ from gpuboard.model.requests import ReservationUpdate, ReserveRequest
 from gpuboard.model.reservation import Reservation, ReservationState
 from gpuboard.model.text import plain
 from gpuboard.model.views import ReservationList, ReservationView, ReserveResult, TimelineView
+from gpuboard.policy.words import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, insist
@@ -159,7 +160,7 @@ class BookingService:
     ) -> None:
         limits = self._context.config.reservations
         if wanted.from_at < now and not is_past_start_fine:
-            raise InvalidRequest(f"{iso(wanted.from_at)} is past", field="at")
+            raise InvalidRequest(f"{clock_words(wanted.from_at, now)} is past", field="at")
         if wanted.until_at <= max(now, wanted.from_at):
             raise InvalidRequest("the window is over before it begins", field="until")
         if (wanted.until_at - wanted.from_at) // 1000 > limits.max_duration_s:
@@ -236,7 +237,8 @@ class BookingService:
             what = (
                 f"job {job.id} {plain(job.spec.name, 40)} of {who}" if job else f"booked by {who}"
             )
-            words.append(f"GPU {ref.label}: {what}, until {iso(lease.until_at)} at the latest")
+            until = clock_words(lease.until_at, self._context.clock.now_ms())
+            words.append(f"GPU {ref.label}: {what}, until {until} at the latest")
         return words
 
 

@@ -12,7 +12,7 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.instants import iso
 from gpuboard.model.job import EventRow, Job, JobState
 from gpuboard.model.person import Caller
-from gpuboard.model.plan import Cause, Explanation, StartForecast
+from gpuboard.model.plan import Cause, Explanation, StartForecast, WaitCause
 from gpuboard.model.views import (
     CauseView,
     EventView,
@@ -21,6 +21,7 @@ from gpuboard.model.views import (
     MountView,
     WhyView,
 )
+from gpuboard.policy.words import clock_words
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, may
 
@@ -198,7 +199,7 @@ class JobViews:
         if open_ids:
             return "waits for job " + ", ".join(map(str, open_ids[:5]))
         if job.spec.begin_at is not None and job.spec.begin_at > self._now:
-            return f"not before {iso(job.spec.begin_at)}"
+            return f"not before {clock_words(job.spec.begin_at, self._now)}"
         place = self._places.get(job.id)
         if place is None:
             return "waiting"
@@ -250,7 +251,8 @@ class QueueReasons:
 def why_words(explained: Explanation) -> str:
     """Return one paragraph for a person."""
     sentences = [_sentence(cause.words) for cause in explained.causes] or ["It is about to start."]
-    if explained.place is not None and explained.place > 0:
+    is_told = any(cause.cause is WaitCause.AHEAD for cause in explained.causes)
+    if explained.place is not None and explained.place > 0 and not is_told:
         jobs = "1 job" if explained.place == 1 else f"{explained.place} jobs"
         gpus = "1 GPU" if explained.ahead_gpus == 1 else f"{explained.ahead_gpus} GPUs"
         sentences.append(f"{jobs} ({gpus}) ahead.")

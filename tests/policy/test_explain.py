@@ -49,10 +49,19 @@ def test_jobs_ahead_are_counted():
     world = box(2, holders=(held(50, 0, 1, until=130),))
     explanation = why(world, 3, job(1, 2), job(2, 1), job(3, 1))
     assert (explanation.place, explanation.ahead_gpus) == (2, 3)
-    assert (
-        causes(explanation)[WaitCause.AHEAD].words
-        == "2 jobs for 3 GPUs in all are served before it"
-    )
+    assert explanation.causes[0].words == "2 jobs (3 GPUs) ahead"
+
+
+def test_what_a_person_can_wait_for_comes_before_what_only_an_admin_mends():
+    """How many are ahead, who holds what until when; a faulty device last."""
+    world = without(box(3, holders=(held(50, 0, until=130), held(51, 1, until=190))), 2)
+    told = [cause.cause for cause in why(world, 2, job(1, 2), job(2, 2)).causes]
+    assert told == [
+        WaitCause.AHEAD,
+        WaitCause.DEVICES_BUSY,
+        WaitCause.DEVICES_BUSY,
+        WaitCause.DEVICE_UNAVAILABLE,
+    ]
 
 
 def test_a_coming_booking_is_the_cause_and_a_shorter_limit_the_way_out():
