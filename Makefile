@@ -7,7 +7,7 @@ STAMP_DEV := $(VENV)/.stamp-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test safety-report check format lock man deb screenshots bench bench-screen clean
+.PHONY: help demo test safety-report check format lock man deb screenshots bench bench-screen soak clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,10 @@ format: $(STAMP_DEV)  ## format and mend what can be mended
 lock: $(STAMP_DEV)  ## renew the hashed locks from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra bootstrap -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --upgrade --extra bootstrap --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+SECONDS ?= 120
+soak: $(STAMP_DEV)  ## walk fresh stories of a simulated box for SECONDS; a failing one is shrunk and kept
+	$(BIN)/python -m tests.support.soak --seconds $(SECONDS)
 
 man: $(STAMP_DEV)  ## man pages into build/man
 	$(BIN)/python packaging/make_man.py build/man

@@ -43,7 +43,11 @@ def conclude(job: Job, seen: Observed | None, around: Circumstances, max_attempt
     if job.stop_cause is not None and not _ended_before_the_stop(job, seen):
         return _stopped(job, seen)
     if seen is None:
-        words = "the box was rebooted" if around.rebooted else "its container was removed"
+        words = "its container was removed"
+        if job.started_at is None:  # perhaps by us: a crash between removal and commit leaves this
+            words = "its start was cut short and its container is gone"
+        if around.rebooted:
+            words = "the box was rebooted"
         return _lost(job, words, None, max_attempts)
     if seen.state is RunState.CREATED:
         return _never_ran(job, seen, around, max_attempts)

@@ -108,8 +108,10 @@ class Box:
         config: Config | None = None,
         script: Callable[[RunRequest], Script] | None = None,
         workers: StepWorkers | None = None,
+        make_store: Callable[[str], Store] = Store,
     ) -> None:
         self.state_dir = state_dir
+        self._make_store = make_store
         self.config = config or Config()
         self.clock = VirtualClock()
         self.scripts: dict[str, Script] = {}
@@ -119,7 +121,7 @@ class Box:
         self.probe = ScriptedProbe(gpus, self.clock, self.runtime)
         self.crash = CrashPoints()
         self.make_workers: Callable[[], StepWorkers] = (
-            InlineWorkers if workers is None else StepWorkers
+            InlineWorkers if workers is None else type(workers)
         )
         self.engine: LocalEngine
         self.open()
@@ -128,7 +130,7 @@ class Box:
         return self.scripts.get(request.env["GPUBOARD_JOB_NAME"]) or self._script(request)
 
     def open(self) -> None:
-        self.store = Store(str(self.state_dir))
+        self.store = self._make_store(str(self.state_dir))
         self.workers = self.make_workers()
         self.engine = LocalEngine(
             config=self.config,

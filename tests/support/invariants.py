@@ -1,0 +1,149 @@
+"""What must hold after every step of a simulated box, and at its end (SAFETY.md C6, I1-I8, and the charge).
+
+I1 one process a device. I2 an attempt is started at most once, a job without leave to rerun runs at
+most once. I3 every process has its lease. I4 no lease of a job that is over. At the end: I5 nothing
+stuck, I6 no processes, I7 no containers, I8 true exit codes and whole logs; every device-second
+charged once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+
+from gpuboard.engine.ending import attempt_of
+from gpuboard.model.ids import DeviceUuid, JobId
+from gpuboard.model.job import Job, JobState, StopCause
+from tests.support.engine import Box
+
+_MIRROR_EVERY = 16
+"""Steps between two comparisons of memory and database when nothing was written."""
+
+
+class Invariants:
+    """Looks at one box after each of its steps."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.removed: set[str] = set()
+        """Attempts whose container was removed behind the engine's back."""
+        self.rebooted = False
+        self.jumped_back = False
+        self._held: set[tuple[JobId, int]] = set()
+        self._seen: tuple[int, int, int] = (0, -1, -1)
+        self._looks = 0
+
+    def check(self) -> None:
+        """Hold I1-I4 against the truth of the simulated box."""
+        box, core = self.box, self.box.engine.core
+        assert not core.halted, f"scheduling stopped: {core.halted}"
+        ledger = core.ledger
+        taken: dict[str, str] = {}
+        for process in box.runtime.truth.processes.values():
+            for device in process.devices:
+                assert device not in taken, f"I1 {device}: {taken[device]} and {process.name}"
+                taken[device] = process.name
+                lease = ledger.leases.get(device)
+                assert lease is not None, f"I3 {process.name} lives on {device} without a lease"
+                owner = f"gb-{lease.job_id}-{lease.attempt}"
+                assert owner == process.name, f"I3 {process.name} lives on {owner}'s {device}"
+        self._check_mirror()
+        core.journal.check()
+        self._check_starts()
+
+    def _check_mirror(self) -> None:
+        """Memory is what the database says; looked at when either was written, and now and then."""
+        box, ledger = self.box, self.box.engine.core.ledger
+        self._looks += 1
+        seen = (id(box.store), box.store.changes, ledger.revision)
+        if seen == self._seen and self._looks % _MIRROR_EVERY:
+            return
+        self._seen = seen
+        assert ledger.jobs == {job.id: job for job in box.store.load_live_jobs()}
+        leases = box.store.live_leases()
+        assert ledger.leases == {lease.device: lease for lease in leases}
+        assert len(ledger.leases) == len(leases), "I1 a device has two leases"
+        starts = box.runtime.truth.starts
+        assert len(starts) == len(set(starts)), "I2 an attempt was started twice"
+
+    def _check_starts(self) -> None:
+        """Nothing starts on a device on which the driver named a process that is not its own."""
+        core = self.box.engine.core
+        held = {(job.id, job.attempt): job for job in core.ledger.holding.values()}
+        fresh = held.keys() - self._held
+        if fresh:
+            seen = {r.device.uuid: r.processes for r in core.snapshot.readings}
+            for key in fresh:
+                for device in held[key].devices:
+                    own = held[key].runtime_name
+                    others = [p for p in seen.get(device) or () if p.job_name != own]
+                    is_starting = held[key].state == JobState.STARTING
+                    assert not others or not is_starting, f"{key} on {device} with {others}"
+        self._held = set(held)
+
+    def check_end(self, submitted: set[JobId]) -> None:
+        """Hold I5-I8 once the weather is clear and all has come to its end."""
+        box = self.box
+        left = [(job.id, job.state, job.reason) for job in box.store.load_live_jobs()]
+        assert not left, f"I5 jobs stuck: {left}"
+        assert not box.store.live_leases(), "I5 leases left"
+        assert not box.runtime.truth.processes, "I6 processes left"
+        assert not box.runtime.containers, f"I7 containers left: {sorted(box.runtime.containers)}"
+        jobs = box.engine.find_jobs(limit=100_000)
+        assert {job.id for job in jobs} >= submitted, "a submission that was answered is not there"
+        runs: dict[JobId, int] = defaultdict(int)
+        for name in box.runtime.truth.starts:
+            runs[attempt_of(name)[0]] += 1
+        for job in jobs:
+            self._check_outcome(job, runs[job.id])
+        self._check_history()
+
+    def _check_outcome(self, job: Job, runs: int) -> None:
+        """Whatever is recorded of a job is true, and what ran to its end is told so."""
+        box, spec = self.box, job.spec
+        for event in box.engine.events(0, 1000, job.id):
+            if event.detail.get("reason") == "its container was removed":
+                name = f"gb-{job.id}-{event.detail['ended_attempt']}"
+                assert name in self.removed, f"{name} was not removed, but called so"
+        assert runs <= 1 or spec.requeue or spec.preemptible, f"I2 job {job.id} ran {runs} times"
+        truth = box.runtime.truth.exits.get(job.runtime_name)
+        if job.exit_code is not None and job.exit_code != 128:
+            assert truth == job.exit_code, f"I8 job {job.id}: {job.exit_code}, was {truth}"
+        if job.state is JobState.SUCCEEDED:
+            assert truth == 0, f"I8 job {job.id} succeeded, was {truth}"
+            log = box.engine.core.log_path(job.id, job.attempt).read_bytes()
+            assert log == job.runtime_name.encode() + b"\n", f"I8 job {job.id}: log {log!r}"
+        if job.state is JobState.FAILED and job.stop_cause is None:
+            is_told = job.exit_code is not None or job.reason.startswith("start ")
+            assert is_told, f"I8 job {job.id} failed without an exit code: {job.reason}"
+        if job.state is JobState.LOST:
+            assert "exit code is not known" not in job.reason, (
+                f"I8 the outcome of job {job.id} is lost"
+            )
+            tries = box.config.jobs.max_attempts
+            is_owed = spec.requeue and job.attempt < tries
+            assert not is_owed, f"job {job.id} was to be rerun: {job.reason}"
+        if job.stop_cause is StopCause.CANCEL:
+            assert job.state is not JobState.LOST, f"job {job.id}: a cancel was forgotten"
+
+    def _check_history(self) -> None:
+        """No device had two leases at one time, and each person is charged for theirs once."""
+        box = self.box
+        leases = box.store.leases_between(0, 2**62)
+        by_device: dict[DeviceUuid, list[tuple[int, int]]] = defaultdict(list)
+        held_ms: dict[int, int] = defaultdict(int)
+        for lease in leases:
+            assert lease.released_at is not None
+            by_device[lease.device].append((lease.granted_at, lease.released_at))
+            held_ms[lease.uid] += max(0, lease.released_at - lease.granted_at)
+        if self.jumped_back:
+            return  # spans on a clock that was set back say nothing
+        for device, spans in by_device.items():
+            spans.sort()
+            for (_, end), (begin, _) in itertools.pairwise(spans):
+                assert end <= begin, f"I1 {device} had two leases at {begin}"
+        for usage in box.engine.usage():
+            owed = held_ms[usage.uid] / 1000
+            assert abs(usage.device_seconds - owed) <= 0.01 + owed * 1e-4, (
+                f"uid {usage.uid} is charged {usage.device_seconds}, held {owed} device-seconds"
+            )

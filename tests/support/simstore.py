@@ -1,0 +1,65 @@
+"""The real store for simulations: no fsync, no ballast, made by copying; its disk fills on demand.
+
+SQL, transactions and schema are production's. What is left out is only what the simulation cannot
+lose by: it never cuts the power, it closes the connection as a killed daemon does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from gpuboard.errors import HostError
+from gpuboard.store.database import FILE_NAME, Store
+
+_NEVER = 2**62
+
+
+def fast_folder() -> str | None:
+    """Return where simulations keep their databases: in memory where there is such a place."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@cache
+def _template() -> bytes:
+    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+        Store(folder, min_free_bytes=_NEVER).close()
+        return (Path(folder) / FILE_NAME).read_bytes()
+
+
+class SimulationStore(Store):
+    """A store whose next commits can be made to find the disk full."""
+
+    def __init__(self, state_dir: str) -> None:
+        folder = Path(state_dir)
+        if not (folder / FILE_NAME).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / FILE_NAME).write_bytes(_template())
+        super().__init__(state_dir, min_free_bytes=_NEVER)  # so large a floor loads no ballast
+        self.room.require = lambda: None  # type: ignore[method-assign]
+        self._connection._raw.execute("PRAGMA synchronous = OFF")
+        self.full_commits = 0
+        """So many of the next commits fail."""
+
+    @property
+    def changes(self) -> int:
+        """Rows written through this connection so far."""
+        return self._connection._raw.total_changes
+
+    @contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """Commit as production does, or find the disk full at the last moment."""
+        is_outer = not self._connection.in_transaction
+        with super().transaction():
+            yield self
+            if is_outer and self.full_commits:
+                self.full_commits -= 1
+                raise HostError("the disk of the simulation is full: nothing was changed")
+
+    def backup_daily(self, name: str) -> str:
+        """Write none: simulated days are short."""
+        return name
