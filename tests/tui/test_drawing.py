@@ -162,7 +162,7 @@ async def test_nothing_is_drawn_when_nothing_changed(source):
 
 def test_device_is_called_idle_as_soon_as_the_daemon_says_so():
     """After how long is the daemon's setting (`[devices] idle_after`), not the screen's."""
-    busy = leased(0, "ann", 412, "train", "11:00", "16:00")
+    busy = leased(0, "bea", 412, "train", "11:00", "16:00")
     assert status_of(busy, Glyphs()).word == "in use"
-    idle = leased(0, "ann", 412, "train", "11:00", "16:00", idle_s=25)
+    idle = leased(0, "bea", 412, "train", "11:00", "16:00", idle_s=25)
     assert status_of(idle, Glyphs()).word == "IDLE 25s"
