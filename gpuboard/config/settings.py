@@ -121,6 +121,15 @@ class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     read_timeout_s: float = 10.0
 
 
+class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[logs]: what stays of the logs of ended jobs."""
+
+    keep_days: int | None = 90
+    """None = for ever."""
+    max_total_bytes: int | None = 20 * 2**30
+    """Of all kept logs together; the oldest go first. None = no limit."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -131,4 +140,5 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicyConfig = PolicyConfig()
     quota: QuotaConfig = QuotaConfig()
     reservations: ReservationsConfig = ReservationsConfig()
+    logs: LogsConfig = LogsConfig()
     api: ApiConfig = ApiConfig()

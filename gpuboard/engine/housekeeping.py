@@ -1,16 +1,21 @@
-"""Housekeeping: fold the write-ahead log back every five minutes, keep a backup a day."""
+"""Housekeeping: fold the write-ahead log back, keep a backup a day, let old logs of jobs go."""
 
 from __future__ import annotations
 
+import os
+import re
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.workers import Lane
 from gpuboard.store.database import Store
 
 CHECKPOINT_MS = 300_000
+_LOG_NAME = re.compile(r"\d+-\d+\.log")
 BACKUP_MS = 86_400_000
+LOGS_MS = 3_600_000
 
 
 class Housekeeper:
@@ -22,6 +27,7 @@ class Housekeeper:
         boot = core.clock.boot_ms()
         self._checkpoint_boot_ms = boot + CHECKPOINT_MS
         self._backup_boot_ms = boot + BACKUP_MS
+        self._logs_boot_ms = boot + CHECKPOINT_MS
 
     def run(self) -> None:
         """Do what is due."""
@@ -34,6 +40,43 @@ class Housekeeper:
             day = datetime.fromtimestamp(self._core.clock.now_ms() / 1000, tz=UTC)
             work = partial(self._store.backup_daily, f"{day:%Y-%m-%d}")
             self._core.workers.submit(work, _tell, Lane.PLAN)
+        if boot >= self._logs_boot_ms:
+            self._logs_boot_ms = boot + LOGS_MS
+            kept, now = self._core.config.logs, self._core.clock.now_ms()
+            days, most = kept.keep_days, kept.max_total_bytes
+            oldest_at = None if days is None else now - days * BACKUP_MS
+            self._core.workers.submit(
+                partial(prune_logs, self._core.log_dir, oldest_at, most), _tell_logs, Lane.PLAN
+            )
+
+
+def prune_logs(folder: Path, oldest_at: int | None, most_bytes: int | None) -> int:
+    """Remove kept logs from before an instant (ms), and the oldest above a total; return how many.
+
+    On a worker. Raises OSError when the folder cannot be read or written.
+    """
+    found = sorted(
+        (entry.stat().st_mtime_ns // 1_000_000, entry.stat().st_size, entry.path)
+        for entry in os.scandir(folder)
+        if _LOG_NAME.fullmatch(entry.name)
+    )
+    total = sum(size for _, size, _ in found)
+    removed = 0
+    for at, size, path in found:
+        is_old = oldest_at is not None and at < oldest_at
+        if not is_old and (most_bytes is None or total <= most_bytes):
+            break
+        Path(path).unlink(missing_ok=True)
+        total -= size
+        removed += 1
+    return removed
+
+
+def _tell_logs(removed: int | None, error: BaseException | None) -> None:
+    if error is not None:
+        log.error("old logs of jobs cannot be removed: %s", error)
+    elif removed:
+        log.info("%d old logs of jobs removed", removed)
 
 
 def _tell(path: str | None, error: BaseException | None) -> None:

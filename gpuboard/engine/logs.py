@@ -50,9 +50,21 @@ def log_reader(
             running, tail=tail, since_at=since_at, follow=follow, is_cancelled=is_cancelled
         )
         is_whole = tail is None and since_at is None
-        yield from _with_rest(pieces, path, tail=tail, is_whole=is_whole)
+        try:
+            yield from _with_rest(pieces, path, tail=tail, is_whole=is_whole)
+        except NotFound as error:
+            raise _no_log(job) from error
 
     return read
+
+
+def _no_log(job: Job) -> NotFound:
+    if job.started_at is None:
+        return NotFound(f"job {job.id} has no log: it never ran")
+    return NotFound(
+        f"the log of job {job.id} is not kept any more",
+        hint="an admin sets for how long, and how much: [logs] in the configuration",
+    )
 
 
 def _latest_attempt(job: Job, *, follow: bool) -> int:
