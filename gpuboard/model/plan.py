@@ -96,6 +96,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """No later than: by limits."""
     would_start_now: str = ""
     """The smallest change that starts it now: `--gpus 1`, `--time 1h`; empty when there is none."""
+    p90_start_at: int | None = None
+    """As in `StartForecast`."""
 
 
 class StartForecast(msgspec.Struct, frozen=True):
@@ -107,6 +109,8 @@ class StartForecast(msgspec.Struct, frozen=True):
     latest_start_at: int | None = None
     devices: tuple[DeviceUuid, ...] = ()
     """Which devices it would get, as far as is known."""
+    p90_start_at: int | None = None
+    """Nine of ten starts fall before it, going by how far off forecasts were so far."""
 
 
 class ReservationRequest(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The forecast: the same plan run forward, by limits ("no later than") and by prediction ("about").
+"""The forecast: the same plan run forward, by limits ("no later than") and by habit ("about").
 
 Both runs ask `plan.Round` again and again on a world in which jobs end and bookings come: there is
 no second scheduler. Slow work for a decision's standards, so it runs beside the engine on a
@@ -8,7 +8,7 @@ snapshot, is bounded by `max_jobs`, and stops when it is cancelled.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.plan import Plan, StartForecast
 from gpuboard.model.world import Holder, Usage, Waiting, World
 from gpuboard.policy.capacity import OVERDUE_MS
+from gpuboard.policy.habits import Habits
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import WaitingQueue, span_of
@@ -32,18 +33,26 @@ def forecast_starts(
     now: int,
     *,
     max_jobs: int = 1000,
+    only: Collection[JobId] = (),
+    habits: Habits | None = None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[JobId, StartForecast]:
     """Return when waiting jobs should start, for the `max_jobs` that are served first.
+
+    "About" goes by the `habits` of people; where those say nothing, by the jobs' predictions. With
+    `only`, the runs stop as soon as these jobs have started, and they alone are answered.
 
     A job of which nothing can be said (held, a broken dependency, no such device) is in the answer
     with None. Dependencies are taken to be met. A cancelled forecast returns what it knows.
     """
     jobs = _first_jobs(world, queue, now, max_jobs)
-    latest = _Run(world, jobs, now, by_prediction=False).starts(is_cancelled)
-    expected = _Run(world, jobs, now, by_prediction=True).starts(is_cancelled)
+    wanted = frozenset(only) or frozenset(job.job_id for job in jobs)
+    latest = _Run(world, jobs, now, wanted).starts(is_cancelled)
+    expected = _Run(world, jobs, now, wanted, habits or Habits()).starts(is_cancelled)
     forecasts: dict[JobId, StartForecast] = {}
     for job in jobs:
+        if job.job_id not in wanted:
+            continue
         latest_at, devices = latest.get(job.job_id, (None, ()))
         expected_at, likely = expected.get(job.job_id, (latest_at, devices))
         if latest_at is not None and expected_at is not None:
@@ -65,14 +74,23 @@ def _first_jobs(world: World, queue: WaitingQueue, now: int, max_jobs: int) -> l
 class _Run:
     """One run forward from the present world."""
 
-    def __init__(self, world: World, jobs: list[Waiting], now: int, *, by_prediction: bool) -> None:
-        self._by_prediction = by_prediction
+    def __init__(
+        self,
+        world: World,
+        jobs: list[Waiting],
+        now: int,
+        wanted: frozenset[JobId],
+        habits: Habits | None = None,
+    ) -> None:
+        """Begin a run for the `wanted` jobs: by limits, or by `habits` when there are any."""
+        self._habits = habits
         self._world = world
         self._box = DeviceBox(world.devices)
         self._now = now
         self._queue = WaitingQueue(jobs)
         self._jobs = {job.job_id: job for job in jobs}
-        self._wanted = {job.job_id for job in jobs}
+        self._wanted = wanted
+        self._unstarted = len(wanted)
         self._starts: dict[JobId, tuple[int, tuple[DeviceUuid, ...]]] = {}
         self._holders: dict[JobId, Holder] = {}
         self._ends: list[tuple[int, JobId]] = []
@@ -90,8 +108,8 @@ class _Run:
         self, is_cancelled: Callable[[], bool]
     ) -> dict[JobId, tuple[int, tuple[DeviceUuid, ...]]]:
         """Return start and devices of every wanted job that starts."""
-        for _ in range(STEPS_PER_JOB * (len(self._wanted) + 1)):
-            if is_cancelled() or len(self._starts) == len(self._wanted):
+        for _ in range(STEPS_PER_JOB * (len(self._jobs) + 1)):
+            if is_cancelled() or not self._unstarted:
                 break
             plan = Round(self._world_now(), self._queue, self._now, box=self._box).run()
             self._apply(plan)
@@ -132,7 +150,9 @@ class _Run:
         reservation_id: ReservationId | None,
     ) -> None:
         self._queue.remove(job.job_id)
-        self._starts.setdefault(job.job_id, (self._now, devices))
+        if job.job_id in self._wanted and job.job_id not in self._starts:
+            self._starts[job.job_id] = (self._now, devices)
+            self._unstarted -= 1
         self._hold(
             Holder(
                 job_id=job.job_id,
@@ -155,9 +175,15 @@ class _Run:
     def _end_of(self, holder: Holder) -> int:
         """Return when the holder is taken to end in this run (ms)."""
         latest_at = max(holder.ends_at, self._now + OVERDUE_MS)
-        if not self._by_prediction or holder.predicted_s is None or holder.stopping:
+        if self._habits is None or holder.stopping:
             return latest_at
-        expected_at = holder.started_at + holder.predicted_s * 1000
+        limit_s = (holder.ends_at - holder.started_at) / 1000 - holder.grace_s
+        ran_s = (self._now - holder.started_at) / 1000
+        span_s = self._habits.span_s(holder.uid, limit_s, ran_s)
+        span_s = holder.predicted_s if span_s is None else span_s
+        if span_s is None:
+            return latest_at
+        expected_at = holder.started_at + span_s * 1000
         if expected_at <= self._now:
             # It has outlived its prediction: half as long again as it has run is the next guess.
             expected_at = self._now + (self._now - holder.started_at) // 2 + OVERDUE_MS
