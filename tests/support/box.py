@@ -143,11 +143,15 @@ def _home_of(uid: int | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def people(*names: str) -> Iterator[list[int]]:
-    """Make accounts with homes for the block (root only), and give their uids."""
+    """Make accounts with homes for the block (root only), and give their uids.
+
+    Their login names carry our pid, so that two runs of the suite do not meet.
+    """
+    logins = [f"{name}{os.getpid()}" for name in names]
     try:
-        for name in names:
-            subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", name], check=True)
-        yield [pwd.getpwnam(name).pw_uid for name in names]
+        for login in logins:
+            subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", login], check=True)
+        yield [pwd.getpwnam(login).pw_uid for login in logins]
     finally:
-        for name in names:
-            subprocess.run(["userdel", "--remove", name], check=False, capture_output=True)
+        for login in logins:
+            subprocess.run(["userdel", "--remove", login], check=False, capture_output=True)
