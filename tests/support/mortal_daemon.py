@@ -1,0 +1,48 @@
+"""`python tests/support/mortal_daemon.py --config FILE`: the real daemon, made mortal for tests.
+
+The daemon has no switch for any of this: the launcher puts it in from outside and then runs
+`gpuboard.daemon` as it is.
+
+- `MORTAL_CRASH_AT=name`: SIGKILL itself when it passes that crash point (`engine/crash.py`).
+- `MORTAL_DEAF=1`: no events of the container engine reach it.
+- a start whose answer was lost is looked for 4 s, not a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from functools import partial
+
+from gpuboard.daemon.__main__ import main
+from gpuboard.engine import local
+from gpuboard.engine.crash import CrashPoints
+from gpuboard.runtimes.docker import DockerRuntime
+
+
+def _armed(point: str) -> type[CrashPoints]:
+    def die(name: str) -> None:
+        if name == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class ArmedCrashPoints(CrashPoints):
+        def __init__(self) -> None:
+            super().__init__(die)
+
+    return ArmedCrashPoints
+
+
+def _hear_nothing(_self: DockerRuntime, timeout_s: float) -> bool:
+    time.sleep(timeout_s)
+    return False
+
+
+if __name__ == "__main__":
+    if point := os.environ.get("MORTAL_CRASH_AT"):
+        local.CrashPoints = _armed(point)  # type: ignore[misc]
+    local.Pace = partial(local.Pace, start_look_s=4.0)  # type: ignore[misc,assignment]
+    if os.environ.get("MORTAL_DEAF"):
+        DockerRuntime.wait_event = _hear_nothing  # type: ignore[method-assign]
+    raise SystemExit(main(sys.argv[1:]))
