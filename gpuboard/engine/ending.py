@@ -33,11 +33,16 @@ class Ender:
         self._core = core
         self._sweeping: set[str] = set()
         self._strangers: set[str] = set()
+        self._fenced: dict[JobId, Verdict] = {}
+        """Verdicts on attempts whose removal was asked for before their end was committed."""
+        core.on_end.append(lambda job_id: self._fenced.pop(job_id, None))
 
     def end(self, job: Job, verdict: Verdict, *, fence: bool = False) -> None:
         """Begin to end an attempt; `fence`: remove it first, so that no late start finds it."""
         core = self._core
         core.flights.begin(job.id, "ending")
+        if fence and job.handle:
+            self._fenced.setdefault(job.id, verdict)
         runtime, handle, path = core.runtime_of(job), job.handle, core.log_path(job.id, job.attempt)
 
         def work() -> bool:
@@ -54,6 +59,10 @@ class Ender:
             return _is_surely_gone(runtime, handle)
 
         core.workers.submit(work, partial(self._looked, job, verdict, is_removed=fence), Lane.STOP)
+
+    def fenced(self, job_id: JobId) -> Verdict | None:
+        """Return the verdict for which we removed the attempt ourselves, if we did."""
+        return self._fenced.get(job_id)
 
     def _looked(
         self,

@@ -193,6 +193,9 @@ class Reconciler:
         return False
 
     def _conclude(self, job: Job, seen: Observed | None) -> Verdict:
+        earlier = self._ender.fenced(job.id)
+        if seen is None and earlier is not None:
+            return earlier  # it is gone because we removed it: only the answer was lost
         around = Circumstances(
             rebooted=job.id in self._rebooted,
             engine_restarted=job.id in self._unsure

@@ -166,6 +166,16 @@ def test_box_that_cannot_create_is_given_pauses_and_then_says_so(box: Box) -> No
     assert "no space left" in box.job(job_id).reason
 
 
+def test_own_removal_whose_answer_was_lost_is_nobodys_removal(box: Box) -> None:
+    """The reason stays the one for which it was removed."""
+    job_id = box.submit(script=Script(run_s=400))
+    box.settle()
+    box.runtime.ghost(box.job(job_id).runtime_name)
+    box.runtime.lose("remove", Effect.LATER, 1)
+    box.advance(10)
+    assert (box.state(job_id), box.job(job_id).reason) == ("lost", "the container engine lost it")
+
+
 @pytest.mark.parametrize("where", ["create_error", "start_error"])
 def test_full_box_keeps_its_jobs_queued_until_it_is_mended(box: Box, where: str) -> None:
     """Rows 30, 46: back to the queue with growing pauses and the reason, however long it takes."""
