@@ -1,17 +1,34 @@
-"""Boxes for faults: a short folder that other people may enter, and real engines of their own."""
+"""A lab a module of attacks; boxes for faults: a folder that other people may enter, engines of their own."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.safety.lab import Lab, running_lab
 from tests.support.dockerd import DockerEngine
 from tests.support.fakenvml import built
 from tests.support.faultbox import DOCKER, PROCESS, FaultBox, fault_box
+
+
+@pytest.fixture(scope="module")
+def lab(docker_engine: DockerEngine) -> Iterator[Lab]:
+    """Give a running box as root sees it, with its people."""
+    if os.geteuid() != 0 or shutil.which("useradd") is None:
+        pytest.skip("second people need root and useradd")
+    with running_lab(docker_engine) as found:
+        yield found
+
+
+@pytest.fixture
+def saw(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Give a function that says in a few words what was seen; the safety report shows it."""
+    return lambda words: record_property("seen", words)
 
 
 @pytest.fixture
