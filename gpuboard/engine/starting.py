@@ -24,6 +24,7 @@ from gpuboard.errors import (
     CannotStartNow,
     HostError,
     OutcomeUnknown,
+    PermissionDenied,
     RequestError,
     Unavailable,
 )
@@ -155,7 +156,8 @@ class Starter:
         if self._images.is_gone(job, error) and job.attempt < core.config.jobs.max_attempts:
             self._ender.end(job, back_to_queue(str(error)))
             return
-        if isinstance(error, RequestError):
+        if isinstance(error, RequestError | PermissionDenied):
+            # the person's doing: it must not pause the runtime for others
             self._ender.end(job, start_failed(words))
             return
         self._pause_runtime(job)

@@ -28,7 +28,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpuboard.errors import HostError, InvalidRequest, PermissionDenied
+from gpuboard.errors import HostError, InvalidRequest, PermissionDenied, Refused
 from gpuboard.model.job import Mount
 from gpuboard.runtimes import mount_pin
 from gpuboard.runtimes.protocol import RunRequest
@@ -57,6 +57,7 @@ class MountBoard:
             roots = (*roots, request.home)
         if os.geteuid() == request.uid:
             return [_resolved(mount, roots) for mount in asked]
+        _check_home(request, [mount.source for mount in asked])
         return self._pinned(request, asked, roots)
 
     def _pinned(self, request: RunRequest, asked: list[Mount], roots: Sequence[str]) -> list[Mount]:
@@ -140,14 +141,32 @@ class MountBoard:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise HostError(
-                "looking up the mounts takes too long: a file server is down?"
+            raise Refused(
+                "looking up the mounts takes too long: a file server is down?",
+                field="mounts",
             ) from error
         if done.returncode:
             words = done.stderr.decode(errors="replace").strip()[-300:]
             raise HostError(f"the mount helper failed: {words}")
         answer: dict[str, str] = json.loads(done.stdout)
         return answer
+
+
+def _check_home(request: RunRequest, sources: Sequence[str]) -> None:
+    """Refuse a home that is not the person's own, or that everybody may write."""
+    home = posixpath.normpath(request.home)
+    if not any(is_below("/" + posixpath.normpath(s).lstrip("/"), home) for s in sources):
+        return
+    try:
+        status = Path(home).stat()
+    except OSError:
+        return  # the look as the person will say what is wrong
+    if status.st_uid != request.uid:
+        raise PermissionDenied(f"the home {home} belongs to somebody else", field="mounts")
+    if status.st_mode & stat.S_IWOTH:
+        raise PermissionDenied(
+            f"the home {home} may be written by everybody", field="mounts", hint=f"chmod o-w {home}"
+        )
 
 
 def _resolved(mount: Mount, roots: Sequence[str]) -> Mount:

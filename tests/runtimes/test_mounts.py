@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuboard.errors import HostError, InvalidRequest, PermissionDenied
+from gpuboard.errors import InvalidRequest, PermissionDenied, Refused
 from gpuboard.model.job import Mount
 from gpuboard.runtimes import mounts as mounts_module
 from gpuboard.runtimes.mounts import MountBoard
@@ -179,5 +179,5 @@ def test_hanging_file_server_is_an_error_not_a_hung_worker(
     slow.write_text("import time; time.sleep(60)")
     monkeypatch.setattr(mounts_module, "HELPER_TIMEOUT_S", 0.2)
     monkeypatch.setattr(mounts_module.mount_pin, "__file__", str(slow))
-    with pytest.raises(HostError, match="too long"):
+    with pytest.raises(Refused, match="too long"):
         board.resolve(request(home, Mount(f"{home}/a", "/w")), SandboxSettings())
