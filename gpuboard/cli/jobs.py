@@ -116,6 +116,9 @@ def why(session: Session, job: str) -> None:
     start = words.start_words(answer, now)
     if start:
         print(f"starts {start}")
+    likely = words.clock(answer["p90_start_at"], now)
+    if likely and likely not in start:
+        print(f"nine times in ten by {likely}")
     if answer["would_start_now"]:
         print(f"would start now with {plain(answer['would_start_now'])}")
 

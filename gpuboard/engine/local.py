@@ -92,7 +92,7 @@ class LocalEngine:
             self.core, self._bookings, self._starter, self._stopper, self._reconciler
         )
         self._watch = HealthWatch(self.core, self._stopper)
-        self._forecaster = Forecaster(self.core)
+        self._forecaster = Forecaster(self.core, store)
         self._housekeeper = Housekeeper(self.core, store)
         self._jobs = JobDesk(self.core, store, self._stopper, self._images)
         self._desk = BookingDesk(self.core, store, self._bookings)
@@ -287,7 +287,7 @@ class LocalEngine:
 
     def forecast_of(self, owner: Person, new: NewJob) -> tuple[StartForecast, Explanation | None]:
         """Say when and where such a job would start if submitted now."""
-        return forecast_of(self.core, owner, new)
+        return forecast_of(self.core, self._forecaster, owner, new)
 
     def read_log(
         self,

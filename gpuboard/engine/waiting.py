@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gpuboard.engine.core import Core
+from gpuboard.engine.forecasting import Forecaster
 from gpuboard.engine.protocol import NewJob
 from gpuboard.engine.world import build_world
 from gpuboard.model.ids import JobId
@@ -65,7 +66,9 @@ def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
     return (Cause(WaitCause.HOST, words),)
 
 
-def forecast_of(core: Core, owner: Person, new: NewJob) -> tuple[StartForecast, Explanation | None]:
+def forecast_of(
+    core: Core, forecaster: Forecaster, owner: Person, new: NewJob
+) -> tuple[StartForecast, Explanation | None]:
     """Say when and where such a job would start if submitted now; nothing is kept."""
     now = core.clock.now_ms()
     world, queue = build_world(core, now), core.ledger.queue.snapshot()
@@ -91,6 +94,8 @@ def forecast_of(core: Core, owner: Person, new: NewJob) -> tuple[StartForecast, 
     start = next((s for s in plan.starts if s.job_id == job_id), None)
     if start is not None:
         return StartForecast(job_id, now, now, start.devices), None
-    forecasts = forecast_starts(world, queue, now, max_jobs=DRY_RUN_JOBS)
+    habits = forecaster.habits_of(world, queue)
+    made = forecast_starts(world, queue, now, max_jobs=DRY_RUN_JOBS, only=(job_id,), habits=habits)
+    forecasts = {one: forecaster.widened(told, now) for one, told in made.items()}
     explained = explain_wait(world, queue, plan, job_id, now, forecasts)
     return forecasts.get(job_id, StartForecast(job_id, None)), explained

@@ -61,6 +61,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """Queued: about when it starts; null when that cannot be said."""
     latest_start_at: str | None = None
     """Queued: no later than this, by limits."""
+    p90_start_at: str | None = None
+    """Queued: nine of ten such forecasts began before it."""
     place: int | None = None
     """Queued and eligible: 0 is served next."""
     started_at: str | None = None
@@ -138,6 +140,7 @@ class WhyView(msgspec.Struct, frozen=True, kw_only=True):
     expected_start_at: str | None = None
     latest_start_at: str | None = None
     would_start_now: str = ""
+    p90_start_at: str | None = None
 
 
 class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
@@ -332,6 +335,7 @@ class DryRunView(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[DeviceRef] = []
     expected_start_at: str | None = None
     latest_start_at: str | None = None
+    p90_start_at: str | None = None
     words: str = ""
     causes: list[CauseView] = []
     command_line: str = ""

@@ -77,6 +77,7 @@ def _with_forecast(
         explanation,
         expected_start_at=known.expected_start_at,
         latest_start_at=known.latest_start_at,
+        p90_start_at=known.p90_start_at,
     )
 
 

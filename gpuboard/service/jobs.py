@@ -88,6 +88,7 @@ class JobService:
             devices=names.refs(forecast.devices),
             expected_start_at=iso(forecast.expected_start_at),
             latest_start_at=iso(forecast.latest_start_at),
+            p90_start_at=iso(forecast.p90_start_at),
             words=_dry_words(submission.jobs[0], names, forecast.devices)
             if explained is None
             else why_words(explained),

@@ -77,6 +77,7 @@ class JobViews:
             begin_at=iso(spec.begin_at),
             expected_start_at=iso(forecast.expected_start_at) if forecast else None,
             latest_start_at=iso(forecast.latest_start_at) if forecast else None,
+            p90_start_at=iso(forecast.p90_start_at) if forecast else None,
             place=self._places.get(job.id),
             started_at=iso(job.started_at),
             ends_at=self._ends_at(job),
@@ -148,6 +149,7 @@ class JobViews:
             ahead_gpus=explained.ahead_gpus,
             expected_start_at=iso(explained.expected_start_at),
             latest_start_at=iso(explained.latest_start_at),
+            p90_start_at=iso(explained.p90_start_at),
             would_start_now=explained.would_start_now,
         )
 

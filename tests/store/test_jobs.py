@@ -154,6 +154,9 @@ def test_recent_runs_are_of_the_same_person_width_and_limit(store):
     assert store.recent_runs(ALICE.uid, 1, 60) == [0, 30]
     assert store.recent_runs(ALICE.uid, 1, 60, n=9) == [0, 30, 20, 10]
     assert store.recent_runs(ALICE.uid, 3, 60) == []
+    assert store.recent_parts(ALICE.uid, 4) == [10 / 60 + 10 / 60, 0.5, 1.0, 0.0]
+    assert store.recent_parts(BOB.uid, 40) == [1.0]
+    assert len(store.recent_parts(None, 40)) == 6
 
 
 def history(store):
