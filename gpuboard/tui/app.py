@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
@@ -14,13 +14,14 @@ from textual.containers import Container
 from gpuboard.errors import GpuboardError
 from gpuboard.model.views import DeviceHistory, EventView
 from gpuboard.tui import header
-from gpuboard.tui.bindings import EVERYWHERE, bindings
+from gpuboard.tui.bindings import EVERYWHERE, ON_A_JOB, bindings, key_words, keys_of
 from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.feed import FeedThread, Snapshot, Source
 from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.jobactions import JobActions
 from gpuboard.tui.keybar import action_of, key_items
+from gpuboard.tui.notices import Notices, Severity
 from gpuboard.tui.panes.base import Pane
 from gpuboard.tui.settings import Settings
 from gpuboard.tui.theme import DARK, THEMES, Palette, glyphs_for
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 
 STALE_S = 4.0
 """Without an item for so long what is shown is grey, with its age."""
-Severity = Literal["information", "warning", "error"]
-_TOLD_EVENTS = {
+_TOLD_EVENTS: dict[str, Severity] = {
     "job.running": "information",
     "job.succeeded": "information",
     "job.failed": "error",
@@ -66,6 +66,7 @@ class GpuboardApp(App[None]):
         self.histories = Histories()
         self.errands = Errands(self)
         self.jobs = JobActions(self)
+        self.notices = Notices()
         self.snapshot = Snapshot()
         self.is_paused = False
         self._shown = Snapshot()
@@ -207,13 +208,20 @@ class GpuboardApp(App[None]):
         if snapshot.board is not None and snapshot.board is not self.snapshot.board:
             self.histories.add(snapshot.board)
         self.snapshot = snapshot
+        for words, severity in self.notices.of(snapshot, self._extend_key):
+            self.say(words, severity)
         self._show()
+
+    @property
+    def _extend_key(self) -> str:
+        key = next(key for key in ON_A_JOB if key.id == "job.extend")
+        return key_words(keys_of(key, self.settings.keys))
 
     def _take_event(self, event: EventView) -> None:
         board = self.snapshot.board
         severity = _TOLD_EVENTS.get(event.kind)
         if severity and board is not None and event.user == board.user:
-            self.say(self.told(event.words), severity)  # type: ignore[arg-type]
+            self.say(self.told(event.words), severity)
 
     def _take_history(self, view: DeviceHistory) -> None:
         self.histories.begin(view)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from gpuboard.model.requests import ReserveRequest, SubmitRequest
 from gpuboard.model.text import quote_command
 
+OPTIONS = ("preemptible", "requeue", "hold")
+"""The yes-or-no wishes of a submission."""
+
 
 def submit_line(request: SubmitRequest) -> str:
     """Return `gpuboard submit ...` for a submission."""
@@ -21,6 +24,13 @@ def submit_line(request: SubmitRequest) -> str:
         words += ["-e", f"{name}={value}"]
     if request.workdir:
         words += ["-w", request.workdir]
+    for dependency in request.depends_on:
+        words += ["--depends-on", dependency]
+    if request.array:
+        words += ["--array", request.array]
+    if request.begin:
+        words += ["--begin", request.begin]
+    words += [f"--{name}" for name in OPTIONS if getattr(request, name)]
     if request.image:
         words += ["--image", request.image]
     return quote_command([*words, "--", *request.command] if request.command else words)

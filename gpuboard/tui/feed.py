@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.requests import CancelRequest, ReserveRequest, SubmitRequest
+from gpuboard.model.requests import CancelRequest, ReserveRequest, SubmitRequest, UpdateRequest
 from gpuboard.model.views import (
     ActionResults,
     BoardView,
@@ -86,6 +86,10 @@ class Source(Protocol):
 
     def cancel(self, request: CancelRequest) -> ActionResults:
         """Cancel jobs."""
+        ...
+
+    def update(self, request: UpdateRequest) -> ActionResults:
+        """Change jobs that have not ended."""
         ...
 
     def hold(self, jobs: list[str], *, held: bool) -> ActionResults:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuboard.model.requests import CancelRequest
+from gpuboard.model.requests import CancelRequest, UpdateRequest
 from gpuboard.model.views import ActionResults, JobView
 from gpuboard.tui.ink import clean
 from gpuboard.tui.jobwords import job_name
 
 if TYPE_CHECKING:
     from gpuboard.tui.app import GpuboardApp
+
+MORE_TIME = "+30m"
+"""What one press of the key adds to a limit."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,19 @@ class JobActions:
                 yes=verb,
             ),
             lambda is_sure: self._hold(target) if is_sure else None,
+        )
+
+    def extend(self, target: JobTarget) -> None:
+        """Give a job more time; at once, since `gpuboard update` takes it back."""
+        if target.state and target.state not in ("queued", "starting", "running"):
+            self._app.say(f"{target.words} has ended already")
+            return
+        if not target.mine and not self._app.is_admin:
+            self._app.say(f"{target.words} is {target.user or 'somebody else'}'s, not yours")
+            return
+        request = UpdateRequest(jobs=[str(target.job_id)], time_limit=MORE_TIME)
+        self._app.errands.run(
+            lambda: self._app.source.update(request), self._tell, self._app.say_error
         )
 
     def _cancel(self, target: JobTarget) -> None:

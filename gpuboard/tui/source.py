@@ -8,7 +8,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from gpuboard.api.client import Client
-from gpuboard.model.requests import CancelRequest, JobSelection, ReserveRequest, SubmitRequest
+from gpuboard.model.requests import (
+    CancelRequest,
+    JobSelection,
+    ReserveRequest,
+    SubmitRequest,
+    UpdateRequest,
+)
 from gpuboard.model.views import (
     ActionResults,
     BoardView,
@@ -98,6 +104,10 @@ class ClientSource:
     def cancel(self, request: CancelRequest) -> ActionResults:
         """Cancel jobs."""
         return _view(self._client.post("/jobs/cancel", _body(request)), ActionResults)
+
+    def update(self, request: UpdateRequest) -> ActionResults:
+        """Change jobs that have not ended."""
+        return _view(self._client.post("/jobs/update", _body(request)), ActionResults)
 
     def hold(self, jobs: list[str], *, held: bool) -> ActionResults:
         """Hold jobs back, or release them."""

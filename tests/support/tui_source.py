@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from gpuboard.errors import GpuboardError, Refused, Unavailable
-from gpuboard.model.requests import CancelRequest, ReserveRequest, SubmitRequest
+from gpuboard.model.requests import CancelRequest, ReserveRequest, SubmitRequest, UpdateRequest
 from gpuboard.model.views import (
     ActionResult,
     ActionResults,
@@ -371,6 +371,15 @@ class ScriptedSource:
         return ActionResults(
             results=[
                 ActionResult(id=int(number), ok=True, words="is being stopped")
+                for number in request.jobs
+            ]
+        )
+
+    def update(self, request: UpdateRequest) -> ActionResults:
+        self._asked("update", request)
+        return ActionResults(
+            results=[
+                ActionResult(id=int(number), ok=True, words="its limit is 5h30m now")
                 for number in request.jobs
             ]
         )

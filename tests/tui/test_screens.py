@@ -18,6 +18,7 @@ STORIES = {
     "timeline-widened": ["4", "down", "down", "right", "shift+right", "shift+right", "shift+down"],
     "bookings": ["5"],
     "new-job": ["n"],
+    "new-job-like": ["n", "ctrl+r"],
     "booking": ["b"],
     "confirm-cancel": ["K"],
     "confirm-hold": ["2", "G", "H"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -15,7 +15,7 @@ from textual.widgets import Input
 from gpuboard.errors import GpuboardError, InvalidRequest
 from gpuboard.tui.dialogs.base import Dialog, fault_lines
 from gpuboard.tui.ink import Part, clean, width_of, wrapped
-from gpuboard.tui.widgets.painted import ActionBar, Bar, Block
+from gpuboard.tui.widgets.painted import ActionBar, Bar, Block, Item
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -44,6 +44,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
     Form .field Bar { width: 10; }
     Form .field Input { width: 1fr; background: $surface; }
     Form .field Input:focus { background: $panel; }
+    Form .field .note { display: none; width: 32; }
     Form .fault { display: none; }
     Form .fault.-open { display: block; }
     """
@@ -56,6 +57,8 @@ class Form(Dialog[None], Generic[Request, Answer]):
     ]
     FIELDS: Sequence[Field] = ()
     SEND = ""
+    MORE_WAYS: ClassVar[list[Item]] = []
+    """Keys of one form beside those of all."""
 
     def __init__(self, title: str, values: dict[str, str]) -> None:
         super().__init__(title)
@@ -80,6 +83,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
                     id=f"field-{field.name}",
                     select_on_focus=False,
                 )
+                yield Bar(id=f"note-{field.name}", ground="panel", classes="note")
             yield Bar(id=f"fault-{field.name}", classes="fault")
         yield Bar()
         yield Block(id="answer")
@@ -92,9 +96,10 @@ class Form(Dialog[None], Generic[Request, Answer]):
         super().on_mount()
         self.query_one("#ways", ActionBar).show_items(
             [
-                ([(" enter", "key!"), (f" {self.SEND}  ", "text")], "screen.send"),
-                ([(" tab", "key!"), (" next field  ", "dim")], "app.focus_next"),
-                ([(" ctrl+y", "key!"), (" copy the line  ", "dim")], "screen.copy"),
+                ([(" enter", "key!"), (f" {self.SEND} ", "text")], "screen.send"),
+                ([(" tab", "key!"), (" next field ", "dim")], "app.focus_next"),
+                ([(" ctrl+y", "key!"), (" copy ", "dim")], "screen.copy"),
+                *self.MORE_WAYS,
                 ([(" esc", "key!"), (" back ", "dim")], "screen.close"),
             ]
         )

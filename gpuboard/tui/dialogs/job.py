@@ -41,6 +41,7 @@ class JobScreen(Page):
         keys = (
             ("l", "logs", "logs"),
             ("w", "why", "why"),
+            ("e", "extend", "extend"),
             ("K", "cancel", "stop"),
             ("r", "again", "rerun"),
             ("esc", "back", "close"),
@@ -78,6 +79,10 @@ class JobScreen(Page):
     def action_why(self) -> None:
         """Say why it waits."""
         self.gpuboard.jobs.open_why(self._target)
+
+    def action_extend(self) -> None:
+        """Give it more time."""
+        self.gpuboard.jobs.extend(JobTarget.of(self._detail.job) if self._detail else self._target)
 
     def action_stop(self) -> None:
         """Cancel it, after a dialog."""
@@ -177,4 +182,6 @@ def request_like(detail: JobDetail) -> SubmitRequest:
         env=detail.env,
         mounts=[Mount(mount.source, mount.target, mount.read_only) for mount in detail.mounts],
         workdir=detail.workdir,
+        preemptible=job.preemptible,
+        requeue=job.requeue,
     )

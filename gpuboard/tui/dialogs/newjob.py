@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from typing import ClassVar
 
+from textual.binding import Binding
 from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
@@ -11,12 +13,13 @@ from gpuboard.errors import InvalidRequest
 from gpuboard.model.job import Mount
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.text import quote_command
-from gpuboard.model.views import DryRunView, ImageList
-from gpuboard.tui.commandlines import submit_line
+from gpuboard.model.views import DryRunView, ImageList, ImageView
+from gpuboard.tui.commandlines import OPTIONS, submit_line
 from gpuboard.tui.dialogs.form import Field, Form, whole_number
 from gpuboard.tui.ink import Part, clean
-from gpuboard.tui.instants import clock_of, epoch_s, limit_words
+from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, limit_words, span
 from gpuboard.tui.localzone import zone_name
+from gpuboard.tui.widgets.painted import Bar, Item
 
 
 class NewJobScreen(Form[SubmitRequest, DryRunView]):
@@ -30,12 +33,22 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         Field("mounts", "mounts", "/data/me:/data  /scratch:/scratch:ro", ("mount", "volume", "v")),
         Field("env", "env", "EPOCHS=30  WANDB_MODE=offline", ("e",)),
         Field("name", "name", "train-llm"),
+        Field("type", "GPU type", "any   (a100, h100)", ("gpu_type",)),
+        Field("after", "after", "412   (or afterany:412: when it ended somehow)", ("depends_on",)),
+        Field("array", "array", "0-9%2: ten jobs, two at once", ()),
+        Field("begin", "begin", "at once   (14:30, tomorrow 09:00, now+1h)", ("at",)),
+        Field("options", "options", "preemptible requeue hold", OPTIONS),
     )
     SEND = "submit"
+    BINDINGS = [Binding("ctrl+r", "like", "begin from one of my last jobs", show=False)]
+    MORE_WAYS: ClassVar[list[Item]] = [
+        ([(" ctrl+r", "key!"), (" like a job ", "dim")], "screen.like")
+    ]
 
     def __init__(self, like: SubmitRequest | None = None) -> None:
         super().__init__("New job", _filled(like) if like else {"gpus": "1"})
         self._like = like or SubmitRequest()
+        self._images: dict[str, ImageView] = {}
 
     def on_mount(self) -> None:
         """Ask for the images, to complete them."""
@@ -53,7 +66,7 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         command = _command(values)
         if not command and not values["image"]:
             raise InvalidRequest("say what to run: a command, an image, or both", field="command")
-        runtime = self._like.runtime
+        runtime, options = self._like.runtime, _options(values["options"])
         if values["image"]:
             runtime = "" if runtime == "process" else runtime
         elif runtime == "docker":
@@ -64,12 +77,18 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
             runtime=runtime,
             name=values["name"],
             gpus=whole_number(values, "gpus", default=1, least=0),
-            gpu_type=self._like.gpu_type,
+            gpu_type=values["type"],
             time_limit=values["time"],
             env=_env(_split(values, "env")),
             mounts=[_mount(word) for word in _split(values, "mounts")],
             workdir=self._like.workdir,
+            depends_on=values["after"].replace(",", " ").split(),
+            array=values["array"],
+            begin=values["begin"],
             timezone=zone_name(),
+            preemptible="preemptible" in options,
+            requeue="requeue" in options,
+            hold="hold" in options,
         )
 
     def line_of(self, request: SubmitRequest) -> str:
@@ -102,12 +121,45 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         numbers = f"{ids[0]}-{ids[-1]}" if len(ids) > 1 else str(ids[0])
         return f"job {numbers} is in the queue"
 
+    def action_like(self) -> None:
+        """Begin from one of my last jobs."""
+        from gpuboard.tui.dialogs.pickjob import PickJobScreen
+
+        self.app.push_screen(PickJobScreen(), self._begin_from)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Ask again, and tell the image's age."""
+        super().on_input_changed(event)
+        self._tell_image()
+
+    def _begin_from(self, like: SubmitRequest | None) -> None:
+        if like is None:
+            return
+        self._like = like
+        for name, value in _filled(like).items():
+            self.query_one(f"#field-{name}", Input).value = value
+
     def _take_images(self, view: ImageList) -> None:
         if self.is_open:
-            names = [image.reference for image in view.images]
+            self._images = {image.reference: image for image in view.images}
             self.query_one("#field-image", Input).suggester = SuggestFromList(
-                names, case_sensitive=False
+                list(self._images), case_sensitive=False
             )
+            self._tell_image()
+
+    def _tell_image(self) -> None:
+        """Say which image a tag means today: its digest, its age, its size."""
+        image = self._images.get(self.query_one("#field-image", Input).value.strip())
+        words = []
+        if image is not None:
+            words = [clean(image.id).removeprefix("sha256:")[:12]]
+            now = self.gpuboard.now_iso
+            if image.created_at and now:
+                words.append(f"{span(epoch_s(now) - epoch_s(image.created_at))} old")
+            if image.size_bytes is not None:
+                words.append(f"{gigabytes(image.size_bytes)}G")
+        self.query_one("#note-image", Bar).show([], [(f"  {', '.join(words)} ", "dim")])
+        self.query_one("#note-image").display = bool(words)
 
 
 def _filled(like: SubmitRequest) -> dict[str, str]:
@@ -122,6 +174,11 @@ def _filled(like: SubmitRequest) -> dict[str, str]:
         ),
         "env": " ".join(shlex.quote(f"{name}={value}") for name, value in like.env.items()),
         "name": like.name,
+        "type": like.gpu_type,
+        "after": " ".join(like.depends_on),
+        "array": like.array,
+        "begin": like.begin,
+        "options": " ".join(name for name in OPTIONS if getattr(like, name)),
     }
 
 
@@ -133,6 +190,14 @@ def _command(values: dict[str, str]) -> list[str]:
     lexer.commenters = ""
     if any(token and set(token) <= set(";|&<>") for token in lexer):
         return ["sh", "-c", values["command"]]
+    return words
+
+
+def _options(text: str) -> list[str]:
+    words = text.replace(",", " ").split()
+    for word in words:
+        if word not in OPTIONS:
+            raise InvalidRequest(f"'{word}' is none of {', '.join(OPTIONS)}", field="options")
     return words
 
 

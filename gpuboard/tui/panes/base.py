@@ -63,6 +63,16 @@ class Pane(Vertical):
         else:
             self.gpuboard.say("there is no job under the cursor")
 
+    def action_extend(self) -> None:
+        """Give my job under the cursor, or the one whose limit was told last, more time."""
+        target, near = self.target(), self.gpuboard.notices.near_limit
+        if near is not None and (target is None or not target.mine):
+            target = JobTarget.of(near)
+        if target:
+            self.gpuboard.jobs.extend(target)
+        else:
+            self.gpuboard.say("there is no job under the cursor")
+
     def action_stop(self) -> None:
         """Cancel the job under the cursor, after a dialog."""
         if target := self.target():
