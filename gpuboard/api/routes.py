@@ -288,10 +288,12 @@ ADMIN: tuple[Route, ...] = (
     Route(
         "POST", "/admin/backup", "backup", "Write a consistent copy of the database",
         call=lambda s, c, a: s.admin.backup(c, a.body.path), body=requests.BackupRequest, answers=(views.AdminResult,),
+        works=True,
     ),
     Route(
         "POST", "/admin/check", "checkDatabase", "Run the database's integrity check",
         call=lambda s, c, _a: s.admin.check_database(c), body=requests.Empty, answers=(views.AdminResult,),
+        works=True,
     ),
     Route(
         "POST", "/admin/reload", "reload", "Read the configuration again; a wrong one changes nothing",

@@ -238,7 +238,7 @@ class Engine(Protocol):
         """Say what works."""
 
     def backup(self, path: str) -> None:
-        """Write a consistent copy of the database."""
+        """Write a consistent copy of the database. From any thread."""
 
     def check_database(self) -> str:
-        """Run the integrity check; return `ok` or what is wrong."""
+        """Run the integrity check; return `ok` or what is wrong. From any thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,8 +105,11 @@ class AdminService:
             }
         )
 
-    def backup(self, caller: Caller, path: str) -> AdminResult:
-        """Write a consistent copy of the database; an empty path: beside it, named by the time."""
+    def backup(self, caller: Caller, path: str) -> Callable[[], AdminResult]:
+        """Return what writes, on a worker, a consistent copy of the database.
+
+        An empty path: beside it, named by the time.
+        """
         insist(caller, Action.ADMINISTER, what="backup")
         if not path:
             now = datetime.fromtimestamp(self._context.clock.now_ms() / 1000, tz=UTC)
@@ -114,14 +118,22 @@ class AdminService:
             path = str(folder / f"{now:%Y-%m-%dT%H-%M-%SZ}.db")
         elif not path.startswith("/"):
             raise InvalidRequest("an absolute path is needed", field="path")
-        self._engine.backup(path)
-        return AdminResult(words=f"written: {path}")
 
-    def check_database(self, caller: Caller) -> AdminResult:
-        """Run the database's integrity check."""
+        def write() -> AdminResult:
+            self._engine.backup(path)
+            return AdminResult(words=f"written: {path}")
+
+        return write
+
+    def check_database(self, caller: Caller) -> Callable[[], AdminResult]:
+        """Return what runs, on a worker, the database's integrity check."""
         insist(caller, Action.ADMINISTER, what="check_database")
-        words = self._engine.check_database()
-        return AdminResult(ok=words == "ok", words=words)
+
+        def check() -> AdminResult:
+            words = self._engine.check_database()
+            return AdminResult(ok=words == "ok", words=words)
+
+        return check
 
     def reload(self, caller: Caller) -> AdminResult:
         """Read the configuration again; a wrong one raises and leaves the old one in force."""

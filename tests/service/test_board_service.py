@@ -118,9 +118,9 @@ def test_blackout_is_announced_and_taken_back(box: Box, services: Services) -> N
 def test_backup_and_check(box: Box, services: Services, tmp_path) -> None:
     """A consistent copy where the administrator wants it."""
     target = tmp_path / "copy.db"
-    assert services.admin.backup(AS_ADMIN, str(target)).ok
+    assert services.admin.backup(AS_ADMIN, str(target))().ok
     assert target.stat().st_mode & 0o077 == 0
-    assert services.admin.check_database(AS_ADMIN).words == "ok"
+    assert services.admin.check_database(AS_ADMIN)().words == "ok"
 
 
 def test_wrong_configuration_leaves_the_old_one_in_force(box: Box, services: Services) -> None:

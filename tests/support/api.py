@@ -214,12 +214,13 @@ class ScriptedAdmin:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
-    def __getattr__(self, name: str) -> Callable[..., views.AdminResult]:
-        def act(caller: Caller, request: Any = None) -> views.AdminResult:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def act(caller: Caller, request: Any = None) -> Any:
             self.box.note(name, caller, request)
             if not caller.is_admin:
                 raise PermissionDenied("only administrators may do this")
-            return views.AdminResult(words=name)
+            result = views.AdminResult(words=name)
+            return (lambda: result) if name in ("backup", "check_database") else result
 
         return act
 
