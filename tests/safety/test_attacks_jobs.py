@@ -1,0 +1,531 @@
+"""Attacks by what a job does: in a real container, as a real person, below the real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuboard.runtimes.cgroups import ContainerCgroups
+from tests.safety.lab import Lab
+from tests.support.box import people, wait_until
+from tests.support.dockerd import (
+    IMAGE,
+    IMAGE_ALL_DEVICES,
+    IMAGE_PRELOAD,
+    IMAGE_SETUID,
+    busybox_root,
+)
+
+pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
+
+
+def mounted(source: object, target: str = "/work", **more: object) -> list[dict[str, object]]:
+    return [{"source": str(source), "target": target, **more}]
+
+
+def owned(path: Path, uid: int, mode: int = 0o755) -> Path:
+    """Make a directory that belongs to somebody."""
+    path.mkdir(exist_ok=True)
+    path.chmod(mode)
+    os.chown(path, uid, -1)
+    return path
+
+
+def image_of(lab: Lab, name: str, changes: list[str], *extra: tuple[str, int, bytes]) -> str:
+    """Make an image of the attacker's own and return its reference."""
+    with contextlib.closing(lab.engine.client()) as client:
+        client.import_image_from_data(
+            busybox_root(extra), repository=f"gpuboard-test/{name}", tag="1",
+            changes=["ENV PATH=/bin", *changes],
+        )  # fmt: skip
+    return f"gpuboard-test/{name}:1"
+
+
+# --- who the job is ------------------------------------------------------------------------------
+
+
+def test_attack_03_an_image_with_groups_of_its_own(lab: Lab, saw):
+    """The image's passwd and group name this very uid, in disk, shadow and docker."""
+    name = lab.home(lab.mallory).name
+    passwd = f"root:x:0:0::/:/bin/sh\n{name}:x:{lab.mallory}:0::/:/bin/sh\n".encode()
+    group = f"root:x:0:{name}\ndisk:x:6:{name}\nshadow:x:42:{name}\ndocker:x:999:{name}\n".encode()
+    image = image_of(lab, "groups", [], ("etc/passwd", 0o644, passwd), ("etc/group", 0o644, group))
+    _, log = lab.ran(lab.mallory, "id -G", image=image)
+    assert sorted(log.split()) == sorted({str(g) for g in os.getgrouplist(name, lab.mallory)})
+    saw(f"groups inside: {' '.join(log.split())}, the host's only")
+
+
+def test_attack_05_a_setuid_program_in_the_image(lab: Lab, saw):
+    script = "busybox-suid id -u; busybox-suid cat /etc/secret; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status"
+    _, log = lab.ran(lab.mallory, script, image=IMAGE_SETUID)
+    assert log.split()[0] == str(lab.mallory)
+    assert "only root" not in log
+    for fact in ("CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+        assert fact in log
+    saw("uid stays, CapEff 0, NoNewPrivs 1, seccomp on")
+
+
+def test_attack_06_a_setuid_file_left_on_a_mount(lab: Lab, saw):
+    work = owned(lab.home(lab.mallory) / "setuid", lab.mallory)
+    _, log = lab.ran(
+        lab.mallory, "cp /bin/busybox /work/shell; chmod 6755 /work/shell; grep ' /work ' /proc/mounts",
+        mounts=mounted(work),
+    )  # fmt: skip
+    left = (work / "shell").stat()
+    assert left.st_uid == lab.mallory
+    assert not left.st_mode & stat.S_ISGID or left.st_gid == work.stat().st_gid
+    assert "nosuid" in log
+    assert "nodev" in log
+    saw("owned by the person, mount nosuid,nodev")
+
+
+# --- what it may mount ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "target", ["/etc", "{victim}", "/", "/proc/self/cwd", "/proc/1/root", "/var/run"]
+)
+def test_attack_09_links_that_leave_the_home(lab: Lab, saw, target: str):
+    link = lab.home(lab.mallory) / "link"
+    link.unlink(missing_ok=True)
+    link.symlink_to(target.format(victim=lab.home(lab.victim)))
+    ended, log = lab.ran(lab.mallory, "ls /work", mounts=mounted(link))
+    assert (ended["state"], log) == ("failed", "")
+    assert "start failed" in ended["reason"]
+    saw("looked up as the person: the job fails before it starts")
+
+
+class Swapper:
+    """Flips a name between an honest directory and a link to the victim's, as fast as it can."""
+
+    def __init__(self, honest: Path, evil: Path, name: Path) -> None:
+        self._honest, self._evil, self._name = honest, evil, name
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._flip)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _flip(self) -> None:
+        fresh = self._name.with_name("fresh")
+        while not self._stop.is_set():
+            for target in (self._honest, self._evil):
+                fresh.symlink_to(target)
+                fresh.rename(self._name)
+                time.sleep(0.001)
+
+
+def test_attack_10_a_source_swapped_under_the_check(lab: Lab, saw):
+    """What lies world-readable below a closed home must not be read, however often it is tried."""
+    deep = owned(lab.home(lab.victim) / "deep", lab.victim)
+    (deep / "secret").write_text("the victim's words\n")
+    home = lab.home(lab.mallory)
+    honest = owned(home / "honest", lab.mallory)
+    (honest / "secret").write_text("nothing\n")
+    with Swapper(honest, deep, home / "swapped"):
+        wait_until((home / "swapped").exists)
+        tries = [
+            lab.submit(
+                lab.mallory, command=["cat", "/work/secret"], mounts=mounted(home / "swapped")
+            )
+            for _ in range(16)
+        ]
+        ended = [lab.wait(number, timeout_s=60) for number in tries]
+    logs = [lab.log(number) for number in tries]
+    assert not [log for log in logs if "victim" in log]
+    mounted_well = sum(job["state"] == "succeeded" for job in ended)
+    saw(f"0 leaks of {len(tries)} starts ({mounted_well} got the honest directory)")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "deleted"])
+def test_attack_12_what_is_no_directory(lab: Lab, saw, kind: str):
+    path = lab.home(lab.mallory) / kind
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        import socket
+
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    elif kind == "device":
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    if kind != "deleted":
+        path.chmod(0o666)
+        os.chown(path, lab.mallory, -1)
+    ended, log = lab.ran(lab.mallory, "ls -l /work", mounts=mounted(path))
+    assert (ended["state"], log) == ("failed", "")
+    words = "does not exist" if kind == "deleted" else "neither a directory nor a plain file"
+    assert words in ended["reason"]
+    saw(f"failed: {words}")
+
+
+def test_attack_14_a_missing_source(lab: Lab, saw):
+    missing = lab.home(lab.mallory) / "missing" / "deeper"
+    ended, _ = lab.ran(lab.mallory, "true", mounts=mounted(missing))
+    assert (ended["state"], "does not exist" in ended["reason"]) == ("failed", True)
+    assert not missing.parent.exists()
+    saw("failed: does not exist; nothing was made on the host")
+
+
+def test_attack_19_a_missing_directory_below_a_mount(lab: Lab, saw):
+    work = owned(lab.home(lab.mallory) / "empty", lab.mallory)
+    ended, _ = lab.ran(lab.mallory, "pwd", mounts=mounted(work), workdir="/work/made/by/root")
+    assert ended["state"] == "failed"
+    assert list(work.iterdir()) == []
+    saw("the job's own error; nothing was made by root")
+
+
+@pytest.fixture
+def strays(lab: Lab) -> Iterator[list[int]]:
+    """People with odd homes, gone afterwards."""
+    with people("gbnohome", "gbopen", "gbborrow") as uids:
+        names = ("gbnohome", "gbopen", "gbborrow")
+        subprocess.run(["usermod", "-d", "/nonexistent/home", names[0]], check=True)
+        lab.home(uids[1]).chmod(0o777)
+        subprocess.run(["usermod", "-d", str(lab.home(lab.victim)), names[2]], check=True)
+        lab.home(lab.victim).chmod(0o755)
+        yield uids
+        lab.home(lab.victim).chmod(0o700)
+        for uid, name in zip(uids, names, strict=True):
+            subprocess.run(["usermod", "-d", f"/home/{name}", name], check=False)
+            wait_until(lambda uid=uid: not [
+                job for job in lab.ask(0, "GET", "/jobs")[1]["jobs"] if job["uid"] == uid
+            ])  # fmt: skip
+
+
+def test_attack_59_homes_that_are_not_one_s_own(lab: Lab, saw, strays: list[int]):
+    missing, open_to_all, borrowed = strays
+    seen = {}
+    for word, uid in (("missing", missing), ("open", open_to_all), ("borrowed", borrowed)):
+        ended, log = lab.ran(uid, "ls /work", mounts=mounted(lab.home(uid)))
+        assert (ended["state"], log) == ("failed", ""), (word, ended)
+        seen[word] = ended["reason"]
+        ended, log = lab.ran(uid, "echo ran")
+        assert (ended["state"], log) == ("succeeded", "ran\n"), (word, ended)
+    saw("; ".join(f"{word}: {reason}" for word, reason in seen.items()) + "; without it jobs run")
+
+
+def test_attack_60_a_setgid_file_left_on_a_mount(lab: Lab, saw):
+    """Every group of the job is its person's on the host, so none can be carried out."""
+    job = lab.submit(lab.mallory, command=["sleep", "300"])
+    lab.wait(job, "running")
+    name = lab.home(lab.mallory).name
+    found = lab.container(job)
+    inside = {found["Config"]["User"].split(":")[1], *(found["HostConfig"]["GroupAdd"] or ())}
+    assert inside == {
+        str(gid) for gid in os.getgrouplist(name, lab.home(lab.mallory).stat().st_gid)
+    }
+    assert "group_add" in lab.refused(lab.mallory, group_add=["6"])["message"]
+    lab.cancel(job)
+    saw("the person's own groups and no other; no such field")
+
+
+# --- which devices it has ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [21])
+def test_attack_21_an_image_that_asks_for_all(lab: Lab, saw, number: int):
+    lab.engine.hook.clear()
+    job = lab.submit(lab.mallory, image=IMAGE_ALL_DEVICES, command=["sh", "-c", "env; sleep 300"])
+    lab.wait(job, "running")
+    found = lab.container(job)
+    wait_until(lambda: "NVIDIA" in lab.log(job))
+    values = [line for line in lab.log(job).split() if line.startswith("NVIDIA_VISIBLE_DEVICES")]
+    lab.cancel(job)
+    assert values == ["NVIDIA_VISIBLE_DEVICES=void"]
+    assert found["HostConfig"]["Runtime"] == "runc"
+    assert not found["HostConfig"]["DeviceRequests"]
+    assert lab.engine.hook.specs() == []
+    saw("runtime runc, NVIDIA_VISIBLE_DEVICES=void, no request, no hook")
+
+
+def test_attack_22_a_legacy_image_without_the_variable(lab: Lab, saw):
+    """CUDA_VERSION without NVIDIA_VISIBLE_DEVICES means `all` to the toolkit; `void` does not."""
+    lab.engine.hook.clear()
+    image = image_of(lab, "legacy", ["ENV CUDA_VERSION=9.0"])
+    _, log = lab.ran(lab.mallory, "env", image=image)
+    assert "NVIDIA_VISIBLE_DEVICES=void" in log.split()
+    assert lab.engine.hook.specs() == []
+    saw("NVIDIA_VISIBLE_DEVICES=void, no hook")
+
+
+def test_attack_23_an_image_with_a_preload(lab: Lab, saw):
+    lab.engine.hook.clear()
+    ended, _ = lab.ran(lab.mallory, "true", image=IMAGE_PRELOAD, gpus=1)
+    assert (ended["state"], "LD_PRELOAD" in ended["reason"]) == ("failed", True)
+    assert lab.engine.hook.specs() == []
+    assert lab.refused(lab.mallory, gpus=1, env={"LD_PRELOAD": "/x.so"})["field"] == "env"
+    saw("failed before a container exists; the person's own is refused at submit")
+
+
+def test_attack_26_a_variable_that_names_the_whole_box(lab: Lab, saw):
+    lab.engine.hook.clear()
+    job = lab.submit(
+        lab.mallory, command=["sleep", "300"], gpus=1, env={"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    )
+    running = lab.wait(job, "running")
+    (lease,) = running["devices"]
+    found = lab.container(job)
+    lab.cancel(job)
+    (request,) = found["HostConfig"]["DeviceRequests"]
+    (spec,) = lab.engine.hook.specs()
+    given = [v for v in spec["process"]["env"] if v.startswith("NVIDIA_VISIBLE_DEVICES=")]
+    assert request["DeviceIDs"] == [lease["uuid"]]
+    assert {v.partition("=")[2] for v in given} == {lease["uuid"]}
+    saw("taken; the engine and the hook were given the leased UUID alone")
+
+
+# --- which image runs ----------------------------------------------------------------------------
+
+
+def test_attack_35_a_tag_moved_after_admission(lab: Lab, saw):
+    """The image that stood behind the tag at submit runs, not what was put there while it waited."""
+    image = image_of(lab, "moved", [], ("which", 0o644, b"admitted\n"))
+    job = lab.submit(lab.mallory, image=image, command=["cat", "/which"], hold=True)
+    wait_until(lambda: _image_id(lab, job), what="the image's id to be recorded")
+    image_of(lab, "moved", [], ("which", 0o644, b"swapped\n"))
+    lab.ask(lab.mallory, "POST", "/jobs/release", {"jobs": [str(job)]})
+    lab.wait(job)
+    assert lab.log(job) == "admitted\n"
+    saw("the admitted image ran, by its id")
+
+
+def _image_id(lab: Lab, job: int) -> str:
+    with contextlib.closing(sqlite3.connect(f"file:{_database(lab)}?mode=ro", uri=True)) as db:
+        return str(db.execute("SELECT image_id FROM jobs WHERE id = ?", (job,)).fetchone()[0])
+
+
+def _database(lab: Lab) -> Path:
+    (found,) = lab.box.state.glob("*.db")
+    return found
+
+
+# --- how it ends ---------------------------------------------------------------------------------
+
+
+def test_attack_37_a_forced_cancel_while_it_starts(lab: Lab, saw):
+    """The hook takes two seconds; the cancel comes in the middle, twice."""
+    lab.engine.hook.clear()
+    lab.engine.hook.behave("2")
+    job = lab.submit(lab.mallory, command=["sleep", "300"], gpus=1)
+    wait_until(lab.engine.hook.specs, what="the start to be under way")
+    for _ in range(2):
+        lab.ask(lab.mallory, "POST", "/jobs/cancel", {"jobs": [str(job)], "force": True})
+    ended = lab.wait(job)
+    lab.engine.hook.behave("0")
+    assert ended["state"] == "cancelled"
+    found = lab.container(job)
+    assert found is None or not ContainerCgroups().pids(found["Id"])
+    events = [e["kind"] for e in lab.ask(0, "GET", f"/jobs/{job}")[1]["events"]]
+    assert events.count("job.cancelled") == 1, events
+    wait_until(lambda: _free(lab) == 4, 15, "all devices to be free")
+    saw("one end, the control group empty, the device free once")
+
+
+def _free(lab: Lab) -> int:
+    devices = lab.ask(0, "GET", "/board")[1]["devices"]
+    return sum(device["state"] == "free" for device in devices)
+
+
+def test_attack_41_fork_bomb(lab: Lab, saw):
+    """The job may have 200 processes; the box stays as it is."""
+    script = "i=0; while [ $i -lt 400 ]; do sleep 20 & i=$((i+1)); done; echo forked $i"
+    ended, log = lab.ran(lab.mallory, script)
+    assert ended["state"] == "failed"
+    assert "fork" in log.lower()
+    assert "forked 400" not in log
+    saw("fork fails at the job's own 200 processes")
+
+
+def test_attack_41_memory_and_cpu_hogs(lab: Lab, saw):
+    ended, _ = lab.ran(lab.mallory, "tail /dev/zero", memory="32M", shm_size="1M")
+    assert (ended["state"], ended["oom_killed"]) == ("failed", True)
+    job = lab.submit(lab.mallory, command=["sleep", "300"])
+    lab.wait(job, "running")
+    host = lab.container(job)["HostConfig"]
+    lab.cancel(job)
+    assert host["NanoCpus"] == 2_000_000_000
+    assert host["Memory"] == host["MemorySwap"] == 2**30
+    saw("ended for memory in its own group; CPUs and memory bounded though none were asked for")
+
+
+def test_attack_42_shared_memory_and_what_is_not_ones_own(lab: Lab, saw):
+    """Shared memory is sized, and the image's own files are root's."""
+    script = (
+        "dd if=/dev/zero of=/dev/shm/x bs=1M count=100; touch /etc/x /bin/x /x; ls -l /dev/shm/x"
+    )
+    _, log = lab.ran(lab.mallory, script, shm_size="8M")
+    assert "No space left" in log
+    assert log.count("Permission denied") + log.count("Read-only") == 3
+    saw("/dev/shm ends at its size; the image's files cannot be written")
+
+
+def test_attack_42_the_writable_layer(lab: Lab, saw):
+    """/tmp of a container is a bounded file system, or the job is stopped for what it wrote."""
+    ended, log = lab.ran(
+        lab.mallory, "dd if=/dev/zero of=/tmp/x bs=1M count=300; sleep 20", time_limit="2m"
+    )
+    assert "No space left" in log or "disk" in ended["reason"], (ended, log)
+    saw("the job was kept from filling the disk")
+
+
+def test_attack_43_a_flood_of_logs(lab: Lab, saw):
+    job = lab.submit(lab.mallory, command=["sh", "-c", "yes the same line over and over"])
+    lab.wait(job, "running")
+    directory = Path(lab.container(job)["LogPath"] or "").parent
+    identifier = lab.container(job)["Id"]
+    directory = lab.engine.directory / "data" / "containers" / identifier
+    written = 0
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        written = max(written, _bytes_below(directory))
+        assert lab.ask(lab.victim, "GET", "/jobs")[0] == 200
+    lab.cancel(job)
+    assert written <= 32 * 2**20, written
+    saw(f"at most {written >> 20} MiB on disk in 4 s of flooding")
+
+
+def _bytes_below(directory: Path) -> int:
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
+@pytest.mark.parametrize("how", ["trapped", "paused"])
+def test_attack_44_dodging_the_limit(lab: Lab, saw, how: str):
+    script = "trap '' TERM INT HUP; while :; do sleep 1; done"
+    job = lab.submit(lab.mallory, command=["sh", "-c", script], time_limit="2s", grace="1s")
+    if how == "paused":
+        lab.wait(job, "running")
+        with contextlib.closing(lab.engine.client()) as client:
+            client.pause(lab.container(job)["Id"])
+    ended = lab.wait(job)
+    assert ended["state"] == "timed_out"
+    saw(f"{how}: SIGKILL after the grace, timed_out")
+
+
+def test_attack_45_a_child_that_outlives_its_parent(lab: Lab, saw):
+    mark = f"3{os.getpid()}"
+    ended, _ = lab.ran(lab.mallory, f"setsid sh -c 'sleep {mark}' & sleep 0.5; exit 0")
+    assert ended["state"] == "succeeded"
+    wait_until(lambda: not _running(f"sleep\0{mark}"), 10, "the child to be gone")
+    saw("gone with the container's pid namespace")
+
+
+def _running(words: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if words.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def test_attack_46_killed_from_the_host(lab: Lab, saw):
+    """A process of the job has its person's uid, so the person may kill it."""
+    job = lab.submit(lab.mallory, command=["sleep", "300"], gpus=1)
+    lab.wait(job, "running")
+    pids = ContainerCgroups().pids(lab.container(job)["Id"])
+    for pid in pids:
+        subprocess.run(
+            ["setpriv", f"--reuid={lab.mallory}", "--clear-groups", "kill", "-9", str(pid)],
+            check=False, capture_output=True,
+        )  # fmt: skip
+    ended = lab.wait(job)
+    assert (ended["state"], ended["exit_code"], ended["oom_killed"]) == ("failed", 137, False)
+    assert "killed" in ended["reason"], ended["reason"]
+    wait_until(lambda: _free(lab) == 4, 15, "the device to be free")
+    saw(f"failed: {ended['reason']}; the device is free")
+
+
+# --- what it may reach ---------------------------------------------------------------------------
+
+
+def test_attack_47_our_socket_from_a_job(lab: Lab, saw):
+    """Neither the daemon's socket nor the engine's is inside, nor can their folders be mounted."""
+    paths = (
+        f"{lab.box.socket} {lab.engine.host.removeprefix('unix://')} /run/gpuboard /run/docker.sock"
+    )
+    _, log = lab.ran(
+        lab.mallory, f"for p in {paths}; do test -e $p && echo THERE $p; done; cat /proc/mounts"
+    )
+    assert "THERE" not in log
+    assert "gpuboard.sock" not in log
+    saw("no socket inside")
+
+
+def test_attack_50_a_container_made_by_hand(lab: Lab, saw):
+    """Somebody of the docker group takes the very name and labels of the job to come."""
+    to_come = lab.last_id() + 1
+    labels = {
+        "gpuboard.box": lab.box_id, "gpuboard.job": str(to_come), "gpuboard.attempt": "1",
+        "gpuboard.uid": str(lab.mallory), "gpuboard.spec": "0" * 64, "gpuboard.devices": "",
+    }  # fmt: skip
+    with contextlib.closing(lab.engine.client()) as client:
+        made = client.create_container(
+            IMAGE, ["sh", "-c", "echo forged; sleep 300"], name=f"gb-{to_come}-1", labels=labels,
+            host_config=client.create_host_config(network_mode="none"),
+        )["Id"]  # fmt: skip
+        client.start(made)
+        try:
+            job = lab.submit(lab.mallory, command=["echo", "honest"])
+            assert job == to_come
+            ended = lab.wait(job)
+            assert "forged" not in lab.log(job)
+            assert ended["state"] != "succeeded" or lab.log(job) == "honest\n"
+        finally:
+            with contextlib.suppress(Exception):
+                client.remove_container(made, force=True)
+    saw(f"not adopted: {ended['state']}, {ended['reason'] or 'ran its own'}")
+
+
+# --- what changed while it waited ----------------------------------------------------------------
+
+
+def test_attack_58_an_account_that_goes(lab: Lab, saw):
+    with people("gbgoing") as (going,):
+        job = lab.submit(going, hold=True)
+    lab.ask(0, "POST", "/jobs/release", {"jobs": [str(job)]})
+    held = wait_until(lambda: found if (found := lab.job(job))["held_by"] else None)
+    assert (held["state"], held["attempt"]) == ("queued", 1)
+    assert "no account" in held["reason"]
+    lab.cancel(job)
+    saw(f"held: {held['reason']}")
+
+
+def test_attack_61_a_spec_of_an_older_version(lab: Lab, saw):
+    """Written into the database behind the daemon's back, as an older one might have let through."""
+    job = lab.submit(lab.mallory, hold=True)
+    lab.box.stop()
+    with contextlib.closing(sqlite3.connect(_database(lab))) as db:
+        (text,) = db.execute("SELECT spec FROM jobs WHERE id = ?", (job,)).fetchone()
+        spec = json.loads(text)
+        spec["mounts"] = mounted("/etc")
+        spec["env"] = {"NVIDIA_VISIBLE_DEVICES": "all"}
+        db.execute("UPDATE jobs SET spec = ? WHERE id = ?", (json.dumps(spec), job))
+        db.commit()
+    lab.box.start()
+    lab.ask(0, "POST", "/jobs/release", {"jobs": [str(job)]})
+    told = wait_until(
+        lambda: found if (found := lab.job(job))["reason"] and found["held_by"] else None
+    )
+    assert "NVIDIA_VISIBLE_DEVICES" in told["reason"]
+    assert lab.container(job) is None
+    lab.cancel(job)
+    saw(f"held, never started: {told['reason']}")
