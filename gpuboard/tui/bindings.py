@@ -45,7 +45,7 @@ EVERYWHERE = (
 ON_A_JOB = (
     Key("job.logs", "l", "logs", "follow its log", "logs"),
     Key("job.why", "w", "why", "say why it waits or ended", "why"),
-    Key("job.extend", "e", "extend", "give it 30 minutes more", "extend"),
+    Key("job.extend", "e", "extend", "give it 30 minutes more"),
     Key("job.stop", "K", "stop", "cancel it, after a dialog", "cancel"),
 )
 MOVING = (

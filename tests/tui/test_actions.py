@@ -281,9 +281,7 @@ class TestNewJob:
     ):
         from gpuboard.tui.dialogs.newjob import NewJobScreen
 
-        values = dict.fromkeys(("image", "gpus", "time", "mounts", "env", "name"), "") | {
-            "command": typed_words
-        }
+        values = {field.name: "" for field in NewJobScreen.FIELDS} | {"command": typed_words}
         assert NewJobScreen().request(values).command == command
 
     async def test_image_is_completed_from_the_local_ones(self, source):
