@@ -48,6 +48,8 @@ class Holder(msgspec.Struct, frozen=True, gc=False):
     """From a stop signal to the end at the latest: how soon a preemptible holder can be gone."""
     predicted_s: int | None = None
     """As in `Waiting`: feeds the forecast, promises nothing."""
+    ran_s: int = 0
+    """As in `Waiting`: how long attempts before this one ran."""
 
 
 class Booking(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +90,8 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     array_id: JobId | None = None
     array_limit: int | None = None
     grace_s: int = 10
+    ran_s: int = 0
+    """How long its earlier attempts ran."""
     predicted_s: int | None = None
     """Mean of the last two runs of the same person, width and limit; orders, never promises."""
 
@@ -118,6 +122,10 @@ class PolicySettings(msgspec.Struct, frozen=True):
     """At most so many candidates a round."""
     backfill_shortest_first: bool = True
     """Whether the shortest predicted candidate is tried first; else the queue's order holds."""
+    sticky_head: bool = True
+    """Whether the head stays head until it starts; else the order alone says who is next."""
+    promise_head: bool = True
+    """Whether a job that does not fit is promised a start; else whatever fits starts, in order."""
     default_quota: Quota = Quota()
     quotas: dict[int, Quota] = {}
     """By uid."""

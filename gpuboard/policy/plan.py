@@ -180,7 +180,7 @@ class Round:
 
     def _promise_sticky_head(self) -> None:
         """Renew the promise to the head of the last round, if it still may be served."""
-        if self.world.head is None:
+        if self.world.head is None or not self.world.settings.sticky_head:
             return
         head = self.queue.get(self.world.head)
         if head is None or not self.queue.is_eligible(head.job_id, self.now):
@@ -215,6 +215,8 @@ class Round:
                 closed.add(key)
 
     def _promise(self, waiting: Waiting) -> bool:
+        if not self.world.settings.promise_head:
+            return False
         candidates = self.capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
         start_at = self.capacity.promise(waiting.gpus, candidates, span_of(waiting))
         if start_at is None:

@@ -43,7 +43,7 @@ def metrics_of(played: Played, gpus: int) -> dict[str, float | int | None]:
         "ftf_worst_person": max(_by_person(outcomes, ratios)),
         "ftf_over_1_05": sum(ratio > UNFAIR_OVER for ratio in ratios) / len(ratios),
         "promise_violations": played.promise_violations,
-        "preemptions": 0,
+        "preemptions": played.preemptions,
         "decision_p50_ms": quantile(decisions, 0.5),
         "decision_p99_ms": quantile(decisions, 0.99),
     }
@@ -57,7 +57,8 @@ def quantile(ascending: Sequence[float], part: float) -> float:
 
 
 def _wait_s(outcome: Outcome) -> float:
-    return outcome.start_s - outcome.job.submit_s
+    """Return how long the job was there and did not run, cost of stops included."""
+    return outcome.end_s - outcome.job.submit_s - outcome.job.runtime_s
 
 
 def _bounded_slowdown(outcome: Outcome) -> float:

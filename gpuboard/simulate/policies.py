@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
+
+import msgspec
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.world import PolicySettings
 
 EVERYTHING = 1 << 30
 
-POLICIES: Mapping[str, PolicySettings] = {
-    "fifo": PolicySettings(priority_window_s=0, backfill=False),
-    "easy": PolicySettings(
-        priority_window_s=0, backfill_scan=EVERYTHING, backfill_shortest_first=False
+
+class Order(Enum):
+    """What jobs are served by."""
+
+    VIRTUAL_SUBMIT_TIME = "virtual submit time"
+    SATURATING_AGE = "age up to a limit, and fair share"
+    SHORTEST_PREDICTED = "predicted run time"
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """One policy: the plan's parameters, and what its jobs are served by."""
+
+    settings: PolicySettings
+    order: Order = Order.VIRTUAL_SUBMIT_TIME
+
+
+_EASY = PolicySettings(priority_window_s=0, backfill_scan=EVERYTHING, backfill_shortest_first=False)
+
+POLICIES: Mapping[str, Policy] = {
+    "fifo": Policy(PolicySettings(priority_window_s=0, backfill=False)),
+    "fifo-greedy": Policy(
+        PolicySettings(priority_window_s=0, backfill=False, promise_head=False, sticky_head=False)
     ),
-    "fairshare": PolicySettings(),
+    "easy": Policy(_EASY),
+    "multifactor": Policy(
+        PolicySettings(backfill_scan=EVERYTHING, backfill_shortest_first=False, sticky_head=False),
+        Order.SATURATING_AGE,
+    ),
+    "sjf": Policy(msgspec.structs.replace(_EASY, sticky_head=False), Order.SHORTEST_PREDICTED),
+    "fairshare": Policy(PolicySettings()),
 }
-"""By name: strict first in first out; that with EASY backfill in queue order; gpuboard's default."""
+"""By name: strict first in first out; first in first out that passes over what does not fit; EASY
+backfill in queue order; Slurm's multifactor priority with it; shortest predicted job first with it;
+gpuboard's default."""
 
 
 def policy_named(name: str) -> PolicySettings:
     """Return a policy's parameters. Raises InvalidRequest for a name that is none."""
+    return policy_of(name).settings
+
+
+def policy_of(name: str) -> Policy:
+    """Return a policy by its name. Raises InvalidRequest for a name that is none."""
     known = POLICIES.get(name)
     if known is None:
         raise InvalidRequest(

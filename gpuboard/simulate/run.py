@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gpuboard.errors import InvalidRequest
 from gpuboard.simulate.metrics import metrics_of
-from gpuboard.simulate.policies import policy_named
-from gpuboard.simulate.simulation import Simulation
+from gpuboard.simulate.policies import Policy, policy_of
+from gpuboard.simulate.simulation import Conditions, Played, Simulation
 from gpuboard.simulate.trace import TraceJob, read_trace
 
 SCHEMA = 1
+USUAL = ("fifo", "easy", "fairshare")
 
 
 def run_simulation(
     trace: Path | Sequence[TraceJob],
     *,
     gpus: int,
-    policies: Sequence[str] = ("fifo", "easy", "fairshare"),
+    policies: Sequence[str] | Mapping[str, Policy] = USUAL,
+    conditions: Conditions | None = None,
     on_progress: Callable[[str, float], None] = lambda _policy, _part: None,
+    on_played: Callable[[str, Played], None] = lambda _policy, _played: None,
 ) -> dict[str, Any]:
     """Play a trace on a box of `gpus` equal devices under each policy; return the JSON value.
 
-    `on_progress` hears each policy's name with the part (0..1) that is done. Raises InvalidRequest
-    for an unreadable trace, an unknown policy, or a job wider than the box.
+    `on_progress` hears each policy's name with the part (0..1) that is done, `on_played` all that
+    happened. Raises InvalidRequest for an unreadable trace, an unknown policy or weight, or a job
+    wider than the box.
     """
-    settings = {name: policy_named(name) for name in policies}
+    conditions = conditions or Conditions()
+    if not isinstance(policies, Mapping):
+        policies = {name: policy_of(name) for name in policies}
     jobs = read_trace(trace) if isinstance(trace, Path) else list(trace)
+    _check(jobs, gpus, conditions)
+    results = {}
+    for name, policy in policies.items():
+
+        def report(part: float, name: str = name) -> None:
+            on_progress(name, part)
+
+        under = msgspec.structs.replace(conditions, order=policy.order)
+        played = Simulation(jobs, gpus, policy.settings, under).play(report)
+        on_played(name, played)
+        results[name] = metrics_of(played, gpus)
+    return {
+        "schema": SCHEMA,
+        "trace": trace.name if isinstance(trace, Path) else "",
+        "gpus": gpus,
+        "policies": results,
+    }
+
+
+def _check(jobs: Sequence[TraceJob], gpus: int, conditions: Conditions) -> None:
     widest = max((job.gpus for job in jobs), default=0)
     if widest > gpus:
         raise InvalidRequest(
@@ -36,16 +64,8 @@ def run_simulation(
             hint=f"--gpus {widest}",
             field="--gpus",
         )
-    results = {}
-    for name, policy in settings.items():
-
-        def report(part: float, name: str = name) -> None:
-            on_progress(name, part)
-
-        results[name] = metrics_of(Simulation(jobs, gpus, policy).play(report), gpus)
-    return {
-        "schema": SCHEMA,
-        "trace": trace.name if isinstance(trace, Path) else "",
-        "gpus": gpus,
-        "policies": results,
-    }
+    unknown = sorted(set(conditions.shares) - {job.user for job in jobs})
+    if unknown:
+        raise InvalidRequest(
+            f"no job of the trace is {unknown[0]}'s", hint="--weight USER=2", field="--weight"
+        )

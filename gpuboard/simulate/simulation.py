@@ -2,13 +2,15 @@
 
 Time jumps from event to event: submissions, ends, and the instants at which a plan asks to be made
 again. All jobs of an instant are known before it is planned. Devices are equal, grace is zero, and
-a job ends after its run time, which its limit never cuts.
+a job ends after its run time, which its limit never cuts. A preemptible job that is stopped goes on
+later with what is left of it, and a checkpoint's cost more.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 import msgspec
@@ -20,6 +22,9 @@ from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from gpuboard.policy.usage import charge, decayed
+from gpuboard.simulate.bookings import BookingBook
+from gpuboard.simulate.orders import MAX_AGE_MS, SaturatingOrder
+from gpuboard.simulate.policies import Order
 from gpuboard.simulate.trace import TraceJob
 
 USAGE_REFRESH_MS = 900_000
@@ -31,6 +36,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     job: TraceJob
     start_s: float
+    """When it first ran."""
     end_s: float
     contention: float
     """Devices asked for by unfinished jobs over devices there are, at least 1, while it was there."""
@@ -42,13 +48,36 @@ class Played(msgspec.Struct, frozen=True):
     outcomes: list[Outcome]
     decision_ms: list[float]
     promise_violations: int
-    """How often the head's promised start was moved later."""
+    """How often the head's promised start was moved later, or a booking lacked a device."""
+    preemptions: int
+
+
+class Conditions(msgspec.Struct, frozen=True):
+    """What a trace is played under, besides the policy's parameters."""
+
+    order: Order = Order.VIRTUAL_SUBMIT_TIME
+    shares: Mapping[str, float] = {}
+    """By user; others have 1."""
+    preemptible: float = 0.0
+    """The part (0..1) of the jobs that may be stopped and go on later."""
+    checkpoint_s: int = 0
+    """What a stop costs a job: so much longer it runs."""
+    bookings_a_day: float = 0.0
+    """Bookings of a quarter to half of the box that are asked for."""
+    seed: int = 1
 
 
 class Simulation:
     """One trace on one box under one policy."""
 
-    def __init__(self, jobs: Sequence[TraceJob], gpus: int, settings: PolicySettings) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[TraceJob],
+        gpus: int,
+        settings: PolicySettings,
+        conditions: Conditions | None = None,
+    ) -> None:
+        self._conditions = conditions or Conditions()
         devices = tuple(DeviceFact(DeviceUuid(f"GPU-{n}"), n) for n in range(gpus))
         self._box = DeviceBox(devices)
         self._world = World(devices=devices, settings=settings)
@@ -56,10 +85,27 @@ class Simulation:
         self._jobs = {JobId(number): job for number, job in enumerate(jobs, 1)}
         people = dict.fromkeys(job.user for job in jobs)
         self._uids = {user: Uid(number) for number, user in enumerate(people, 1)}
+        self._shares = {
+            self._uids[user]: share
+            for user, share in self._conditions.shares.items()
+            if user in self._uids
+        }
+        self._dice = random.Random(self._conditions.seed)  # noqa: S311 - a sample, not a secret
+        self._left_s: dict[JobId, int] = {}
+        """What is left to run of jobs that were stopped."""
+        self._preemptions = 0
+        last_s = max((job.submit_s for job in jobs), default=0)
+        self._book = BookingBook(
+            gpus, self._conditions.bookings_a_day, last_s * 1000, self._conditions.seed
+        )
         self._queue = WaitingQueue()
         self._now = 0
         self._holders: dict[JobId, Holder] = {}
         self._ends: list[tuple[int, JobId]] = []
+        self._ends_at: dict[JobId, int] = {}
+        """When running jobs end; what `_ends` says beyond that is of the past."""
+        self._preemptibles = 0
+        """How many of them may be stopped."""
         self._idle = gpus
         self._used: dict[Uid, float] = {}
         """Device-seconds as they count at `_decayed_at`; what came later is written up to it."""
@@ -83,22 +129,29 @@ class Simulation:
         """Play the whole trace; `on_progress` hears the part of the jobs that ended."""
         coming = list(self._jobs.items())
         coming.reverse()
+        book = self._book
         wake_at: int | None = None
         while coming or self._ends or wake_at is not None:
             following = [coming[-1][1].submit_s * 1000] if coming else []
             following += [self._ends[0][0]] if self._ends else []
             following += [wake_at] if wake_at is not None else []
+            following += [book.next_at] if book.next_at is not None else []
             self._advance(min(following))
             is_due = wake_at is not None and wake_at <= self._now
             is_due |= self._end_jobs()
             while coming and coming[-1][1].submit_s * 1000 <= self._now:
                 is_due |= self._submit(*coming.pop())
+            if book.next_at is not None and book.next_at <= self._now:
+                self._order_now()
+                book.ask(self._world_now(), self._queue, self._now)
+                is_due = True
             if is_due:
-                wake_at = self._decide().wake_at
+                plan = self._decide()
+                wake_at = self._now if plan.stops else plan.wake_at
                 if len(self._decision_ms) % 256 == 0:
                     on_progress(len(self._outcomes) / len(self._jobs))
         on_progress(1.0)
-        return Played(self._outcomes, self._decision_ms, self._violations)
+        return Played(self._outcomes, self._decision_ms, self._violations, self._preemptions)
 
     def _advance(self, to_at: int) -> None:
         self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
@@ -111,39 +164,70 @@ class Simulation:
 
         Behind a head only backfill starts anything, and nothing wider than the idle devices.
         """
+        part = self._conditions.preemptible
+        preemptible = part > 0 and self._dice.random() < part
+        self._enqueue(job_id, job, preemptible=preemptible)
+        self._demand += job.gpus
+        self._contention_at_submit[job_id] = self._contention_ms
+        can_backfill = self._world.settings.backfill and job.gpus <= self._idle
+        return self._head is None or preemptible or can_backfill or self._preemptibles > 0
+
+    def _enqueue(self, job_id: JobId, job: TraceJob, *, preemptible: bool) -> None:
         runs = self._last_runs.get((job.user, job.gpus, job.limit_s))
+        predicted_s = sum(runs) // len(runs) if runs else None
+        submitted_at = job.submit_s * 1000
+        if self._conditions.order is Order.SHORTEST_PREDICTED:
+            # The plan serves by `submitted_at`: here that is how long the job should take.
+            submitted_at = (job.limit_s if predicted_s is None else predicted_s) * 1000
         self._queue.add(
             Waiting(
                 job_id=job_id,
                 uid=self._uids[job.user],
-                submitted_at=self._now,
+                submitted_at=submitted_at,
                 gpus=job.gpus,
                 limit_s=job.limit_s,
                 grace_s=0,
-                predicted_s=sum(runs) // len(runs) if runs else None,
+                preemptible=preemptible,
+                predicted_s=predicted_s,
+                ran_s=job.runtime_s - self._left_s.get(job_id, job.runtime_s),
             )
         )
-        self._demand += job.gpus
-        self._contention_at_submit[job_id] = self._contention_ms
-        can_backfill = self._world.settings.backfill and job.gpus <= self._idle
-        return self._head is None or can_backfill
 
     def _end_jobs(self) -> bool:
         """End the jobs whose time has come; whether there were any."""
         ended = False
         while self._ends and self._ends[0][0] <= self._now:
+            ends_at, job_id = heapq.heappop(self._ends)
+            if self._ends_at.get(job_id) != ends_at:
+                continue  # it was stopped in the meantime
             ended = True
-            _, job_id = heapq.heappop(self._ends)
-            holder = self._holders.pop(job_id)
+            self._leave_devices(job_id)
             job = self._jobs[job_id]
-            self._charge(holder.uid)
-            self._held[holder.uid] -= job.gpus
-            self._idle += job.gpus
             self._demand -= job.gpus
             kind = (job.user, job.gpus, job.limit_s)
             self._last_runs[kind] = (*self._last_runs.get(kind, ())[-1:], job.runtime_s)
             self._outcomes.append(self._outcome(job_id, job))
         return ended
+
+    def _leave_devices(self, job_id: JobId) -> Holder:
+        holder = self._holders.pop(job_id)
+        del self._ends_at[job_id]
+        gpus = len(holder.devices)
+        self._charge(holder.uid)
+        self._held[holder.uid] -= gpus
+        if not self._held[holder.uid]:
+            del self._held[holder.uid]
+        self._idle += gpus
+        self._preemptibles -= holder.preemptible
+        return holder
+
+    def _stop(self, job_id: JobId) -> None:
+        """Put a preemptible job back into the queue with what is left of it."""
+        left_ms = self._ends_at[job_id] - self._now
+        self._leave_devices(job_id)
+        self._left_s[job_id] = -(-left_ms // 1000) + self._conditions.checkpoint_s
+        self._preemptions += 1
+        self._enqueue(job_id, self._jobs[job_id], preemptible=True)
 
     def _outcome(self, job_id: JobId, job: TraceJob) -> Outcome:
         there_ms = self._now - job.submit_s * 1000
@@ -152,32 +236,56 @@ class Simulation:
         start_s = self._started[job_id] / 1000
         return Outcome(job, start_s, self._now / 1000, contention)
 
+    def _world_now(self) -> World:
+        return World(
+            devices=self._world.devices,
+            holders=tuple(self._holders.values()),
+            bookings=self._book.current(self._now),
+            usage=self._world.usage,
+            usage_at=self._order_at,
+            head=self._head,
+            settings=self._world.settings,
+        )
+
     def _decide(self) -> Plan:
         order = self._order_now()
-        world = msgspec.structs.replace(
-            self._world, holders=tuple(self._holders.values()), head=self._head
-        )
+        world = self._world_now()
         began = perf_counter()
         plan = Round(world, self._queue, self._now, box=self._box, order=order).run()
         self._decision_ms.append((perf_counter() - began) * 1000)
         for start in plan.starts:
             self._start(start.job_id, start.devices)
+        for stop in plan.stops:
+            self._stop(stop.job_id)
+        if not plan.stops:
+            self._violations += self._book.bind(plan.binds, self._now)
         self._watch_promise(plan)
         return plan
 
     def _start(self, job_id: JobId, devices: tuple[DeviceUuid, ...]) -> None:
         job = self._jobs[job_id]
+        waiting = self._queue.get(job_id)
         uid = self._uids[job.user]
         self._charge(uid)
         self._held[uid] = self._held.get(uid, 0) + job.gpus
         self._idle -= job.gpus
         self._queue.remove(job_id)
-        self._started[job_id] = self._now
-        ends_at = self._now + job.limit_s * 1000
+        self._started.setdefault(job_id, self._now)
+        preemptible = waiting is not None and waiting.preemptible
+        self._preemptibles += preemptible
+        left_s = self._left_s.get(job_id, job.runtime_s)
         self._holders[job_id] = Holder(
-            job_id, uid, devices, ends_at, started_at=self._now, grace_s=0
+            job_id,
+            uid,
+            devices,
+            self._now + job.limit_s * 1000,
+            started_at=self._now,
+            grace_s=0,
+            preemptible=preemptible,
+            ran_s=job.runtime_s - left_s,
         )
-        heapq.heappush(self._ends, (self._now + job.runtime_s * 1000, job_id))
+        ends_at = self._ends_at[job_id] = self._now + left_s * 1000
+        heapq.heappush(self._ends, (ends_at, job_id))
 
     def _watch_promise(self, plan: Plan) -> None:
         promised_at = self._head_start_at
@@ -204,10 +312,22 @@ class Simulation:
         self._decayed_at = self._now
 
     def _order_now(self) -> ServingOrder:
-        if self._order is None or self._now - self._order_at >= USAGE_REFRESH_MS:
+        """Return the serving order, with usage looked at anew now and then."""
+        counts_usage = self._world.settings.priority_window_s > 0
+        is_stale = counts_usage and self._now - self._order_at >= USAGE_REFRESH_MS
+        if self._order is None or is_stale:
             for uid in self._held:
                 self._charge(uid)
-            usage = tuple(Usage(uid, used) for uid, used in self._used.items())
-            self._order = ServingOrder(msgspec.structs.replace(self._world, usage=usage))
+            shares = self._shares
+            usage = tuple(
+                Usage(uid, used, shares.get(uid, 1.0)) for uid, used in self._used.items()
+            )
+            self._world = msgspec.structs.replace(self._world, usage=usage)
+            if self._conditions.order is Order.SATURATING_AGE:
+                self._order = SaturatingOrder(self._world, self._now)
+            else:
+                self._order = ServingOrder(self._world)
             self._order_at = self._now
+        if isinstance(self._order, SaturatingOrder):
+            self._order.oldest_at = self._now - MAX_AGE_MS
         return self._order

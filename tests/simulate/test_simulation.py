@@ -17,7 +17,7 @@ def job(number: int, submit: int, gpus: int, runtime: int, limit: int | None = N
 
 
 def starts(policy: str, *jobs: TraceJob, gpus: int = 4) -> dict[int, float]:
-    played = Simulation(jobs, gpus, POLICIES[policy]).play()
+    played = Simulation(jobs, gpus, POLICIES[policy].settings).play()
     return {outcome.job.job_id: outcome.start_s for outcome in played.outcomes}
 
 
