@@ -86,8 +86,9 @@ def demo_config(folder: Path, docker_socket: str) -> Config:
 
 def find_engine() -> tuple[str, str]:
     """Return the socket of a Docker Engine that answers us and the demo's image, or two empty words."""
-    for path in DOCKER_SOCKETS:
-        if os.access(path, os.R_OK | os.W_OK):
+    named = os.environ.get("DOCKER_HOST", "").removeprefix("unix://")
+    for path in (named, *DOCKER_SOCKETS):
+        if path and os.access(path, os.R_OK | os.W_OK):
             from gpuboard.runtimes.docker_demo import make_image
 
             try:
@@ -104,6 +105,7 @@ async def serve(folder: Path) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     _when_stdin_ends(partial(loop.call_soon_threadsafe, stop.set))
     docker_socket, image = await asyncio.to_thread(find_engine)
+    print(f"the lab's jobs are {'containers' if image else 'plain processes'}")  # noqa: T201
     config = demo_config(folder, docker_socket)
     private_dir(config.daemon.state_dir)
     lock = DaemonLock(Path(config.daemon.state_dir))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import struct
 import tarfile
 from pathlib import Path
 
 from gpuboard.errors import HostError
 
 IMAGE = "gpuboard-demo:1"
+PT_INTERP = 3
 APPLETS = ("sh", "sleep", "echo", "cat", "ls", "env", "id", "true", "false", "seq")
 
 
@@ -34,10 +36,20 @@ def make_image(host: str) -> str:
     return IMAGE
 
 
+def _is_static(binary: bytes) -> bool:
+    """Whether a 64-bit ELF program asks for no loader: it has no PT_INTERP header (elf(5))."""
+    if binary[:5] != b"\x7fELF\x02":
+        return False
+    (offset,) = struct.unpack_from("<Q", binary, 0x20)
+    size, count = struct.unpack_from("<HH", binary, 0x36)
+    kinds = [struct.unpack_from("<I", binary, offset + number * size)[0] for number in range(count)]
+    return PT_INTERP not in kinds
+
+
 def _root() -> bytes:
     """Return a root file system as a tar: busybox and links to the few applets that jobs use."""
     path = shutil.which("busybox")
-    if path is None or b"ld-linux" in (binary := Path(path).read_bytes()):
+    if path is None or not _is_static(binary := Path(path).read_bytes()):
         raise HostError("no static busybox on this box")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:

@@ -65,6 +65,32 @@ def test_make_demo_tells_its_story_in_a_pipe_and_leaves_nothing():
     assert set(Path(tempfile.gettempdir()).glob("gpuboard-demo-*")) == before
 
 
+@pytest.mark.engine
+@pytest.mark.root
+def test_the_demo_runs_containers_where_an_engine_is():
+    """With a Docker Engine the lab's jobs are real containers, and none is left behind."""
+    why_not = missing_parts()
+    if why_not and not os.environ.get("GPUBOARD_REQUIRE_ENGINE"):
+        pytest.skip(why_not)
+    with running_engine() as engine, contextlib.closing(engine.client()) as client:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "gpuboard", "demo"],
+            env={**os.environ, "DOCKER_HOST": engine.host},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        names = wait_until(
+            lambda: [row["Names"][0] for row in client.containers()], 60, "a container"
+        )
+        assert all(name.startswith("/gb-") for name in names)
+        output, _ = demo.communicate(timeout=110)
+        assert demo.returncode == 0, output
+        assert "the lab's jobs are containers" in output
+        assert client.containers(all=True) == []
+
+
 def test_the_table_names_the_commands_people_need():
     """The table still has its lines, so that the test below tests something."""
     assert len(commands()) >= 11
