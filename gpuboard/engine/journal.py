@@ -307,10 +307,16 @@ class Journal:
         job = self._ledger.jobs.get(job_id) or self._store.get_job(job_id)
         return job.state if job is not None else None
 
-    def is_known(self, job_id: JobId, attempt: int) -> bool:
-        """Whether there was such an attempt of ours."""
+    def is_known(self, job_id: JobId, attempt: int, handle: str = "") -> bool:
+        """Whether there was such an attempt of ours.
+
+        `handle`: of one that has run. Ours was committed before its start went out, so that another
+        under the latest attempt's name is somebody's forgery.
+        """
         job = self._ledger.jobs.get(job_id) or self._store.get_job(job_id)
-        return job is not None and 1 <= attempt <= job.attempt
+        if job is None or not 1 <= attempt <= job.attempt:
+            return False
+        return not handle or attempt < job.attempt or job.handle == handle
 
     def _predicted_s(self, job: Job) -> int | None:
         """Return the mean of the last two runs of the same person, width and limit (s)."""

@@ -24,7 +24,9 @@ from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.fakenvml import FakeBox, built, gpus
 
 ENDED = ("succeeded", "failed", "cancelled", "timed_out", "preempted", "lost")
-MALLORY, VICTIM, LONGER = "gbmal", "gbvictim", "gbmallory"
+MALLORY = f"gbm{os.getpid() % 100_000}"
+VICTIM, LONGER = f"gbv{os.getpid() % 100_000}", f"{MALLORY}x"
+"""The attacker, the victim, and a neighbour whose home's path begins with the attacker's."""
 CONFIG = """
 [jobs]
 runtimes = ["docker", "process"]
@@ -40,7 +42,7 @@ network = "none"
 images = ["gpuboard-test/*"]
 [devices]
 probe = "nvml"
-[quota.users.gbmallory]
+[quota.users.{longer}]
 queued_jobs = 20
 [api]
 read_timeout = "2s"
@@ -152,6 +154,10 @@ class Lab:
         """Return a person's home."""
         return Path(pwd.getpwuid(uid).pw_dir)
 
+    def gid(self, uid: int) -> int:
+        """Return a person's own group."""
+        return pwd.getpwuid(uid).pw_gid
+
     def daemon_bytes(self) -> int:
         """Return the daemon's resident memory (bytes)."""
         assert self.box.daemon is not None
@@ -176,7 +182,9 @@ def running_lab(engine: DockerEngine, config: str = CONFIG) -> Iterator[Lab]:
         fake = FakeBox(folder / "nvml", 4)
         fake.gpus = gpus(4)
         fake.write()
-        box = Box(folder / "box", config.format(host=engine.host), fake.environment())
+        box = Box(
+            folder / "box", config.format(host=engine.host, longer=LONGER), fake.environment()
+        )
         with people(MALLORY, VICTIM, LONGER) as uids:
             for uid in uids:
                 Path(pwd.getpwuid(uid).pw_dir).chmod(0o700)

@@ -1,0 +1,428 @@
+"""Faults of the daemon's own house: disk, database, driver, descriptors, clients; a real daemon, fake GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gpuboard.errors import GpuboardError, HostError
+from gpuboard.runtimes.docker import DockerRuntime
+from gpuboard.runtimes.sandbox import SandboxSettings
+from gpuboard.store.connection import JOURNAL_LIMIT_BYTES
+from gpuboard.store.database import Store
+from tests.support.box import ROOT, people, wait_until
+from tests.support.canned_engine import speaking
+from tests.support.fakenvml import gpu_uuid, process_line
+from tests.support.faultbox import PROCESS, FaultBox, fault_box
+
+pytestmark = [pytest.mark.root, pytest.mark.cc]
+
+
+def device(box: FaultBox, number: int) -> dict:
+    """Return what the board says of one device."""
+    devices = box.client.get("/board")["devices"]
+    return next(d for d in devices if d["uuid"] == gpu_uuid(number))
+
+
+@pytest.mark.parametrize("choice", ["stop", "keep"])
+def test_fault_25_gpu_lost_under_a_running_job(
+    fault_folder: Path, choice: str, record_property
+) -> None:
+    """The device is drained; its job is stopped or kept as configured; the other device's goes on."""
+    with fault_box(fault_folder, PROCESS.format(jobs=f'on_device_fault = "{choice}"')) as box:
+        box.start()
+        hit = box.shell("sleep 60", gpu_ids=[gpu_uuid(0)])
+        other = box.shell("sleep 60", gpu_ids=[gpu_uuid(1)])
+        for job in (hit, other):
+            box.wait_state(job, "running")
+        box.fake.gpus[0].keys["lost"] = 1
+        box.fake.write()
+        wait_until(lambda: gpu_uuid(0) in box.drained(), 15, "the drain")
+        if choice == "stop":
+            box.ended(hit)
+        state = box.job(hit)["state"]
+        assert state == ("failed" if choice == "stop" else "running")
+        assert box.job(other)["state"] == "running"
+        record_property("seen", f"{choice}: job {state}, device drained, the other runs")
+
+
+def test_fault_25_driver_hangs_and_comes_back(process_box: FaultBox, record_property) -> None:
+    """The board answers, what runs goes on, nothing new starts on a GPU until it answers again."""
+    box = process_box
+    box.start()
+    runs = box.shell("sleep 60")
+    box.wait_state(runs, "running")
+    box.fake.write(latency_us=4_000_000, latency_mode="sleep")
+    wait_until(lambda: box.client.get("/board")["probe_fault"], 20, "the hang to be said")
+    words = box.client.get("/board")["probe_fault"]
+    began = time.monotonic()
+    waits = box.shell("sleep 60")
+    assert time.monotonic() - began < 2
+    assert box.job(runs)["state"] == "running"
+    assert box.job(waits)["state"] == "queued"
+    box.fake.clear("latency_us", "latency_mode")
+    box.wait_state(waits, "running", timeout_s=40)
+    record_property("seen", f"'{words}'; waited, ran after; nobody was killed")
+
+
+def test_fault_26_devices_renumbered_and_gone(process_box: FaultBox, record_property) -> None:
+    """A lease follows the UUID; one that is gone from the list is not given out."""
+    box = process_box
+    box.start()
+    job = box.shell("sleep 60", gpu_ids=[gpu_uuid(1)])
+    box.wait_state(job, "running")
+    box.fake.gpus.reverse()
+    box.fake.write()
+    box.fake.gpus.pop()  # number 0, which is free
+    box.fake.write()
+    wait_until(lambda: gpu_uuid(0) in box.drained(), 15, "the missing one to be drained")
+    assert box.job(job)["state"] == "running"
+    assert box.rows("SELECT device FROM leases WHERE released_at IS NULL") == [(gpu_uuid(1),)]
+    record_property(
+        "seen", "lease kept by UUID, missing one drained: " + box.drained()[gpu_uuid(0)]
+    )
+
+
+def test_fault_27_somebody_is_on_a_free_device(process_box: FaultBox, record_property) -> None:
+    """A real process that the driver names: shown with its person, the device given to nobody."""
+    box = process_box
+    sleeper = subprocess.Popen(["sleep", "100"])
+    try:
+        for gpu in box.fake.gpus:
+            gpu.processes = [process_line(sleeper.pid)]
+        box.fake.write()
+        box.start()
+        job = box.shell("true")
+        wait_until(lambda: box.client.get(f"/jobs/{job}/why"), 10)
+        time.sleep(1.5)  # two sweeps: it must not start in them
+        assert box.job(job)["state"] == "queued"
+        words = str(box.client.get(f"/jobs/{job}/why"))
+        assert "root" in words
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    for gpu in box.fake.gpus:
+        gpu.processes = []
+    box.fake.write()
+    assert box.ended(job)["state"] == "succeeded"
+    record_property("seen", "waited while root's process was there, ran after it")
+
+
+@pytest.fixture
+def small_disk(fault_folder: Path) -> Iterator[Path]:
+    """A disk of 120 MB for the state."""
+    folder = fault_folder / "box" / "state"
+    folder.mkdir(parents=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=120m,mode=0700", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if made.returncode:
+        pytest.skip("mounting is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_fault_29_database_disk_full(small_disk: Path, fault_folder: Path, record_property) -> None:
+    """Reads go on, submissions are refused in words, the end of what runs is recorded."""
+    with fault_box(fault_folder, PROCESS.format(jobs="")) as box:
+        box.start()
+        job = box.shell("sleep 2; exit 5")
+        box.wait_state(job, "running")
+        with (small_disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * 65536)
+        with pytest.raises(GpuboardError) as caught:
+            box.shell("true")
+        assert box.job(job)["id"] == job
+        view = box.ended(job)
+        assert view["exit_code"] == 5
+        (small_disk / "filler").unlink()
+        later = box.shell("true")
+        assert box.ended(later)["state"] == "succeeded"
+        record_property(
+            "seen", f"submit: '{caught.value.message[:70]}...'; exit 5 recorded; goes on"
+        )
+
+
+def _damage(path: Path, kind: str) -> None:
+    if kind == "newer":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "garbage":
+        path.write_bytes(b"no database, but somebody's only copy" * 200)
+    else:
+        data = bytearray(path.read_bytes())
+        for page in range(2, len(data) // 4096, 3):
+            data[page * 4096 : page * 4096 + 500] = b"\x5a" * 500
+        path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("kind", ["damaged", "garbage", "empty", "newer"])
+def test_fault_31_database_that_must_not_be_used(
+    fault_folder: Path, kind: str, record_property
+) -> None:
+    """The daemon does not start, says why, names the backup, and changes nothing."""
+    state = fault_folder / "box" / "state"
+    store = Store(str(state))
+    backup = store.backup_daily("2026-01-01")
+    store.close()
+    path = state / "gpuboard.db"
+    _damage(path, kind)
+    before = path.read_bytes()
+    with fault_box(fault_folder, PROCESS.format(jobs="")) as box:
+        done = subprocess.run(
+            [sys.executable, "-m", "gpuboard.daemon", "--config", str(box.config)],
+            env={**box.environment, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert backup in done.stderr
+    assert path.read_bytes() == before
+    [words] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    record_property("seen", f"{kind}: refused, names the backup, file untouched: {words[-60:]}")
+
+
+def test_fault_32_migration_killed_half_way(tmp_path: Path, record_property) -> None:
+    """The old version is intact after SIGKILL at any statement; the next start completes it."""
+    from tests.store.test_schema import (
+        test_a_migration_killed_at_any_statement_is_whole_or_nothing as killed_anywhere,
+    )
+
+    killed_anywhere(str(tmp_path / "state"), tmp_path)
+    record_property("seen", "SIGKILL before every 4th statement: old or new version, rows intact")
+
+
+def test_fault_33_database_locked_by_an_admins_shell(
+    process_box: FaultBox, record_property
+) -> None:
+    """The daemon waits and goes on; nothing is lost."""
+    box = process_box
+    box.start()
+    job = box.shell("sleep 1; exit 6")
+    box.wait_state(job, "running")
+    with contextlib.closing(
+        sqlite3.connect(box.state / "gpuboard.db", isolation_level=None)
+    ) as shell:
+        shell.execute("BEGIN IMMEDIATE")
+        time.sleep(3)
+        shell.execute("ROLLBACK")
+    assert box.ended(job)["exit_code"] == 6
+    assert box.is_charged_once()
+    record_property("seen", "held for 3 s over a job's end: waited, exit 6 recorded once")
+
+
+def test_fault_34_reader_that_stays(tmp_path: Path, record_property) -> None:
+    """The log grows while somebody reads and is folded back when they go; its file is then cut."""
+    store = Store(str(tmp_path / "state"))
+    reader = sqlite3.connect(f"file:{store.path}?mode=ro", uri=True, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM events").fetchone()
+    for batch in range(200):
+        with store.transaction() as tx:
+            for n in range(50):
+                tx.append_event(batch, "job.note", detail={"n": n, "text": "x" * 300})
+    log = Path(f"{store.path}-wal")
+    grown = log.stat().st_size
+    assert not store.checkpoint()
+    reader.execute("ROLLBACK")
+    reader.close()
+    assert store.checkpoint()
+    assert log.stat().st_size == 0
+    assert grown < JOURNAL_LIMIT_BYTES
+    store.close()
+    record_property(
+        "seen", f"log {grown / 1e6:.0f} MB under a reader, 0 after it; no alarm at 64 MB"
+    )
+
+
+def test_fault_36_descriptors_run_out(process_box: FaultBox, record_property) -> None:
+    """Requests are refused; the daemon and its accept loop stay."""
+    box = process_box
+    box.start()
+    assert box.daemon is not None
+    process = psutil.Process(box.daemon.pid)
+    _, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 8, hard))
+    held = []
+    for _ in range(60):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(box.socket))
+        held.append(connection)
+    wait_until(lambda: "cannot accept a connection" in box.log.read_text(), 15)
+    for connection in held:
+        connection.close()
+    wait_until(box.answers, 10, "an answer")
+    record_property("seen", "60 connections at 8 descriptors: told once, serves again after")
+
+
+def test_fault_37_client_dies_and_retries(process_box: FaultBox, record_property) -> None:
+    """A follower's death closes our side; a submission sent twice with its token is one job."""
+    box = process_box
+    box.start()
+    job = box.shell("while :; do echo x; sleep 0.05; done")
+    box.wait_state(job, "running")
+    assert box.daemon is not None
+    process = psutil.Process(box.daemon.pid)
+    before = process.num_fds()
+    for _ in range(5):
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
+            client.connect(str(box.socket))
+            client.sendall(f"GET /v1/jobs/{job}/log?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert client.recv(100)
+    wait_until(lambda: process.num_fds() <= before + 1, 20, "our side to be closed")
+    first = box.shell("true", token="once-and-only-once")
+    second = box.shell("true", token="once-and-only-once")
+    assert first == second
+    record_property("seen", f"descriptors back at {before}; the token gave job {first} twice")
+
+
+def test_fault_38_two_daemons(process_box: FaultBox, record_property) -> None:
+    """The second ends at once with 75 and names the first."""
+    box = process_box
+    box.start()
+    assert box.daemon is not None
+    second = subprocess.run(
+        [sys.executable, "-m", "gpuboard.daemon", "--config", str(box.config)],
+        env={**box.environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 75
+    assert f"pid {box.daemon.pid}" in second.stderr
+    assert box.answers()
+    record_property("seen", "second: exit 75, names the first's pid; the first serves on")
+
+
+def test_fault_39_home_that_hangs(tmp_path: Path, monkeypatch, record_property) -> None:
+    """The look as the person is killed after its time; the job's reason says so."""
+    from gpuboard.model.job import Mount
+    from gpuboard.runtimes import mounts
+    from gpuboard.runtimes.mounts import MountBoard
+    from gpuboard.runtimes.protocol import RunRequest
+
+    home = tmp_path / "home"
+    (home / "a").mkdir(parents=True)
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(mounts, "HELPER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(mounts.mount_pin, "__file__", str(slow))
+    request = RunRequest(
+        name="gb-1-1", job_id=1, attempt=1, uid=4242, gid=4242, groups=(4242,), user="x",
+        home=str(home), workdir="/", image="i", command=("true",), mounts=(Mount(f"{home}/a", "/w"),),
+    )  # fmt: skip
+    began = time.monotonic()
+    with pytest.raises(HostError, match="too long") as caught:
+        MountBoard(str(tmp_path / "pins")).resolve(request, SandboxSettings())
+    assert time.monotonic() - began < 5
+    record_property("seen", f"in a worker: '{caught.value.message}'")
+
+
+@pytest.mark.skipif(shutil.which("useradd") is None, reason="needs useradd")
+def test_fault_40_account_goes_while_its_job_waits(process_box: FaultBox, record_property) -> None:
+    """Not started, and said why."""
+    box = process_box
+    with people("gbgoing") as [uid]:
+        box.start()
+        blocker = box.shell("sleep 60", gpus=2)
+        box.wait_state(blocker, "running")
+        job = box.submit("-g", "1", "-t", "5m", "--", "true", uid=uid)
+    box.cancel(blocker, force=True)
+    wait_until(lambda: box.job(job)["held_by"], 20, "it to be held")
+    view = box.job(job)
+    assert view["state"] == "queued"
+    record_property("seen", f"held: {view['reason']}")
+    box.cancel(job)
+
+
+def _try_to_submit(box: FaultBox) -> None:
+    with contextlib.suppress(GpuboardError):
+        box.shell("true")
+
+
+def test_fault_44_loop_that_hangs_starves_the_watchdog(fault_folder: Path, record_property) -> None:
+    """WATCHDOG=1 comes from the engine's own steps: a stopped daemon sends none."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        fault_box(fault_folder, PROCESS.format(jobs="")) as box,
+    ):
+        address = str(fault_folder / "n")
+        manager.bind(address)
+        manager.settimeout(10)
+        box.start(NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000")
+        while b"WATCHDOG=1" not in manager.recv(500):
+            pass
+        with contextlib.closing(
+            sqlite3.connect(box.state / "gpuboard.db", isolation_level=None)
+        ) as shell:
+            shell.execute("BEGIN IMMEDIATE")  # the engine's next write hangs in it
+            asking = threading.Thread(target=_try_to_submit, args=(box,))
+            asking.start()
+            time.sleep(2)
+            manager.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    manager.recv(500)
+            manager.settimeout(3)
+            with pytest.raises(TimeoutError):
+                while b"WATCHDOG=1" not in manager.recv(500):
+                    pass
+            shell.execute("ROLLBACK")
+        asking.join()
+        manager.settimeout(15)
+        while b"WATCHDOG=1" not in manager.recv(500):
+            pass
+    record_property("seen", "no WATCHDOG=1 for 3 s of a hanging step; fed again after it")
+
+
+def test_fault_47_engine_that_ignores_device_requests(tmp_path: Path, record_property) -> None:
+    """Refused when the runtime is checked: it is asked, not believed."""
+
+    def answers(target: str) -> object:
+        if target.endswith("/version"):
+            return {
+                "ApiVersion": "1.41",
+                "Version": "4.3.1",
+                "Components": [{"Name": "Podman Engine"}],
+            }
+        return {}
+
+    with speaking(tmp_path / "s", answers):
+        runtime = DockerRuntime(f"unix://{tmp_path}/s", SandboxSettings(), "box")
+        with pytest.raises(HostError, match="device requests") as caught:
+            runtime.check()
+        runtime.close()
+    record_property("seen", caught.value.message)
+
+
+def test_fault_48_wrong_configuration_at_reload(process_box: FaultBox, record_property) -> None:
+    """The old one stays in force; the line and the key are told."""
+    box = process_box
+    box.start()
+    assert box.daemon is not None
+    box.config.write_text(box.config.read_text() + "\n[api]\nmax_conections = 5\n")
+    box.daemon.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the old configuration stays" in box.log.read_text(), 15)
+    assert box.ended(box.shell("true"))["state"] == "succeeded"
+    [line] = [x for x in box.log.read_text().splitlines() if "the old configuration stays" in x]
+    record_property("seen", line.partition("force: ")[2][:120])
