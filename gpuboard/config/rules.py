@@ -57,6 +57,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "reservations.max_duration": (1, MAX_S),
     "reservations.max_ahead": (0, MAX_S),
     "reservations.max_per_user": (0, 10**6),
+    "reservations.far_ahead_gpu_hours": (0, 10**9),
+    "reservations.no_show_after": (60, MAX_S),
     "logs.keep_days": (1, 36500),
     "logs.max_total": (2**20, math.inf),
     "api.max_connections": (1, 100_000),

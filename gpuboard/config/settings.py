@@ -110,6 +110,10 @@ class ReservationsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     max_duration_s: int = 7 * 86400
     max_ahead_s: int = 90 * 86400
     max_per_user: int = 20
+    far_ahead_gpu_hours: int | None = None
+    """A person's bookings that begin a day ahead or later, in all. None: no limit."""
+    no_show_after_s: int | None = 1800
+    """An active booking that nobody came to is released after so long. None: never."""
 
 
 class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -64,9 +64,18 @@ class Bookings:
         core.journal.commit(change)
 
     def end(
-        self, booking: Reservation, state: ReservationState, now: int, uid: int | None = None
+        self,
+        booking: Reservation,
+        state: ReservationState,
+        now: int,
+        uid: int | None = None,
+        *,
+        event: str = "",
     ) -> Reservation:
-        """End a booking; a job of its owner that still runs keeps its devices until it ends."""
+        """End a booking; a job of its owner that still runs keeps its devices until it ends.
+
+        `event` says how, where the state alone does not.
+        """
         core = self._core
         change = Change("booking.end")
         ended = msgspec.structs.replace(booking, state=state, ended_at=now)
@@ -76,7 +85,7 @@ class Bookings:
             for lease in core.ledger.leases.values()
             if lease.reservation_id == booking.id and lease.job_id is None
         )
-        change.event(f"reservation.{state}", reservation_id=booking.id, uid=uid)
+        change.event(f"reservation.{event or state}", reservation_id=booking.id, uid=uid)
         core.journal.commit(change)
         for device in change.closed:
             core.settling[device] = now

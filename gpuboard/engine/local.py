@@ -28,6 +28,7 @@ from gpuboard.engine.jobdesk import JobDesk
 from gpuboard.engine.journal import Journal
 from gpuboard.engine.ledger import Ledger
 from gpuboard.engine.logs import LogReader, log_reader
+from gpuboard.engine.noshow import NoShows
 from gpuboard.engine.planner import Planner
 from gpuboard.engine.protocol import Capabilities, NewJob
 from gpuboard.engine.reconcile import Reconciler
@@ -88,6 +89,7 @@ class LocalEngine:
         self._starter = Starter(self.core, self._ender, self._stopper, self._images)
         self._reconciler = Reconciler(self.core, self._starter, self._ender)
         self._bookings = Bookings(self.core)
+        self._no_shows = NoShows(self.core, store, self._bookings)
         self._planner = Planner(
             self.core, self._bookings, self._starter, self._stopper, self._reconciler
         )
@@ -118,6 +120,7 @@ class LocalEngine:
             self._take_sweep()
             self._reconciler.run()
             self._bookings.keep_time()
+            self._no_shows.run()
             self._stopper.enforce()
             self._images.run()
             self._planner.run()
@@ -156,9 +159,9 @@ class LocalEngine:
             )
             if at is not None
         ]
-        booking_at = self._bookings.next_at()
-        if booking_at is not None:
-            due.append(clock.boot_ms() + booking_at - clock.now_ms())
+        for booking_at in (self._bookings.next_at(), self._no_shows.next_at()):
+            if booking_at is not None:
+                due.append(clock.boot_ms() + booking_at - clock.now_ms())
         return min(due)
 
     def _take_sweep(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gpuboard.engine.refusal import insist_admitted
 from gpuboard.errors import InvalidRequest, NotFound, QuotaExceeded
@@ -10,7 +10,7 @@ from gpuboard.model.durations import format_duration, parse_duration
 from gpuboard.model.ids import DeviceUuid, ReservationId
 from gpuboard.model.instants import iso, parse_instant
 from gpuboard.model.job import Job
-from gpuboard.model.person import Caller
+from gpuboard.model.person import Caller, Person
 from gpuboard.model.plan import Admission, ReservationRequest
 from gpuboard.model.requests import ReservationUpdate, ReserveRequest
 from gpuboard.model.reservation import Reservation, ReservationState
@@ -25,6 +25,7 @@ from gpuboard.service.validation import MAX_NAME, bounded
 
 PAST_MS = 30 * 86_400_000
 _DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
 
 
 class BookingService:
@@ -50,6 +51,7 @@ class BookingService:
         name = bounded(request.name, MAX_NAME, "name")
         self._check_window(wanted, now, is_past_start_fine=not request.at)
         self._check_count(caller)
+        self._check_far_ahead(caller.person, caller.is_admin, [wanted], now)
         admission = self._engine.admit(caller.person, wanted)
         insist_admitted(admission, wanted, now)
         if request.dry_run:
@@ -87,6 +89,7 @@ class BookingService:
         if is_moved:
             has_begun = booking.state is ReservationState.ACTIVE and from_at == booking.from_at
             self._check_window(wanted, now, is_past_start_fine=has_begun)
+        self._check_far_ahead(booking.owner, caller.is_admin, [wanted], now, [booking.id])
         name = booking.name if request.name is None else bounded(request.name, MAX_NAME, "name")
         changed = self._engine.change_reservation(booking.id, caller.person, wanted, name)
         return ReserveResult(reservation=self._answer(caller, changed, None))
@@ -179,6 +182,33 @@ class BookingService:
                 hint="cancel one with: gpuboard unreserve ID",
             )
 
+    def _check_far_ahead(
+        self,
+        owner: Person,
+        is_admin: bool,
+        wanted: Sequence[ReservationRequest],
+        now: int,
+        replacing: Collection[ReservationId] = (),
+    ) -> None:
+        """Raise QuotaExceeded when windows that begin a day ahead or later are too much in all."""
+        most = self._context.config.reservations.far_ahead_gpu_hours
+        new_ms = sum(_far_ahead_ms(window, now) for window in wanted)
+        if most is None or not new_ms or is_admin:
+            return
+        known_ms = sum(
+            _far_ahead_ms(booking, now)
+            for booking in self._engine.reservations()
+            if booking.owner.uid == owner.uid and booking.id not in replacing
+        )
+        if known_ms + new_ms > most * _HOUR_MS:
+            hours, known = (round(ms / _HOUR_MS, 1) for ms in (new_ms, known_ms))
+            raise QuotaExceeded(
+                f"{hours:g} device-hours more than a day ahead, beside {known:g} booked so far:"
+                f" at most {most} in all",
+                hint="book less, or within the next 24 hours",
+                field="at",
+            )
+
     def _own(self, caller: Caller, reservation_id: int) -> Reservation:
         words = f"you have no booking {reservation_id}"
         try:
@@ -240,6 +270,12 @@ class BookingService:
             until = clock_words(lease.until_at, self._context.clock.now_ms())
             words.append(f"GPU {ref.label}: {what}, until {until} at the latest")
         return words
+
+
+def _far_ahead_ms(window: ReservationRequest | Reservation, now: int) -> int:
+    """Return the device-time (ms) of a window that begins a day ahead or later; else 0."""
+    is_far = window.from_at >= now + _DAY_MS
+    return window.gpus * (window.until_at - window.from_at) if is_far else 0
 
 
 def _not_booked(caller: Caller, wanted: ReservationRequest, name: str, now: int) -> Reservation:

@@ -298,6 +298,7 @@ _KINDS = {
     "reservation.started": "booking began",
     "reservation.bound": "booking got its devices",
     "reservation.ended": "booking ended",
+    "reservation.no_show": "booking released: nobody came to it",
     "reservation.cancelled": "booking cancelled",
     "reservation.changed": "booking changed",
     "device.drained": "device drained",

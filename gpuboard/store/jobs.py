@@ -159,6 +159,14 @@ class JobTable(Table):
         )
         return [row[0] for row in rows]
 
+    def has_run_since(self, uid: int, at: int) -> bool:
+        """Whether a job of the person that has ended ran at or after `at` (ms)."""
+        row = self._connection.row(
+            "SELECT 1 FROM jobs WHERE uid = ? AND started_at IS NOT NULL AND ended_at >= ? LIMIT 1",
+            (uid, at),
+        )
+        return row is not None
+
     def recent_parts(self, uid: int | None, n: int) -> list[float]:
         """Return what parts (0..1) of their limits the last n runs used, oldest first; None: anybody's."""
         whose, values = ("uid = ? AND", (uid, n)) if uid is not None else ("", (n,))

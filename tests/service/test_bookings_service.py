@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gpuboard.config import Config, ReservationsConfig
@@ -118,3 +119,29 @@ def test_timeline_shows_past_present_bookings_and_forecast(box: Box, services: S
     assert len(view.devices) == 4
     booking = next(entry for entry in view.entries if entry.kind == "booking")
     assert (booking.device, booking.user, booking.mine) == (None, "ben", False)
+
+
+def test_far_ahead_hours_are_limited_and_same_day_ones_are_not(box: Box) -> None:
+    """Many hours of next week are one person's no more; this afternoon is anybody's."""
+    limits = ReservationsConfig(far_ahead_gpu_hours=8)
+    services = services_over_limits(box, limits)
+    services.bookings.reserve(AS_ANN, ReserveRequest(gpus=2, duration="3h", at="now+2d"))
+    with pytest.raises(QuotaExceeded, match="3 device-hours more than a day ahead, beside 6"):
+        services.bookings.reserve(AS_ANN, ReserveRequest(gpus=1, duration="3h", at="now+3d"))
+    services.bookings.reserve(AS_ANN, ReserveRequest(gpus=2, duration="10h", at="now+1h"))
+    services.bookings.reserve(AS_BEN, ReserveRequest(gpus=1, duration="3h", at="now+3d"))
+
+
+def test_moving_a_far_booking_does_not_count_it_twice(box: Box) -> None:
+    """An edit replaces what it edits."""
+    services = services_over_limits(box, ReservationsConfig(far_ahead_gpu_hours=8))
+    request = ReserveRequest(gpus=2, duration="3h", at="now+2d")
+    made = services.bookings.reserve(AS_ANN, request).reservation
+    services.bookings.change(AS_ANN, made.id, ReservationUpdate(at="now+4d"))
+    with pytest.raises(QuotaExceeded):
+        services.bookings.change(AS_ANN, made.id, ReservationUpdate(duration="5h"))
+
+
+def services_over_limits(box: Box, limits: ReservationsConfig) -> Services:
+    box.config = msgspec.structs.replace(box.config, reservations=limits)
+    return services_over(box)
