@@ -379,7 +379,7 @@ class JobService:
 
     def _views_of(self, caller: Caller, job: Job) -> JobViews:
         """Return views that know a queued job's place and reason."""
-        if job.state is not JobState.QUEUED:
+        if job.state is not JobState.QUEUED or job.is_held:
             return self._views(caller)
         explained = self._engine.explain(job.id)
         places = {job.id: explained.place} if explained.place is not None else {}

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import pwd
 import sqlite3
 import stat
 import subprocess
@@ -211,20 +212,23 @@ def test_attack_19_a_missing_directory_below_a_mount(lab: Lab, saw):
 
 @pytest.fixture
 def strays(lab: Lab) -> Iterator[list[int]]:
-    """People with odd homes, gone afterwards."""
-    names = tuple(f"{word}{os.getpid() % 100_000}" for word in ("gbnohome", "gbopen", "gbborrow"))
-    with people(*names) as uids:
-        subprocess.run(["usermod", "-d", "/nonexistent/home", names[0]], check=True)
-        lab.home(uids[1]).chmod(0o777)
-        subprocess.run(["usermod", "-d", str(lab.home(lab.victim)), names[2]], check=True)
-        lab.home(lab.victim).chmod(0o755)
-        yield uids
-        lab.home(lab.victim).chmod(0o700)
-        for uid, name in zip(uids, names, strict=True):
-            subprocess.run(["usermod", "-d", f"/home/{name}", name], check=False)
-            wait_until(lambda uid=uid: not [
-                job for job in lab.ask(0, "GET", "/jobs")[1]["jobs"] if job["uid"] == uid
-            ])  # fmt: skip
+    """People whose homes are: not there, open to all, the victim's."""
+    number = os.getpid() % 100_000
+    homes = {
+        f"gbn{number}": Path("/nonexistent/home"),
+        f"gbo{number}": lab.home(lab.mallory).with_name(f"gbo{number}"),
+        f"gbb{number}": lab.home(lab.victim),
+    }
+    for name, home in homes.items():
+        subprocess.run(["useradd", "--no-create-home", "--home-dir", home, name], check=True)
+    uids = [pwd.getpwnam(name).pw_uid for name in homes]
+    owned(homes[f"gbo{number}"], uids[1], 0o777)
+    lab.home(lab.victim).chmod(0o755)
+    yield uids
+    lab.home(lab.victim).chmod(0o700)
+    for name in homes:
+        subprocess.run(["userdel", name], check=False, capture_output=True)
+    homes[f"gbo{number}"].rmdir()
 
 
 def test_attack_59_homes_that_are_not_one_s_own(lab: Lab, saw, strays: list[int]):
