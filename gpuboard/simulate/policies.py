@@ -8,6 +8,7 @@ from enum import Enum
 import msgspec
 
 from gpuboard.errors import InvalidRequest
+from gpuboard.model.durations import parse_duration
 from gpuboard.model.world import PolicySettings
 
 EVERYTHING = 1 << 30
@@ -61,3 +62,29 @@ def policy_of(name: str) -> Policy:
             f"there is no policy {name!r}", hint=f"one of {', '.join(POLICIES)}", field="--policy"
         )
     return known
+
+
+SPANS = {"half_life": "half_life_s", "priority_window": "priority_window_s"}
+"""Settings that may be compared, by their names in the configuration."""
+
+
+def variants(base: str, compare: str) -> dict[str, Policy]:
+    """Return a policy with a setting at several values, `half_life=1d,7d,14d`; by value.
+
+    Raises InvalidRequest for a setting or a value that is none.
+    """
+    policy = policy_of(base)
+    name, _, values = compare.partition("=")
+    field = SPANS.get(name.strip())
+    if field is None or not values.strip():
+        raise InvalidRequest(
+            f"cannot compare {compare!r}",
+            hint=f"half_life=1d,7d,14d; settings: {', '.join(SPANS)}",
+            field="--compare",
+        )
+    found = {}
+    for text in values.split(","):
+        span_s = parse_duration(text.strip(), field="--compare")
+        settings = msgspec.structs.replace(policy.settings, **{field: span_s})
+        found[f"{name.strip()}={text.strip()}"] = Policy(settings, policy.order)
+    return found

@@ -1,0 +1,92 @@
+"""`gpuboard simulate`: traces and the box's own record, as a table and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Gpuboard
+from tests.support.fake_server import FakeServer
+
+KEYS = {
+    "wait_mean_s", "wait_p50_s", "wait_p95_s", "wait_max_s", "bounded_slowdown_mean",
+    "half_box_wait_max_s", "utilisation", "makespan_s", "jain_index", "ftf_worst_person",
+    "ftf_over_1_05", "promise_violations", "preemptions", "decision_p50_ms", "decision_p99_ms",
+}  # fmt: skip
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> str:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "job_id,user,submit,gpus,runtime,limit\n1,ann,0,4,100,200\n2,bob,1,2,50,60\n3,ann,2,4,9,60\n"
+    )
+    return str(path)
+
+
+def record(server: FakeServer) -> None:
+    job = {"user": "ann", "gpus": 1, "limit_s": 60, "submitted_at": "2026-01-01T00:00:00Z"}
+    ran = {"started_at": "2026-01-01T00:00:05Z", "ended_at": "2026-01-01T00:00:30Z"}
+    never = {"started_at": None, "ended_at": "2026-01-01T00:00:30Z"}
+    server.answers["GET", "/history"] = {
+        "schema": 1,
+        "jobs": [{"id": 3, **job, **never}, {"id": 2, **job, **ran}],
+    }
+    server.answers["GET", "/board"] = {"schema": 1, "devices": [{}, {}]}
+
+
+def test_json_has_exactly_the_keys_that_are_promised(gpuboard: Gpuboard, trace: str) -> None:
+    ran = gpuboard("simulate", trace, "--gpus", "4", "--policy", "fifo,fairshare", "--json")
+    assert ran.code == 0, ran
+    assert set(ran.json) == {"schema", "trace", "gpus", "policies"}
+    assert (ran.json["schema"], ran.json["trace"], ran.json["gpus"]) == (1, "log.csv", 4)
+    assert {name: set(table) for name, table in ran.json["policies"].items()} == {
+        "fifo": KEYS,
+        "fairshare": KEYS,
+    }
+
+
+def test_the_table_has_a_column_a_policy_and_a_pipe_gets_no_bar(
+    gpuboard: Gpuboard, trace: str
+) -> None:
+    ran = gpuboard("simulate", trace, "--gpus", "4", "--policy", "easy,sjf")
+    assert ran.out.splitlines()[0].split() == ["METRIC", "easy", "sjf"]
+    assert ran.err == ""
+
+
+def test_settings_are_compared_under_their_own_names(gpuboard: Gpuboard, trace: str) -> None:
+    ran = gpuboard("simulate", trace, "--gpus", "4", "--compare", "half_life=1d,7d", "--json")
+    assert list(ran.json["policies"]) == ["half_life=1d", "half_life=7d"]
+
+
+def test_the_record_of_the_box_is_played_on_its_own_devices(
+    gpuboard: Gpuboard, server: FakeServer
+) -> None:
+    record(server)
+    ran = gpuboard("simulate", "--history", "--policy", "easy", "--json")
+    assert (ran.json["trace"], ran.json["gpus"]) == ("history", 2)
+    assert ran.json["policies"]["easy"]["makespan_s"] == 25
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "how many GPUs"),
+        (("--gpus", "4", "--history"), "not both"),
+        (("--gpus", "3"), "wants 4 GPUs"),
+        (("--gpus", "4", "--policy", "best"), "no policy 'best'"),
+        (("--gpus", "4", "--weight", "ann"), "no weight"),
+        (("--gpus", "4", "--weight", "eve=2"), "no job of the trace is eve's"),
+        (("--gpus", "4", "--preemptible", "2"), "no part of the jobs"),
+        (("--gpus", "4", "--bookings", "nan"), "no rate"),
+        (("--gpus", "4", "--compare", "colour=1d"), "cannot compare"),
+        (("--gpus", "4", "--compare", "half_life=x"), "--compare"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_in_words(
+    gpuboard: Gpuboard, trace: str, options: tuple[str, ...], words: str
+) -> None:
+    ran = gpuboard("simulate", trace, *options)
+    assert ran.code == 2
+    assert words in ran.err
