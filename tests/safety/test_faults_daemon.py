@@ -203,12 +203,25 @@ def test_fault_31_database_that_must_not_be_used(
 
 def test_fault_32_migration_killed_half_way(tmp_path: Path, record_property) -> None:
     """The old version is intact after SIGKILL at any statement; the next start completes it."""
-    from tests.store.test_schema import (
-        test_a_migration_killed_at_any_statement_is_whole_or_nothing as killed_anywhere,
-    )
+    from tests.store.test_schema import KILLED, NEXT, columns, version
 
-    killed_anywhere(str(tmp_path / "state"), tmp_path)
-    record_property("seen", "SIGKILL before every 4th statement: old or new version, rows intact")
+    pristine = Store(str(tmp_path / "state"))
+    path = str(tmp_path / "copy.db")
+    pristine.backup(path)
+    pristine.close()
+    for point in (2, 14, 30, 10_000):
+        run = subprocess.run(
+            [sys.executable, "-c", KILLED, path, str(point), str(ROOT)], check=False
+        )
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            found = (version(connection), "colour" in columns(connection))
+            assert found in ((1, False), (len(NEXT), True))
+            if point == 10_000:
+                assert (run.returncode, found) == (0, (len(NEXT), True))
+    record_property(
+        "seen", "SIGKILL at three statements: old version whole; the next run completes it"
+    )
 
 
 def test_fault_33_database_locked_by_an_admins_shell(

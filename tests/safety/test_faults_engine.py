@@ -1,0 +1,306 @@
+"""Faults of the container engine: slow, killed, hung, restarted, meddled with; the real one, a real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from gpuboard.runtimes.cgroups import ContainerCgroups
+from tests.support.box import wait_until
+from tests.support.dockerd import IMAGE, DockerEngine
+from tests.support.fakenvml import gpu_uuid
+from tests.support.faultbox import FaultBox, container_rows
+
+pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
+
+LIVE = "while :; do sleep 0.1; done"
+
+
+def container(engine: DockerEngine, job: int) -> str:
+    """Return the id of the job's container."""
+    [row] = [r for r in container_rows(engine) if r["Names"][0].startswith(f"/gb-{job}-")]
+    return str(row["Id"])
+
+
+def test_fault_10_start_that_takes_long(
+    docker_box: FaultBox, docker_engine: DockerEngine, record_property
+) -> None:
+    """Others start and end meanwhile, and lists answer at once."""
+    box = docker_box
+    box.start()
+    docker_engine.hook.behave("6")
+    slow = box.shell("exit 4")
+    box.wait_state(slow, "starting")
+    quick = box.shell("exit 0", gpus=0)
+    assert box.ended(quick)["state"] == "succeeded"
+    began = time.monotonic()
+    state = box.job(slow)["state"]
+    took_s = time.monotonic() - began
+    assert state == "starting"
+    assert took_s < 1
+    assert box.ended(slow)["exit_code"] == 4
+    record_property(
+        "seen", f"still starting while another ran and ended; list in {took_s * 1000:.0f} ms"
+    )
+
+
+def test_fault_11_toolkits_hook_fails(
+    docker_box: FaultBox, docker_engine: DockerEngine, record_property
+) -> None:
+    """Failed with the hook's text; after three different jobs the device is drained."""
+    box = docker_box
+    box.start()
+    docker_engine.hook.behave("fail")
+    for _ in range(3):
+        view = box.ended(box.shell("true", gpu_ids=[gpu_uuid(0)]))
+        assert view["state"] == "failed"
+        assert "version mismatch" in view["reason"]
+    wait_until(lambda: gpu_uuid(0) in box.drained(), 10)
+    record_property("seen", f"failed with the text; drained: {box.drained()[gpu_uuid(0)][:60]}")
+
+
+def test_fault_12_what_cannot_be_run(docker_box: FaultBox, record_property) -> None:
+    """Failed in words, with Docker's own codes, and not tried again."""
+    box = docker_box
+    box.start()
+    seen = []
+    for command in (["no-such-program"], ["/etc/passwd"]):
+        view = box.ended(box.ask(*command))
+        assert (view["state"], view["attempt"]) == ("failed", 1)
+        seen.append(f"{command[0]}: {view['reason'][:60]}")
+    record_property("seen", "; ".join(seen))
+
+
+def test_fault_20_container_removed_behind_our_back(
+    docker_box: FaultBox, docker_engine: DockerEngine, record_property
+) -> None:
+    """Lost with that reason, the lease free."""
+    box = docker_box
+    box.start()
+    job = box.shell(LIVE)
+    box.wait_state(job, "running")
+    with contextlib.closing(docker_engine.client()) as client:
+        client.remove_container(container(docker_engine, job), force=True)
+    view = box.ended(job)
+    assert view["state"] == "lost", view
+    assert "removed" in view["reason"]
+    assert box.rows("SELECT count(*) FROM leases WHERE released_at IS NULL") == [(0,)]
+    record_property("seen", f"lost: {view['reason']}")
+
+
+def test_fault_21_renamed_and_strangers(
+    docker_box: FaultBox, docker_engine: DockerEngine, record_property
+) -> None:
+    """A stranger with our kind of name is left alone; a renamed container ends its job truly."""
+    box = docker_box
+    box.start()
+    job = box.shell("sleep 3; exit 8")
+    box.wait_state(job, "running")
+    with contextlib.closing(docker_engine.client()) as client:
+        stranger = client.create_container(IMAGE, ["sleep", "60"], name="gb-987654-1")["Id"]
+        client.rename(container(docker_engine, job), "renamed-by-hand")
+        view = box.ended(job)
+        time.sleep(3.5)  # a whole listing must leave it alone
+        kept = {row["Id"] for row in client.containers(all=True)}
+        for left in client.containers(all=True):
+            if left["Id"] == stranger or "/renamed-by-hand" in left["Names"]:
+                client.remove_container(left["Id"], force=True)
+    assert stranger in kept
+    assert (view["state"], view["exit_code"]) == ("failed", 8), view
+    record_property("seen", "renamed: exit 8 all the same; the stranger was left alone")
+
+
+def test_fault_22_container_paused_by_hand(
+    docker_box: FaultBox, docker_engine: DockerEngine, record_property
+) -> None:
+    """It keeps its device, and can be stopped."""
+    box = docker_box
+    box.start()
+    job = box.shell(LIVE, grace="2s")
+    box.wait_state(job, "running")
+    with contextlib.closing(docker_engine.client()) as client:
+        client.pause(container(docker_engine, job))
+    box.cancel(job)
+    view = box.ended(job)
+    assert view["state"] == "cancelled"
+    record_property("seen", f"cancelled, exit {view['exit_code']}")
+
+
+def test_fault_23_exit_codes_are_kept(docker_box: FaultBox, record_property) -> None:
+    """As they are, with a reason by one table."""
+    box = docker_box
+    box.start()
+    seen = []
+    for script, code in (("exit 259", 3), ("exit 255", 255), ("kill -9 $$; sleep 9", 137)):
+        view = box.ended(box.shell(script))
+        assert view["exit_code"] == code, view
+        seen.append(f"{code}: {view['reason']}")
+    record_property("seen", "; ".join(seen))
+
+
+def test_fault_41_image_goes_after_admission(
+    docker_box: FaultBox, docker_engine: DockerEngine, record_property
+) -> None:
+    """Said so, with the image's name."""
+    box = docker_box
+    box.start()
+    with contextlib.closing(docker_engine.client()) as client:
+        client.tag(IMAGE, "gpuboard-test/passing", "1")
+        job = box.shell("true", image="gpuboard-test/passing:1", hold=True)
+        client.remove_image("gpuboard-test/passing:1", noprune=True)
+    box.client.post("/jobs/release", {"jobs": [str(job)]})
+    view = box.ended(job)
+    assert view["state"] == "failed"
+    assert "passing" in view["reason"]
+    record_property("seen", view["reason"][:90])
+
+
+def test_fault_43_sigterm_during_a_start(
+    docker_box: FaultBox, docker_engine: DockerEngine, record_property
+) -> None:
+    """The daemon ends in time; the next one takes the start up, and it ran once."""
+    box = docker_box
+    box.start()
+    docker_engine.hook.behave("3")
+    job = box.shell("sleep 1; exit 6")
+    wait_until(lambda: list(docker_engine.hook.directory.glob("*.state")), 15)
+    began = time.monotonic()
+    box.stop()
+    took_s = time.monotonic() - began
+    assert took_s < 30
+    box.start()
+    view = box.ended(job)
+    assert view["exit_code"] == 6, view
+    assert len(docker_engine.hook.specs()) == 1
+    record_property("seen", f"ended after {took_s:.1f} s; taken up, exit 6, one start")
+
+
+def test_fault_18_no_event_ever_comes(docker_box: FaultBox, record_property) -> None:
+    """The listing alone finds the end within five seconds."""
+    box = docker_box
+    box.start(deaf=True)
+    job = box.shell("sleep 1; exit 2")
+    view = box.ended(job)
+    assert view["exit_code"] == 2
+    ended, noticed = box.rows(
+        "SELECT j.ended_at, e.at FROM jobs j JOIN events e ON e.job_id = j.id"
+        " WHERE e.kind = 'job.failed' AND j.id = ?",
+        job,
+    )[0]
+    assert noticed - ended < 6000, (noticed, ended)
+    record_property(
+        "seen", f"exit 2, found {(noticed - ended) / 1000:.1f} s after it, without events"
+    )
+
+
+def test_fault_13_engine_killed_inside_a_start(
+    mortal_box: FaultBox, mortal_engine: DockerEngine, record_property
+) -> None:
+    """Nothing of it is left alive, the device is free, and a new attempt has a new name."""
+    box = mortal_box
+    box.start()
+    mortal_engine.hook.behave("3")
+    job = box.shell("sleep 2; exit 5", requeue=True)
+    wait_until(lambda: list(mortal_engine.hook.directory.glob("*.state")), 15)
+    stuck = container(mortal_engine, job)
+    mortal_engine.kill()
+    mortal_engine.hook.behave("0")
+    mortal_engine.start()
+    view = box.ended(job, 90)
+    assert not ContainerCgroups().pids(stuck)
+    assert (view["exit_code"], view["state"]) == (5, "failed"), view
+    assert box.is_charged_once()
+    record_property(
+        "seen", f"ended by attempt {view['attempt']} with exit 5; nothing of the first lives"
+    )
+
+
+def test_fault_15_engine_restarted_and_its_containers_die(
+    mortal_box: FaultBox, mortal_engine: DockerEngine, record_property
+) -> None:
+    """Lost by the restart, not the person's fault; run again for who asked."""
+    box = mortal_box
+    box.start()
+    plain = box.shell(LIVE)
+    rerun = box.shell("sleep 3", requeue=True)
+    for job in (plain, rerun):
+        box.wait_state(job, "running")
+    mortal_engine.restart()
+    view = box.ended(plain)
+    assert view["state"] == "lost", view
+    assert "restarted" in view["reason"]
+    again = box.ended(rerun)
+    assert (again["state"], again["attempt"]) == ("succeeded", 2), again
+    record_property("seen", f"lost: {view['reason']}; the other succeeded as attempt 2")
+
+
+def test_fault_16_engine_restarted_and_its_containers_live(
+    mortal_box: FaultBox, mortal_engine: DockerEngine, record_property
+) -> None:
+    """Nothing changes; what ended meanwhile has its true code; a full log pipe only waits (fault 42)."""
+    box = mortal_box
+    mortal_engine.restart(signal.SIGTERM, live_restore=True)
+    box.start()
+    ends = box.shell("sleep 2; exit 9")
+    stays = box.shell(LIVE)
+    for job in (ends, stays):
+        box.wait_state(job, "running")
+    mortal_engine.kill()
+    time.sleep(2.5)  # it ends while nobody looks
+    assert {box.job(job)["state"] for job in (ends, stays)} == {"running"}
+    mortal_engine.start(live_restore=True)
+    view = box.ended(ends)
+    assert (view["state"], view["exit_code"]) == ("failed", 9), view
+    assert box.job(stays)["state"] == "running"
+    record_property("seen", "the one that ended: exit 9; the other runs on, no state changed")
+
+
+def test_fault_42_log_pipe_is_full_while_the_engine_is_down(
+    mortal_box: FaultBox, mortal_engine: DockerEngine, record_property
+) -> None:
+    """The job waits on its pipe and goes on; the log has no gap."""
+    box = mortal_box
+    mortal_engine.restart(signal.SIGTERM, live_restore=True)
+    box.start()
+    lines = 30_000
+    job = box.shell(f"sleep 1; seq 1 {lines}; exit 3")
+    box.wait_state(job, "running")
+    mortal_engine.kill()
+    time.sleep(2.5)  # 170 kB do not fit into the pipe
+    assert box.job(job)["state"] == "running"
+    mortal_engine.start(live_restore=True)
+    view = box.ended(job)
+    assert view["exit_code"] == 3
+    assert box.job_log(job) == "".join(f"{n}\n" for n in range(1, lines + 1)).encode()
+    record_property("seen", f"waited, exit 3, all {lines} lines in order")
+
+
+def test_fault_19_engine_hangs(
+    mortal_box: FaultBox, mortal_engine: DockerEngine, record_property
+) -> None:
+    """A stopped dockerd: the daemon answers, decides nothing, and goes on when it goes on."""
+    box = mortal_box
+    box.start()
+    job = box.shell("sleep 4; exit 2")
+    box.wait_state(job, "running")
+    os.kill(mortal_engine.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        waits = box.shell("exit 0")
+        states = [box.job(n)["state"] for n in (job, waits)]
+        took_s = time.monotonic() - began
+        time.sleep(5)  # the job ends while the engine hangs
+        assert box.job(job)["state"] == "running"
+    finally:
+        os.kill(mortal_engine.pid, signal.SIGCONT)
+    assert took_s < 2
+    assert states[0] == "running"
+    assert box.ended(job)["exit_code"] == 2
+    assert box.ended(waits)["state"] == "succeeded"
+    record_property(
+        "seen", f"answers in {took_s * 1000:.0f} ms, no decision; exit 2 after it went on"
+    )
