@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,6 +17,7 @@ from gpuboard.errors import GpuboardError
 from gpuboard.model.views import DeviceHistory, EventView
 from gpuboard.tui import header
 from gpuboard.tui.bindings import EVERYWHERE, ON_A_JOB, bindings, key_words, keys_of
+from gpuboard.tui.bookingactions import BookingActions
 from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.feed import FeedThread, Snapshot, Source
 from gpuboard.tui.ink import Ink, clean
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 STALE_S = 4.0
 """Without an item for so long what is shown is grey, with its age."""
+EVENTS_KEPT = 1000
 _TOLD_EVENTS: dict[str, Severity] = {
     "job.running": "information",
     "job.succeeded": "information",
@@ -66,8 +70,11 @@ class GpuboardApp(App[None]):
         self.histories = Histories()
         self.errands = Errands(self)
         self.jobs = JobActions(self)
+        self.bookings = BookingActions(self)
         self.notices = Notices()
         self.snapshot = Snapshot()
+        self.events: deque[EventView] = deque(maxlen=EVENTS_KEPT)
+        """What happened since the app began, the latest first."""
         self.is_paused = False
         self._shown = Snapshot()
         self._was_stale = False
@@ -149,6 +156,9 @@ class GpuboardApp(App[None]):
 
     async def action_tab(self, name: str) -> None:
         """Show a tab."""
+        if name == "admin" and not self.is_admin:
+            self.say("this tab is for admins of the box")
+            return
         self._tab = name
         if name not in self._panes:
             pane = self._panes[name] = _new_pane(name)
@@ -218,6 +228,7 @@ class GpuboardApp(App[None]):
         return key_words(keys_of(key, self.settings.keys))
 
     def _take_event(self, event: EventView) -> None:
+        self.events.appendleft(event)
         board = self.snapshot.board
         severity = _TOLD_EVENTS.get(event.kind)
         if severity and board is not None and event.user == board.user:
@@ -252,7 +263,9 @@ class GpuboardApp(App[None]):
             age_s=self.age_s,
             glyphs=glyphs,
         )
-        base.query_one("#tabs", ActionBar).show_items(header.tab_items(self._tab), link)
+        base.query_one("#tabs", ActionBar).show_items(
+            header.tab_items(self._tab, is_admin=self.is_admin), link
+        )
         base.query_one("#keys", ActionBar).show_items(key_items(self._tab, self.settings.keys))
         host = base.query_one("#host", Bar)
         notice = base.query_one("#notice", Bar)
@@ -280,6 +293,10 @@ def _new_pane(name: str) -> Pane:
         from gpuboard.tui.panes.timeline import TimelinePane
 
         return TimelinePane(id="pane-timeline")
+    if name == "admin":
+        from gpuboard.tui.panes.admin import AdminPane
+
+        return AdminPane(id="pane-admin")
     from gpuboard.tui.panes.bookings import BookingsPane
 
     return BookingsPane(id="pane-bookings")
@@ -297,5 +314,7 @@ def run_app(socket_path: str | None = None) -> int:
         )
     client = Client(socket_path) if socket_path else connect()
     app = GpuboardApp(ClientSource(client), load_settings())
+    # What is imported by now lives as long as the app: no collection needs to walk it again.
+    gc.freeze()
     app.run()
     return app.return_code or 0

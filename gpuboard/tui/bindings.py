@@ -34,6 +34,7 @@ EVERYWHERE = (
     Key("app.jobs", "3", "tab('jobs')", "show my jobs"),
     Key("app.timeline", "4", "tab('timeline')", "show the timeline"),
     Key("app.bookings", "5", "tab('bookings')", "show bookings and people"),
+    Key("app.admin", "6", "tab('admin')", "show the admin's tab", palette=False),
     Key("app.new", "n", "new_job", "start a new job", "new job"),
     Key("app.book", "b", "book", "book GPUs", "book"),
     Key("app.palette", "colon,ctrl+p", "palette", "do anything by name", palette=False),
@@ -86,6 +87,12 @@ BOOKINGS = (
     Key("booking.cancel", "K", "stop", "cancel the booking, after a dialog", "cancel"),
     Key("booking.mine", "u", "mine", "only mine, or everybody's", "mine"),
 )
+ADMIN = (
+    Key("admin.drain", "D", "drain", "drain this GPU, or resume it, after a dialog", "drain"),
+    Key("admin.notice", "N", "notice", "write a notice to everybody", "notice"),
+    Key("admin.reload", "R", "reload", "read the configuration again, after a dialog", "reload"),
+    Key("admin.filter", "slash", "filter", "show only events with this text", "filter"),
+)
 LOG = (
     Key("log.find", "slash", "find", "search the log", "search"),
     Key("log.next", "n", "next(1)", "next match", "next", palette=False),
@@ -108,6 +115,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = {
     "Queue": QUEUED,
     "Timeline": TIMELINE,
     "Bookings": BOOKINGS,
+    "Admin": ADMIN,
     "A log": LOG,
     "A job's page": DETAIL,
 }

@@ -15,11 +15,20 @@ from typing import Protocol
 import msgspec
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.requests import CancelRequest, ReserveRequest, SubmitRequest, UpdateRequest
+from gpuboard.model.requests import (
+    CancelRequest,
+    DrainRequest,
+    NoticeRequest,
+    ReserveRequest,
+    SubmitRequest,
+    UpdateRequest,
+)
 from gpuboard.model.views import (
     ActionResults,
+    AdminResult,
     BoardView,
     DeviceHistory,
+    DoctorView,
     DryRunView,
     EventView,
     ImageList,
@@ -114,6 +123,26 @@ class Source(Protocol):
 
     def images(self) -> ImageList:
         """Return the local images."""
+        ...
+
+    def drain(self, request: DrainRequest) -> AdminResult:
+        """Take devices out of service."""
+        ...
+
+    def resume(self, request: DrainRequest) -> AdminResult:
+        """Put devices back into service."""
+        ...
+
+    def notice(self, request: NoticeRequest) -> AdminResult:
+        """Publish a notice to everybody; empty words take all back."""
+        ...
+
+    def reload(self) -> AdminResult:
+        """Read the daemon's configuration again."""
+        ...
+
+    def doctor(self) -> DoctorView:
+        """Return what is wrong with the box."""
         ...
 
 

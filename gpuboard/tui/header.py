@@ -18,10 +18,11 @@ TABS = (
 )
 
 
-def tab_items(chosen: str) -> list[Item]:
+def tab_items(chosen: str, *, is_admin: bool = False) -> list[Item]:
     """Return the brand and the tabs."""
     items: list[Item] = [([(" gpuboard ", "accent!")], "app.tab('board')")]
-    for number, (name, words) in enumerate(TABS, 1):
+    tabs = (*TABS, ("admin", "Admin")) if is_admin else TABS
+    for number, (name, words) in enumerate(tabs, 1):
         is_chosen = name == chosen
         items.append(
             (

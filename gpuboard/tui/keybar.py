@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpuboard.tui.bindings import (
+    ADMIN,
     BOOKINGS,
     EVERYWHERE,
     FILTERING,
@@ -23,13 +24,14 @@ GROUPS: Mapping[str, tuple[Key, ...]] = {
     "jobs": (*FILTERING, *ON_A_JOB),
     "timeline": TIMELINE,
     "bookings": BOOKINGS,
+    "admin": ADMIN,
 }
 
 
 def key_items(tab: str, keymap: Mapping[str, str]) -> list[Item]:
     """Return the items of the key bar on a tab."""
     items: list[Item] = []
-    for group, where in ((EVERYWHERE[5:7], "app"), (GROUPS[tab], "pane"), (EVERYWHERE[7:], "app")):
+    for group, where in ((EVERYWHERE[6:8], "app"), (GROUPS[tab], "pane"), (EVERYWHERE[8:], "app")):
         for key in group:
             if not key.short:
                 continue

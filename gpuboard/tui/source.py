@@ -10,15 +10,19 @@ import msgspec
 from gpuboard.api.client import Client
 from gpuboard.model.requests import (
     CancelRequest,
+    DrainRequest,
     JobSelection,
+    NoticeRequest,
     ReserveRequest,
     SubmitRequest,
     UpdateRequest,
 )
 from gpuboard.model.views import (
     ActionResults,
+    AdminResult,
     BoardView,
     DeviceHistory,
+    DoctorView,
     DryRunView,
     EventView,
     ImageList,
@@ -133,6 +137,26 @@ class ClientSource:
     def images(self) -> ImageList:
         """Return the local images."""
         return _view(self._client.get("/images"), ImageList)
+
+    def drain(self, request: DrainRequest) -> AdminResult:
+        """Take devices out of service."""
+        return _view(self._client.post("/admin/drain", _body(request)), AdminResult)
+
+    def resume(self, request: DrainRequest) -> AdminResult:
+        """Put devices back into service."""
+        return _view(self._client.post("/admin/resume", _body(request)), AdminResult)
+
+    def notice(self, request: NoticeRequest) -> AdminResult:
+        """Publish a notice to everybody; empty words take all back."""
+        return _view(self._client.post("/admin/notice", _body(request)), AdminResult)
+
+    def reload(self) -> AdminResult:
+        """Read the daemon's configuration again."""
+        return _view(self._client.post("/admin/reload", {}), AdminResult)
+
+    def doctor(self) -> DoctorView:
+        """Return what is wrong with the box."""
+        return _view(self._client.get("/doctor"), DoctorView)
 
 
 def _view(answer: dict[str, Any], kind: type[_View]) -> _View:

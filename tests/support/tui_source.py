@@ -9,16 +9,26 @@ from collections.abc import Iterator
 import msgspec
 
 from gpuboard.errors import GpuboardError, Refused, Unavailable
-from gpuboard.model.requests import CancelRequest, ReserveRequest, SubmitRequest, UpdateRequest
+from gpuboard.model.requests import (
+    CancelRequest,
+    DrainRequest,
+    NoticeRequest,
+    ReserveRequest,
+    SubmitRequest,
+    UpdateRequest,
+)
 from gpuboard.model.views import (
     ActionResult,
     ActionResults,
+    AdminResult,
     BoardView,
     BookingRef,
     CauseView,
+    CheckView,
     DeviceHistory,
     DeviceRef,
     DeviceView,
+    DoctorView,
     DryRunView,
     EventView,
     HostView,
@@ -444,6 +454,36 @@ class ScriptedSource:
                     reference=name, id="sha256:4a8f", created_at=at("08:00"), size_bytes=7 * GIB
                 )
                 for name in ("pytorch/pytorch:2.4", "nvcr.io/nvidia/jax:24.10", "ubuntu:24.04")
+            ]
+        )
+
+    def drain(self, request: DrainRequest) -> AdminResult:
+        self._asked("drain", request)
+        return AdminResult(words="done: drain")
+
+    def resume(self, request: DrainRequest) -> AdminResult:
+        self._asked("resume", request)
+        return AdminResult(words="done: resume")
+
+    def notice(self, request: NoticeRequest) -> AdminResult:
+        self._asked("notice", request)
+        return AdminResult(words="done: notice")
+
+    def reload(self) -> AdminResult:
+        self._asked("reload", None)
+        return AdminResult(words="done: reload")
+
+    def doctor(self) -> DoctorView:
+        self._asked("doctor", None)
+        return DoctorView(
+            checks=[
+                CheckView(name="driver", status="ok", words="550.90"),
+                CheckView(
+                    name="disk",
+                    status="warning",
+                    words="/var has 2 GiB left",
+                    mend="docker system prune",
+                ),
             ]
         )
 

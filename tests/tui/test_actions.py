@@ -542,3 +542,36 @@ async def test_lists_of_a_lost_daemon_are_grey(source, monkeypatch):
     async with opened(source) as pilot:
         await pilot.press("2")
         await until(pilot, lambda: pilot.app.pane.has_class("-stale"))
+
+
+class TestBookingsOfMine:
+    async def test_K_on_the_timeline_cancels_my_booking_after_a_dialog(self, source):
+        mine = source.entries[4]
+        source.entries[4] = msgspec.structs.replace(mine, mine=True, user="ann")
+        source.reservations[0] = msgspec.structs.replace(
+            source.reservations[0], mine=True, user="ann"
+        )
+        async with opened(source) as pilot:
+            await pilot.press("4")
+            await settled(pilot)
+            await pilot.press("down", "down", "down", "down", "K")
+            await until(pilot, lambda: "gpuboard unreserve 6" in screen_text(pilot.app))
+            assert not source.called("unreserve")
+            await pilot.press("y")
+            await until(pilot, lambda: source.called("unreserve") == [6])
+
+    async def test_somebody_elses_booking_on_the_timeline_is_not_touched(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("4")
+            await settled(pilot)
+            await pilot.press("down", "down", "down", "down", "K")
+            await until(pilot, lambda: "is dora's, not yours" in screen_text(pilot.app))
+
+    async def test_fair_share_is_said_in_a_sentence(self, source):
+        async with opened(source, (160, 45)) as pilot:
+            await pilot.press("5")
+            seen = await settled(pilot)
+            assert (
+                "you used 260 GPU-hours in 7d, half forgotten in 7d; 2 of 3 people come first"
+                in seen
+            )

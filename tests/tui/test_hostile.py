@@ -9,16 +9,11 @@ from tests.support.screens import opened, screen_text, settled, until
 from tests.support.tui_source import notice
 
 HOSTILE = [
-    "[/x]",
-    "[@click=app.quit]quit[/]",
-    "[bold red]red[/bold red]",
-    "\x1b[2J\x1b]0;title\x07gone",
-    "\u202egnp.exe\u202c",
-    "nul\x00bell\x07back\x08\r\n\ttab",
+    "[/x][@click=app.quit]quit[/][bold red]red[/bold red]",
+    "\x1b[2J\x1b]0;title\x07gone\u202egnp.exe\u202cnul\x00bell\x07back\x08\r\n\ttab",
     "x" * 300,
     "漢字かな" * 40,
-    "e\u0301\u0301\u0301\u0301\u0301" * 60,
-    "👩‍👩‍👧‍👦 family",
+    "👩‍👩‍👧‍👦 family" + "e\u0301\u0301\u0301\u0301\u0301" * 60,
 ]
 
 

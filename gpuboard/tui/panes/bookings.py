@@ -10,7 +10,7 @@ from gpuboard.tui.bindings import BOOKINGS, bindings
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.graphs import bar
 from gpuboard.tui.ink import Ink, Part, clean, fit
-from gpuboard.tui.instants import clock_of, epoch_s, span
+from gpuboard.tui.instants import brief, clock_of, epoch_s, span
 from gpuboard.tui.panes.base import Pane
 from gpuboard.tui.widgets.painted import Bar
 from gpuboard.tui.widgets.rows import RowList
@@ -44,6 +44,7 @@ class BookingsPane(Pane):
             empty="no bookings: b books GPUs",
             id="bookings",
         )
+        yield Bar(id="share")
         people = f"  {'PERSON':<10} {'NOW':<8} {'LAST 7 DAYS':>14}   {'SHARE OF RECENT USE':<30}"
         yield Bar([(people, "dim")], ground="panel")
         yield RowList[UsageRow](self._paint_person, lambda row: row.uid, id="people")
@@ -77,38 +78,11 @@ class BookingsPane(Pane):
 
     def action_stop(self) -> None:
         """Cancel the booking under the cursor, after a dialog."""
-        from gpuboard.tui.dialogs.confirm import ConfirmScreen
-
         booking: ReservationView | None = self.query_one("#bookings", RowList).current
         if booking is None:
             self.gpuboard.say("there is no booking under the cursor")
-            return
-        if not booking.mine and not self.gpuboard.is_admin:
-            self.gpuboard.say(f"booking {booking.id} is {clean(booking.user)}'s, not yours")
-            return
-        now = "; what runs on them goes on" if booking.state == "active" else ""
-        effect = (
-            f"Booking {booking.id} of {booking.gpus} GPU(s), "
-            f"{clock_of(booking.from_at, self._now_s)} until "
-            f"{clock_of(booking.until_at, self._now_s)}, is given back to everybody{now}."
-        )
-        self.app.push_screen(
-            ConfirmScreen(
-                "Cancel this booking?",
-                effect,
-                f"gpuboard unreserve {booking.id}",
-                yes="cancel the booking",
-                no="keep it",
-            ),
-            lambda is_sure: self._cancel(booking.id) if is_sure else None,
-        )
-
-    def _cancel(self, number: int) -> None:
-        self.gpuboard.errands.run(
-            lambda: self.gpuboard.source.unreserve(number),
-            lambda view: self.gpuboard.say(f"booking {view.id} is cancelled"),
-            self.gpuboard.say_error,
-        )
+        else:
+            self.gpuboard.bookings.ask_cancel(booking)
 
     def _show(self) -> None:
         rows = [row for row in self._bookings if row.mine or not self._only_mine]
@@ -119,6 +93,7 @@ class BookingsPane(Pane):
         if self.is_mounted:
             people = sorted(view.people, key=lambda row: -row.device_seconds)
             self.query_one("#people", RowList).set_rows(people, "nobody used anything yet")
+            self.query_one("#share", Bar).show([(" " + fair_share_words(view), "text")])
 
     def _paint_booking(self, ink: Ink, row: ReservationView, width: int, ground: str) -> Strip:
         is_active = row.state == "active"
@@ -151,3 +126,15 @@ class BookingsPane(Pane):
             (f"   {row.queued_jobs} waiting" if row.queued_jobs else "", "dim"),
         ]
         return ink.line(parts, width, ground)
+
+
+def fair_share_words(view: UsageView) -> str:
+    """Return one's own fair share in a sentence: what was used, when it is forgotten, one's place."""
+    mine = next((row for row in view.people if row.mine), None)
+    if mine is None or not mine.device_seconds:
+        return "you used nothing lately: your jobs come before those of people who did"
+    half = f", half forgotten in {brief(view.half_life_s)}" if view.half_life_s else ""
+    ahead = sum(row.factor > mine.factor for row in view.people)
+    people = len(view.people) - 1
+    place = f"{ahead} of {people} people come first" if ahead else "nobody comes before you"
+    return f"you used {mine.device_seconds_7d / 3600:.0f} GPU-hours in 7d{half}; {place}"

@@ -69,6 +69,19 @@ class TimelinePane(Pane):
         choice = self.query_one(TimelineGrid).choice
         return self._request(choice) if choice else None
 
+    def action_stop(self) -> None:
+        """Cancel the booking or the job under the cursor, after a dialog."""
+        choice = self.query_one(TimelineGrid).choice
+        entry = choice.entry if choice else None
+        if entry is None or entry.job_id is not None or entry.reservation_id is None:
+            super().action_stop()
+            return
+        booking = self.gpuboard.bookings.find(entry.reservation_id)
+        if booking is not None:
+            self.gpuboard.bookings.ask_cancel(booking)
+        else:
+            self.gpuboard.say("this booking is over")
+
     def on_timeline_grid_wanted(self) -> None:
         """Ask for the span that is shown."""
         self._ask()

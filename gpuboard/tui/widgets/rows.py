@@ -99,12 +99,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
 
     def repaint(self) -> None:
         """Paint again what is seen, and draw the lines that came out different."""
-        ink = ink_of(self)
-        for y, strip in list(self._shown.items()):
-            fresh = self._line(ink, y)
-            if fresh != strip:
-                self._shown[y] = fresh
-                self.refresh_line(y)
+        self._repaint_lines(*self._shown)
 
     def render_line(self, y: int) -> Strip:
         """Return one seen line."""
@@ -121,8 +116,8 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         place = max(0, min(place, len(self._rows) - 1))
         if place == self._cursor:
             return
-        self._cursor = place
-        self.repaint()
+        left, self._cursor = self._cursor, place
+        self._repaint_lines(left, place)
         self._bring_into_view()
         self.post_message(self.Moved())
 
@@ -176,6 +171,15 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         row = self.current
         if row is not None and self._has_cursor:
             self.post_message(self.Chosen(self, row))
+
+    def _repaint_lines(self, *lines: int) -> None:
+        ink = ink_of(self)
+        for line in lines:
+            strip = self._shown.get(line)
+            fresh = self._line(ink, line) if strip is not None else None
+            if fresh is not None and fresh != strip:
+                self._shown[line] = fresh
+                self.refresh_line(line)
 
     def _step(self, by: int) -> None:
         if self._has_cursor:
