@@ -105,7 +105,7 @@ class LoadClient:
 
     def _submit(self) -> int:
         code = self._random.choice((0, 0, 0, 3))
-        seconds = f"{self._random.uniform(0.2, 2.5):.2f}"
+        seconds = f"{self._random.uniform(0.1, 1.5):.2f}"
         body = {
             "command": ["sh", "-c", JOB, "job", self._load.locks, seconds, str(code)],
             "runtime": self._load.runtime,
