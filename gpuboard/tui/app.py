@@ -19,6 +19,7 @@ from gpuboard.tui import header
 from gpuboard.tui.bindings import EVERYWHERE, ON_A_JOB, bindings, key_words, keys_of
 from gpuboard.tui.bookingactions import BookingActions
 from gpuboard.tui.errands import Errands, deliver
+from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import FeedThread, Snapshot, Source
 from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.instants import epoch_s, localised
@@ -232,7 +233,7 @@ class GpuboardApp(App[None]):
         board = self.snapshot.board
         severity = _TOLD_EVENTS.get(event.kind)
         if severity and board is not None and event.user == board.user:
-            self.say(self.told(event.words), severity)
+            self.say(self.told(event_words(event)), severity)
 
     def _take_history(self, view: DeviceHistory) -> None:
         self.histories.begin(view)

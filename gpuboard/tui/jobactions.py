@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gpuboard.model.requests import CancelRequest, UpdateRequest
 from gpuboard.model.views import ActionResults, JobView
 from gpuboard.tui.ink import clean
+from gpuboard.tui.instants import limit_words
 from gpuboard.tui.jobwords import job_name
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class JobActions:
             return
         request = UpdateRequest(jobs=[str(target.job_id)], time_limit=MORE_TIME)
         self._app.errands.run(
-            lambda: self._app.source.update(request), self._tell, self._app.say_error
+            lambda: self._app.source.update(request), self._tell_limits, self._app.say_error
         )
 
     def _cancel(self, target: JobTarget) -> None:
@@ -151,6 +152,14 @@ class JobActions:
             self._tell,
             self._app.say_error,
         )
+
+    def _tell_limits(self, results: ActionResults) -> None:
+        for result in results.results:
+            if result.ok and result.job is not None:
+                limit = limit_words(result.job.limit_s)
+                self._app.say(f"job {result.id}: its limit is {limit} now")
+            else:
+                self._app.say(f"job {result.id}: {self._app.told(result.words)}", "error")
 
     def _tell(self, results: ActionResults) -> None:
         for result in results.results:

@@ -389,7 +389,12 @@ class ScriptedSource:
         self._asked("update", request)
         return ActionResults(
             results=[
-                ActionResult(id=int(number), ok=True, words="its limit is 5h30m now")
+                ActionResult(
+                    id=int(number),
+                    ok=True,
+                    words="changed",
+                    job=msgspec.structs.replace(self._find(int(number)), limit_s=19800),
+                )
                 for number in request.jobs
             ]
         )

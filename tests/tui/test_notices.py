@@ -3,7 +3,7 @@
 import msgspec
 
 from gpuboard.model.requests import UpdateRequest
-from gpuboard.model.views import JobList
+from gpuboard.model.views import EventView, JobList
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.notices import Notices
 from tests.support.screens import opened, screen_text, until
@@ -124,3 +124,9 @@ class TestBeginningFromAJob:
         async with opened(source) as pilot:
             await pilot.press("n", *"ubuntu:24.04")
             await until(pilot, lambda: "4a8f, 5h40 old, 7.0G" in screen_text(pilot.app))
+
+
+async def test_end_of_my_job_is_told_with_its_number(source):
+    async with opened(source) as pilot:
+        source.push(EventView(9, NOW, "job.failed", "failed", job_id=412, user="ann"))
+        await until(pilot, lambda: "job 412: failed" in screen_text(pilot.app))

@@ -13,6 +13,7 @@ from gpuboard.model.text import quote_command
 from gpuboard.model.views import AdminResult, DeviceView, DoctorView, EventView
 from gpuboard.tui.bindings import ADMIN, bindings
 from gpuboard.tui.devicewords import product_words, status_of
+from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.ink import Ink, Part, clean, fit
 from gpuboard.tui.instants import clock_of, epoch_s
@@ -196,6 +197,7 @@ class AdminPane(Pane):
         parts: list[Part] = [
             (f"  {fit(clock_of(event.at, self._now_s), 10)} ", "dim"),
             (fit(clean(event.kind), 20) + " ", "accent"),
-            (self.gpuboard.told(event.words), "text"),
+            (self.gpuboard.told(event_words(event)), "text"),
+            (f"  {clean(event.user)}" if event.user else "", "dim"),
         ]
         return ink.line(parts, width, ground)
