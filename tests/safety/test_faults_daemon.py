@@ -65,8 +65,8 @@ def test_fault_25_driver_hangs_and_comes_back(process_box: FaultBox, record_prop
     runs = box.shell("sleep 60")
     box.wait_state(runs, "running")
     box.fake.write(latency_us=4_000_000, latency_mode="sleep")
-    wait_until(lambda: box.client.get("/board")["probe_fault"], 20, "the hang to be said")
-    words = box.client.get("/board")["probe_fault"]
+    host = lambda: box.client.get("/board")["host"]  # noqa: E731
+    words = wait_until(lambda: host()["driver_fault"], 20, "the hang to be said")
     began = time.monotonic()
     waits = box.shell("sleep 60")
     assert time.monotonic() - began < 2
@@ -148,9 +148,10 @@ def test_fault_29_database_disk_full(small_disk: Path, fault_folder: Path, recor
         with pytest.raises(GpuboardError) as caught:
             box.shell("true")
         assert box.job(job)["id"] == job
-        view = box.ended(job)
-        assert view["exit_code"] == 5
+        time.sleep(3)  # it ends while not a byte is free
         (small_disk / "filler").unlink()
+        view = box.ended(job)
+        assert view["exit_code"] == 5, view
         later = box.shell("true")
         assert box.ended(later)["state"] == "succeeded"
         record_property(
@@ -336,6 +337,8 @@ def test_fault_39_home_that_hangs(tmp_path: Path, monkeypatch, record_property) 
 
     home = tmp_path / "home"
     (home / "a").mkdir(parents=True)
+    for path in (home, home / "a"):
+        shutil.chown(path, 4242, 4242)
     slow = tmp_path / "slow.py"
     slow.write_text("import time; time.sleep(60)")
     monkeypatch.setattr(mounts, "HELPER_TIMEOUT_S", 0.3)
@@ -345,7 +348,7 @@ def test_fault_39_home_that_hangs(tmp_path: Path, monkeypatch, record_property) 
         home=str(home), workdir="/", image="i", command=("true",), mounts=(Mount(f"{home}/a", "/w"),),
     )  # fmt: skip
     began = time.monotonic()
-    with pytest.raises(HostError, match="too long") as caught:
+    with pytest.raises(GpuboardError, match="too long") as caught:
         MountBoard(str(tmp_path / "pins")).resolve(request, SandboxSettings())
     assert time.monotonic() - began < 5
     record_property("seen", f"in a worker: '{caught.value.message}'")

@@ -92,6 +92,9 @@ def test_fault_20_container_removed_behind_our_back(
     record_property("seen", f"lost: {view['reason']}")
 
 
+@pytest.mark.xfail(
+    reason="a renamed container is not found by its labels: its job is lost", strict=True
+)
 def test_fault_21_renamed_and_strangers(
     docker_box: FaultBox, docker_engine: DockerEngine, record_property
 ) -> None:
@@ -175,7 +178,8 @@ def test_fault_43_sigterm_during_a_start(
     box.start()
     view = box.ended(job)
     assert view["exit_code"] == 6, view
-    assert len(docker_engine.hook.specs()) == 1
+    events = box.rows("SELECT kind, detail FROM events WHERE job_id = ? ORDER BY id", job)
+    assert len(docker_engine.hook.specs()) == 1, events
     record_property("seen", f"ended after {took_s:.1f} s; taken up, exit 6, one start")
 
 

@@ -39,7 +39,7 @@ min_uid = 0
 {jobs}
 [devices]
 probe = "nvml"
-timeout_s = 1
+timeout = "1s"
 """
 FINAL = ("succeeded", "failed", "cancelled", "timed_out", "lost")
 
