@@ -121,7 +121,8 @@ class PolicySettings(msgspec.Struct, frozen=True):
     backfill_scan: int = 1000
     """At most so many candidates a round."""
     backfill_shortest_first: bool = True
-    """Whether the shortest predicted candidate is tried first; else the queue's order holds."""
+    """Whether of each person's candidates the shortest predicted is tried first; among people, and
+    where this is off, the queue's order holds."""
     sticky_head: bool = True
     """Whether the head stays head until it starts; else the order alone says who is next."""
     promise_head: bool = True

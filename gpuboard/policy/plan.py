@@ -6,7 +6,7 @@ One pure function, `plan_round(world, queue, now)`. In this order:
 2. the sticky head starts, or is promised the earliest start by limits (EASY backfill: Lifka, "The
    ANL/IBM SP scheduling system", 1995; sticky and by limits, so the promise only moves earlier);
 3. without a head the queue is served in order until a job does not fit: that is the new head;
-4. later jobs start now, shortest predicted first, where that delays no promise;
+4. later jobs start now, each person's shortest predicted first, where that delays no promise;
 5. preemptible jobs take what is left, and are stopped in time for whoever has a right to it.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
@@ -242,7 +242,7 @@ class Round:
                 return
 
     def _candidates(self, lanes: list[Lane]) -> list[Waiting]:
-        """Return jobs that might fit, of the next `backfill_scan` ones, shortest predicted first."""
+        """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
         bounds_ms: dict[tuple[int, tuple[DeviceUuid, ...], str], int] = {}
         able: list[tuple[Lane, int]] = []
         for lane in lanes:
@@ -260,7 +260,7 @@ class Round:
             if waiting is not None and waiting is not self.head:
                 found.append(waiting)
         if self.world.settings.backfill_shortest_first:
-            found.sort(key=lambda job: job.limit_s if job.predicted_s is None else job.predicted_s)
+            return _shortest_of_each_first(found)
         return found
 
     def _fill_with_preemptible(self) -> None:
@@ -347,6 +347,26 @@ class Round:
     ) -> None:
         uuids = self.capacity.box.uuids_of(devices)
         self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id)
+
+
+def _shortest_of_each_first(found: list[Waiting]) -> list[Waiting]:
+    """Return jobs so that each person's come shortest predicted first, in that person's places.
+
+    Among people the order stands. Shortest first over all would let short jobs of many people pass
+    a wide one again and again: on the KTH log at 16 devices that made the longest wait of half-box
+    jobs 190 h rather than 134 h.
+    """
+    of_person: dict[Uid, list[Waiting]] = {}
+    for waiting in found:
+        of_person.setdefault(waiting.uid, []).append(waiting)
+    for own in of_person.values():
+        own.reverse()  # taken from the end, and of equals the first shall come first
+        own.sort(key=_predicted_s, reverse=True)
+    return [of_person[waiting.uid].pop() for waiting in found]
+
+
+def _predicted_s(waiting: Waiting) -> int:
+    return waiting.limit_s if waiting.predicted_s is None else waiting.predicted_s
 
 
 def _stop_at(grace_s: int, from_at: int) -> int:
