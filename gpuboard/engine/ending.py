@@ -35,7 +35,7 @@ class Ender:
         self._strangers: set[str] = set()
         self._fenced: dict[JobId, Verdict] = {}
         """Verdicts on attempts whose removal was asked for before their end was committed."""
-        core.on_end.append(lambda job_id: self._fenced.pop(job_id, None))
+        core.on_end.append(self._forget)
 
     def end(self, job: Job, verdict: Verdict, *, fence: bool = False) -> None:
         """Begin to end an attempt; `fence`: remove it first, so that no late start finds it."""
@@ -59,6 +59,9 @@ class Ender:
             return _is_surely_gone(runtime, handle)
 
         core.workers.submit(work, partial(self._looked, job, verdict, is_removed=fence), Lane.STOP)
+
+    def _forget(self, job_id: JobId) -> None:
+        self._fenced.pop(job_id, None)
 
     def fenced(self, job_id: JobId) -> Verdict | None:
         """Return the verdict for which we removed the attempt ourselves, if we did."""
