@@ -58,6 +58,13 @@ class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Go on until the job has ended."""
 
 
+class UnreserveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of a series is meant."""
+
+    series: bool = False
+    """The later bookings of its series too."""
+
+
 class ReservationsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which bookings."""
 

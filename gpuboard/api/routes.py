@@ -223,7 +223,8 @@ BOOKINGS: tuple[Route, ...] = (
     ),
     Route(
         "DELETE", "/reservations/{id}", "cancelReservation", "Cancel a booking, or end an active one now",
-        call=lambda s, c, a: s.bookings.cancel(c, a.number("id")), answers=(views.ReservationView,),
+        call=lambda s, c, a: s.bookings.cancel(c, a.number("id"), series=a.query.series),
+        query=queries.UnreserveQuery, answers=(views.ReservationView,),
     ),
     Route(
         "GET", "/timeline", "showTimeline", "What ran, runs, is booked and is forecast in a window",

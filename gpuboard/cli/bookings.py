@@ -40,6 +40,13 @@ from gpuboard.model.text import plain
 )
 @click.option("-J", "--name", default="", help="What it is for.")
 @click.option(
+    "--repeat",
+    default="",
+    metavar="RULE",
+    help="daily, weekly, weekdays or an RFC 5545 rule; --until then ends the series.",
+)
+@click.option("--count", type=int, metavar="N", help="So many bookings in the series.")
+@click.option(
     "--change", "change_id", type=int, metavar="ID", help="Change this booking of mine instead."
 )
 @click.option("--dry-run", is_flag=True, help="Only say whether it could be had.")
@@ -55,6 +62,8 @@ def reserve(
     gpu_ids: str,
     gpu_type: str,
     name: str,
+    repeat: str,
+    count: int | None,
     change_id: int | None,
     dry_run: bool,
 ) -> None:
@@ -63,18 +72,20 @@ def reserve(
     \b
     gpuboard reserve 2 1h30m
     gpuboard reserve 2 1h30m --at 'tomorrow 09:00'
+    gpuboard reserve 2 1h30m --at 'mon 09:00' --repeat weekly --count 8
     gpuboard reserve --gpu-ids 2,3 2h
     gpuboard reserve --change 7 2 3h
     """
     gpus, duration = _wanted(wanted)
     ids = [part.strip() for part in gpu_ids.split(",") if part.strip()]
     body: dict[str, Any] = {"duration": duration, "at": at, "until": until, "name": name}
-    if at or until:
+    if at or until or repeat:
         body["timezone"] = client_zone()
     if change_id is not None:
-        if ids or gpu_type or dry_run:
+        if ids or gpu_type or dry_run or repeat or count:
             raise InvalidRequest(
-                "--change does not go with --gpu-ids, --gpu-type or --dry-run", hint="book anew"
+                "--change does not go with --gpu-ids, --gpu-type, --repeat, --count or --dry-run",
+                hint="book anew",
             )
         body = {key: value for key, value in (body | {"gpus": gpus}).items() if value}
         answer = session.client.patch(f"/reservations/{change_id}", body)
@@ -86,6 +97,8 @@ def reserve(
             "gpu_ids": ids,
             "gpu_type": gpu_type,
             "dry_run": dry_run,
+            "repeat": repeat,
+            "count": count,
         }
         answer = session.client.post(
             "/reservations", {key: value for key, value in body.items() if value}
@@ -120,7 +133,8 @@ def _say_reserved(session: Session, answer: dict[str, Any]) -> None:
         return
     booking = answer["reservation"]
     if session.quiet:
-        print(booking["id"])
+        for one in answer.get("series") or [booking]:
+            print(one["id"])
         return
     now = words.at_ms({})
     on = f" (GPU {words.devices_words(booking['devices'])})" if booking["devices"] else ""
@@ -129,6 +143,10 @@ def _say_reserved(session: Session, answer: dict[str, Any]) -> None:
         f"from {words.clock(booking['from_at'], now)} until {words.clock(booking['until_at'], now)}"
     )
     print(plain(f"{verb}: {booking['gpus']} {_gpus_word(booking)}{on} {window}"))
+    for other in answer.get("series", [])[1:]:
+        number = "" if answer["dry_run"] else f"booking {other['id']}: "
+        begin, end = (words.clock(other[key], now) for key in ("from_at", "until_at"))
+        print(plain(f"  {number}from {begin} until {end}"))
     for line in booking["on_them_now"]:
         print(f"  now: {plain(words.localised(line, now))}")
 
@@ -186,12 +204,14 @@ _LARGEST_RANGE = 1000
 @click.argument(
     "ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_reservations
 )
+@click.option("--series", is_flag=True, help="Also the later ones of the same series.")
 @json_option
 @quiet_option("Print nothing.")
 @pass_session
-def unreserve(session: Session, ids: Sequence[str]) -> None:
+def unreserve(session: Session, ids: Sequence[str], *, series: bool) -> None:
     """Cancel bookings of yours (7, 7-9); an active one ends now."""
-    ended = [session.client.delete(f"/reservations/{number}") for number in _numbers(ids)]
+    query = {"series": 1} if series else {}
+    ended = [session.client.delete(f"/reservations/{number}", **query) for number in _numbers(ids)]
     if session.as_json:
         session.answer({"schema": 1, "reservations": ended})
     elif not session.quiet:

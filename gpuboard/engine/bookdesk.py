@@ -22,8 +22,12 @@ from gpuboard.model.reservation import (
     Reservation,
     ReservationState,
 )
+from gpuboard.model.world import Booking
 from gpuboard.policy.admission import admit
 from gpuboard.store.database import Store
+
+TRIAL_ID = 1 << 60
+"""Bookings that are only tried have numbers from here on."""
 
 
 class BookingDesk:
@@ -53,21 +57,50 @@ class BookingDesk:
 
     def reserve(self, owner: Person, request: ReservationRequest, name: str) -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
+        return self.reserve_series(owner, [request], name, "")[0]
+
+    def reserve_series(
+        self, owner: Person, requests: Sequence[ReservationRequest], name: str, rule: str
+    ) -> list[Reservation]:
+        """Book all windows, or none. Raises Refused as `reserve` does, for the first that does not fit."""
         now = self._core.clock.now_ms()
-        insist_admitted(self.admit(request), request, now)
-        booking = Reservation(
-            id=ReservationId(0),
-            owner=owner,
-            gpus=request.gpus,
-            from_at=request.from_at,
-            until_at=request.until_at,
-            gpu_uuids=request.gpu_uuids,
-            gpu_type=request.gpu_type,
-            name=name,
-            created_at=now,
-        )
+        self.insist_all(owner, requests)
+        bookings = [
+            Reservation(
+                id=ReservationId(0),
+                owner=owner,
+                gpus=request.gpus,
+                from_at=request.from_at,
+                until_at=request.until_at,
+                gpu_uuids=request.gpu_uuids,
+                gpu_type=request.gpu_type,
+                name=name,
+                created_at=now,
+                rule=rule,
+            )
+            for request in requests
+        ]
         self._core.plan_soon()
-        return self._core.journal.book(booking)
+        return self._core.journal.book_series(bookings)
+
+    def insist_all(self, owner: Person, requests: Sequence[ReservationRequest]) -> None:
+        """Raise Refused unless all windows together can be promised."""
+        core = self._core
+        now = core.clock.now_ms()
+        world = build_world(core, now)
+        for number, request in enumerate(requests):
+            insist_admitted(admit(world, core.ledger.queue, request, now), request, now)
+            placed = Booking(
+                reservation_id=ReservationId(TRIAL_ID + number),
+                uid=owner.uid,
+                user=owner.name,
+                gpus=request.gpus,
+                from_at=request.from_at,
+                until_at=request.until_at,
+                gpu_uuids=request.gpu_uuids,
+                gpu_type=request.gpu_type,
+            )
+            world = msgspec.structs.replace(world, bookings=(*world.bookings, placed))
 
     def change(
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
@@ -123,6 +156,28 @@ class BookingDesk:
         is_active = booking.state is ReservationState.ACTIVE
         state = ReservationState.ENDED if is_active else ReservationState.CANCELLED
         return self._bookings.end(booking, state, self._core.clock.now_ms(), by.uid)
+
+    def cancel_series(self, reservation_id: ReservationId, by: Person) -> list[Reservation]:
+        """Cancel this booking and all later ones of its series, as one."""
+        booking = self._live(reservation_id)
+        live = self._core.ledger.reservations.values()
+        later = [
+            other
+            for other in live
+            if booking.series_id is not None
+            and other.series_id == booking.series_id
+            and other.from_at > booking.from_at
+            and other.state is ReservationState.BOOKED
+        ]
+        change, now = Change("booking.cancel_series"), self._core.clock.now_ms()
+        for other in later:
+            change.reservations[other.id] = msgspec.structs.replace(
+                other, state=ReservationState.CANCELLED, ended_at=now
+            )
+            change.event("reservation.cancelled", reservation_id=other.id, uid=by.uid)
+        if later:
+            self._core.journal.commit(change)
+        return [self.cancel(reservation_id, by), *change.reservations.values()]
 
     def _live(self, reservation_id: ReservationId) -> Reservation:
         booking = self.find(reservation_id)

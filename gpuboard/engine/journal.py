@@ -158,26 +158,47 @@ class Journal:
 
     def book(self, reservation: Reservation, **detail: str | int) -> Reservation:
         """Insert a booking and return it with its id."""
+        return self.book_series([reservation], **detail)[0]
+
+    def book_series(
+        self, reservations: Sequence[Reservation], **detail: str | int
+    ) -> list[Reservation]:
+        """Insert bookings as one; those with a rule name the first of them as their series."""
         self._crash("booking.create.before")
+        series: list[Reservation] = []
         with self._store.transaction() as store:
-            placed = store.insert_reservation(reservation)
-            store.append_event(
-                reservation.created_at,
-                "reservation.created",
-                reservation_id=placed.id,
-                uid=placed.owner.uid,
-                detail={
-                    "gpus": placed.gpus,
-                    "from_at": placed.from_at,
-                    "until_at": placed.until_at,
-                    **detail,
-                },
-            )
+            for reservation in reservations:
+                first = series[0].id if series else None
+                placed = store.insert_reservation(
+                    msgspec.structs.replace(reservation, series_id=first)
+                )
+                if reservation.rule and first is None:
+                    placed = msgspec.structs.replace(placed, series_id=placed.id)
+                    store.save_reservation(placed)
+                series.append(placed)
+                self._write_booked(store, placed, detail)
         self._crash("booking.create.after")
-        self._ledger.names[placed.owner.uid] = placed.owner.name
-        self._ledger.reservations[placed.id] = placed
+        for placed in series:
+            self._ledger.names[placed.owner.uid] = placed.owner.name
+            self._ledger.reservations[placed.id] = placed
         self._ledger.revision += 1
-        return placed
+        return series
+
+    def _write_booked(
+        self, store: Store, placed: Reservation, detail: dict[str, str | int]
+    ) -> None:
+        store.append_event(
+            placed.created_at,
+            "reservation.created",
+            reservation_id=placed.id,
+            uid=placed.owner.uid,
+            detail={
+                "gpus": placed.gpus,
+                "from_at": placed.from_at,
+                "until_at": placed.until_at,
+                **detail,
+            },
+        )
 
     def announce(self, blackout: Blackout, by: str) -> Blackout:
         """Insert a maintenance window and return it with its id."""

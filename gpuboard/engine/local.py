@@ -317,6 +317,16 @@ class LocalEngine:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
         return self._desk.reserve(owner, request, name)
 
+    def reserve_series(
+        self, owner: Person, requests: Sequence[ReservationRequest], name: str, rule: str
+    ) -> Sequence[Reservation]:
+        """Book all windows of a series, or none. Raises Refused."""
+        return self._desk.reserve_series(owner, requests, name, rule)
+
+    def insist_all(self, owner: Person, requests: Sequence[ReservationRequest]) -> None:
+        """Raise Refused unless all windows together can be promised."""
+        self._desk.insist_all(owner, requests)
+
     def change_reservation(
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
     ) -> Reservation:
@@ -326,6 +336,10 @@ class LocalEngine:
     def unreserve(self, reservation_id: ReservationId, by: Person) -> Reservation:
         """Cancel a booking, or end an active one now."""
         return self._desk.cancel(reservation_id, by)
+
+    def unreserve_series(self, reservation_id: ReservationId, by: Person) -> Sequence[Reservation]:
+        """Cancel this booking and all later ones of its series."""
+        return self._desk.cancel_series(reservation_id, by)
 
     def reservation(self, reservation_id: ReservationId) -> Reservation:
         """Return a booking. Raises NotFound."""

@@ -138,6 +138,14 @@ class Engine(Protocol):
     def reserve(self, owner: Person, request: ReservationRequest, name: str = "") -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
 
+    def reserve_series(
+        self, owner: Person, requests: Sequence[ReservationRequest], name: str, rule: str
+    ) -> Sequence[Reservation]:
+        """Book all windows of a series, or none. Raises Refused."""
+
+    def insist_all(self, owner: Person, requests: Sequence[ReservationRequest]) -> None:
+        """Raise Refused unless all windows together can be promised."""
+
     def change_reservation(
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
     ) -> Reservation:
@@ -145,6 +153,9 @@ class Engine(Protocol):
 
     def unreserve(self, reservation_id: ReservationId, by: Person) -> Reservation:
         """Cancel a booking, or end an active one now."""
+
+    def unreserve_series(self, reservation_id: ReservationId, by: Person) -> Sequence[Reservation]:
+        """Cancel this booking and all later ones of its series."""
 
     def reservation(self, reservation_id: ReservationId) -> Reservation:
         """Return a booking. Raises NotFound."""

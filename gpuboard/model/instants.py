@@ -101,6 +101,14 @@ def format_local(ms: int, now_ms: int, zone: str = "") -> str:
     return f"{at.year:04}-{at.month:02}-{at.day:02} {clock}"
 
 
+def local_time(ms: int, zone: str = "") -> datetime:
+    """Return the wall clock's time of the zone at an instant, to the second, without the zone.
+
+    Raises InvalidRequest for a zone that is none.
+    """
+    return _wall(ms, _tzinfo(zone)).replace(tzinfo=None, microsecond=0)
+
+
 def _relative_s(words: str, field: str) -> int | None:
     """Return the seconds from now of `now`, `now+1h`, `in 1h`, `2h ago`; None for anything else."""
     if words == "now":

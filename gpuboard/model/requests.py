@@ -87,6 +87,10 @@ class ReserveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     timezone: str = ""
     dry_run: bool = False
+    repeat: str = ""
+    """`daily`, `weekly`, `weekdays`, or a rule of RFC 5545: `until` then ends the series."""
+    count: int | None = None
+    """How many bookings in the series."""
 
 
 class ReservationUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

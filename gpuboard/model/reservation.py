@@ -35,6 +35,10 @@ class Reservation(msgspec.Struct, frozen=True):
     """Bound at `from_at` (or as they get free); kept after the end for the record."""
     created_at: int = 0
     ended_at: int | None = None
+    series_id: ReservationId | None = None
+    """The first booking of the series that it is one of."""
+    rule: str = ""
+    """How the series repeats (RFC 5545)."""
 
 
 class Lease(msgspec.Struct, frozen=True):

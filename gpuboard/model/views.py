@@ -290,6 +290,10 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True):
     until_at: str
     on_them_now: list[str] = []
     """In the answer to `reserve`: what is on these devices now, in words."""
+    series_id: int | None = None
+    """The first booking of the series that it is one of."""
+    rule: str = ""
+    """How that series repeats (RFC 5545)."""
 
 
 class ReservationList(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,6 +312,9 @@ class ReserveResult(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     dry_run: bool = False
     reservation: ReservationView
+    """The booking; of a series the first one."""
+    series: list[ReservationView] = []
+    """All bookings of a series, by start."""
 
 
 class SubmitResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
+
+from msgspec.structs import replace
 
 from gpuboard.engine.refusal import insist_admitted
 from gpuboard.errors import InvalidRequest, NotFound, QuotaExceeded
@@ -12,6 +15,7 @@ from gpuboard.model.instants import iso, parse_instant
 from gpuboard.model.job import Job
 from gpuboard.model.person import Caller, Person
 from gpuboard.model.plan import Admission, ReservationRequest
+from gpuboard.model.recurrence import occurrences, read_rule
 from gpuboard.model.requests import ReservationUpdate, ReserveRequest
 from gpuboard.model.reservation import Reservation, ReservationState
 from gpuboard.model.text import plain
@@ -41,16 +45,21 @@ class BookingService:
         now = self._context.clock.now_ms()
         names = self._names()
         from_at = self._instant(request.at, now, request.timezone, "at") if request.at else now
+        if request.count is not None and not request.repeat:
+            raise InvalidRequest("--count is of a series", field="count", hint="--repeat weekly")
+        until = "" if request.repeat else request.until
         wanted = ReservationRequest(
             gpus=self._gpus(request, names),
             from_at=from_at,
-            until_at=self._until(request.until, request.duration, from_at, now, request.timezone),
+            until_at=self._until(until, request.duration, from_at, now, request.timezone),
             gpu_uuids=names.resolve(request.gpu_ids, "gpu_ids"),
             gpu_type=bounded(request.gpu_type, MAX_NAME, "gpu_type").strip(),
         )
         name = bounded(request.name, MAX_NAME, "name")
         self._check_window(wanted, now, is_past_start_fine=not request.at)
         self._check_count(caller)
+        if request.repeat:
+            return self._reserve_series(caller, request, wanted, name, now)
         self._check_far_ahead(caller.person, caller.is_admin, [wanted], now)
         admission = self._engine.admit(caller.person, wanted)
         insist_admitted(admission, wanted, now)
@@ -60,6 +69,39 @@ class BookingService:
             booking = self._engine.reserve(caller.person, wanted, name)
         view = self._answer(caller, booking, admission)
         return ReserveResult(dry_run=request.dry_run, reservation=view)
+
+    def _reserve_series(
+        self,
+        caller: Caller,
+        request: ReserveRequest,
+        first: ReservationRequest,
+        name: str,
+        now: int,
+    ) -> ReserveResult:
+        """Book every window of a rule, or none."""
+        rule = read_rule(request.repeat)
+        zone = request.timezone
+        last_at = self._instant(request.until, now, zone, "until") if request.until else None
+        starts = occurrences(rule, first.from_at, zone, count=request.count, last_at=last_at)
+        length_ms = first.until_at - first.from_at
+        windows = [replace(first, from_at=at, until_at=at + length_ms) for at in starts]
+        for before, after in pairwise(windows):
+            if after.from_at < before.until_at:
+                raise InvalidRequest("the bookings would overlap", field="duration")
+        for window in windows:
+            self._check_window(window, now, is_past_start_fine=not request.at)
+        self._check_far_ahead(caller.person, caller.is_admin, windows, now)
+        if request.dry_run:
+            self._engine.insist_all(caller.person, windows)
+            made = [replace(_not_booked(caller, one, name, now), rule=rule) for one in windows]
+        else:
+            made = [*self._engine.reserve_series(caller.person, windows, name, rule)]
+        names = self._names()
+        return ReserveResult(
+            dry_run=request.dry_run,
+            reservation=self._answer(caller, made[0], None),
+            series=[self._view(caller, booking, names) for booking in made],
+        )
 
     def change(
         self, caller: Caller, reservation_id: int, request: ReservationUpdate
@@ -94,9 +136,14 @@ class BookingService:
         changed = self._engine.change_reservation(booking.id, caller.person, wanted, name)
         return ReserveResult(reservation=self._answer(caller, changed, None))
 
-    def cancel(self, caller: Caller, reservation_id: int) -> ReservationView:
-        """Cancel a booking, or end an active one now."""
+    def cancel(
+        self, caller: Caller, reservation_id: int, *, series: bool = False
+    ) -> ReservationView:
+        """Cancel a booking, or end an active one now; with `series` the later ones of its series too."""
         booking = self._own(caller, reservation_id)
+        if series:
+            ended, *_ = self._engine.unreserve_series(booking.id, caller.person)
+            return self._view(caller, ended, self._names())
         return self._view(caller, self._engine.unreserve(booking.id, caller.person), self._names())
 
     def list(self, caller: Caller, *, mine: bool = False, past: bool = False) -> ReservationList:
@@ -175,7 +222,8 @@ class BookingService:
 
     def _check_count(self, caller: Caller) -> None:
         most = self._context.config.reservations.max_per_user
-        count = sum(1 for r in self._engine.reservations() if r.owner.uid == caller.uid)
+        own = (r for r in self._engine.reservations() if r.owner.uid == caller.uid)
+        count = len({r.series_id or r.id for r in own})
         if count >= most and not caller.is_admin:
             raise QuotaExceeded(
                 f"you have {count} bookings; at most {most} at a time",
@@ -244,6 +292,8 @@ class BookingService:
             from_at=iso(booking.from_at) or "",
             until_at=iso(booking.until_at) or "",
             on_them_now=[*on_them_now],
+            series_id=booking.series_id,
+            rule=booking.rule,
         )
 
     def _answer(

@@ -26,6 +26,8 @@ _COLUMNS = (
     "devices",
     "created_at",
     "ended_at",
+    "series_id",
+    "rule",
 )
 _SELECT = f"SELECT id, {', '.join(_COLUMNS)} FROM reservations"
 _INSERT = f"INSERT INTO reservations ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)})"
@@ -110,6 +112,8 @@ def _values(reservation: Reservation) -> tuple[object, ...]:
         encoded(reservation.devices),
         reservation.created_at,
         reservation.ended_at,
+        reservation.series_id,
+        reservation.rule,
     )
 
 
@@ -127,4 +131,6 @@ def _reservation(row: Row) -> Reservation:
         devices=decoded_devices(row[10]),
         created_at=row[11],
         ended_at=row[12],
+        series_id=None if row[13] is None else ReservationId(row[13]),
+        rule=row[14],
     )

@@ -187,7 +187,12 @@ FIRST = (
     """,
 )
 
-STEPS: tuple[tuple[str, Sequence[str]], ...] = (("m001_first", FIRST),)
+SERIES = (
+    "ALTER TABLE reservations ADD COLUMN series_id INTEGER REFERENCES reservations (id)",
+    "ALTER TABLE reservations ADD COLUMN rule TEXT NOT NULL DEFAULT ''",
+)
+
+STEPS: tuple[tuple[str, Sequence[str]], ...] = (("m001_first", FIRST), ("m002_series", SERIES))
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 
 VERSION = len(STEPS)

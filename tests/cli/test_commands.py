@@ -422,7 +422,12 @@ def test_every_flag_of_reserve_reaches_the_request(
     """Nothing that was typed is lost."""
     gpuboard("reserve", "--gpu-ids", "2,3", "--at", "tomorrow 09:00", "--until", "tomorrow 11:00", "-J", "paper", "--gpu-type", "a100", "--dry-run")  # fmt: skip
     gpuboard("reserve", "--change", "7", "3", "2h", "--name", "x")
-    assert scripted.bodies("POST", "/reservations") == [
+    gpuboard("reserve", "2", "1h", "--repeat", "weekly", "--count", "8")
+    *_, series = scripted.bodies("POST", "/reservations")
+    assert series == {
+        "duration": "1h", "gpus": 2, "repeat": "weekly", "count": 8, "timezone": "UTC",
+    }  # fmt: skip
+    assert scripted.bodies("POST", "/reservations")[:1] == [
         {
             "at": "tomorrow 09:00", "until": "tomorrow 11:00", "name": "paper", "timezone": "UTC",
             "gpus": 2, "gpu_ids": ["2", "3"], "gpu_type": "a100", "dry_run": True,

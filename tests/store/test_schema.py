@@ -21,6 +21,7 @@ TABLES = {
     "people", "jobs", "leases", "reservations", "drains", "blackouts", "notices", "events", "usage", "state",
     "_sqlite_migrations",
 }  # fmt: skip
+RELEASED = len(schema.STEPS)
 NEXT = (
     *schema.STEPS,
     ("m002", ("ALTER TABLE jobs ADD COLUMN colour TEXT", "CREATE TABLE extra (a INTEGER) STRICT")),
@@ -123,7 +124,7 @@ def test_a_migration_keeps_every_row_and_is_applied_once(state_dir, monkeypatch)
         new.close()
     [backup] = os.listdir(f"{state_dir}/backups")
     with closing(connect(f"{state_dir}/backups/{backup}", read_only=True)) as connection:
-        assert (version(connection), "colour" in columns(connection)) == (1, False)
+        assert (version(connection), "colour" in columns(connection)) == (RELEASED, False)
         assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (2,)
 
 
@@ -137,7 +138,7 @@ def test_a_migration_that_fails_leaves_the_old_version(state_dir, monkeypatch):
         Store(state_dir)
     assert "is as it was" in caught.value.message
     with closing(connect(f"{state_dir}/gpuboard.db")) as connection:
-        assert (version(connection), "colour" in columns(connection)) == (1, False)
+        assert (version(connection), "colour" in columns(connection)) == (RELEASED, False)
     monkeypatch.undo()
     Store(state_dir).close()
 
@@ -151,8 +152,34 @@ def test_a_migration_that_would_leave_rows_without_their_parent_is_undone(state_
     with closing(connect(f"{state_dir}/gpuboard.db")) as connection:
         with pytest.raises(sqlite3.IntegrityError):
             schema.migrate(connection, steps=(*schema.STEPS, ("m002", ("DELETE FROM people",))))
-        assert version(connection) == 1
+        assert version(connection) == RELEASED
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (1,)
+
+
+def test_bookings_of_the_first_version_belong_to_no_series(state_dir, monkeypatch):
+    """A database of version 1 opens with its bookings as they were, and a backup beside it."""
+    with monkeypatch.context() as older:
+        older.setattr(schema, "VERSION", 1)
+        older.setattr(schema.migrate, "__kwdefaults__", {"steps": schema.STEPS[:1]})
+        Store(state_dir).close()
+    with closing(connect(f"{state_dir}/gpuboard.db")) as connection:
+        assert "series_id" not in booking_columns(connection)
+        connection.execute("INSERT INTO people VALUES (7, 7, 'ann', '/', '[]', 0)")
+        connection.execute(
+            "INSERT INTO reservations (uid, owner, gpus, from_at, until_at, state, gpu_uuids, gpu_type,"
+            ' name, devices, created_at) VALUES (7, \'{"uid":7,"gid":7,"name":"ann","home":"/"}\','
+            " 2, 5, 9, 'booked', '[]', '', 'x', '[]', 1)"
+        )
+        connection.commit()
+    store = Store(state_dir)
+    [booking] = store.live_reservations()
+    store.close()
+    assert (booking.gpus, booking.series_id, booking.rule) == (2, None, "")
+    assert len(os.listdir(f"{state_dir}/backups")) == 1
+
+
+def booking_columns(connection):
+    return {row[1] for row in connection.execute("PRAGMA table_info(reservations)")}
 
 
 KILLED = """
@@ -194,7 +221,7 @@ def test_a_migration_killed_at_any_statement_is_whole_or_nothing(state_dir, tmp_
         with closing(connect(path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             assert (version(connection), "colour" in columns(connection)) in (
-                (1, False),
+                (RELEASED, False),
                 (len(NEXT), True),
             )
             assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (1,)

@@ -159,8 +159,8 @@ class ScriptedBookings:
         self.box.note("change", caller, (number, request))
         return views.ReserveResult(reservation=reservation_view(number))
 
-    def cancel(self, caller: Caller, number: int) -> views.ReservationView:
-        self.box.note("unreserve", caller, number)
+    def cancel(self, caller: Caller, number: int, *, series: bool = False) -> views.ReservationView:
+        self.box.note("unreserve", caller, number, *(["series"] if series else []))
         return reservation_view(number)
 
     def list(self, caller: Caller, **query: Any) -> views.ReservationList:
