@@ -48,8 +48,6 @@ class Holder(msgspec.Struct, frozen=True, gc=False):
     """From a stop signal to the end at the latest: how soon a preemptible holder can be gone."""
     predicted_s: int | None = None
     """As in `Waiting`: feeds the forecast, promises nothing."""
-    ran_s: int = 0
-    """As in `Waiting`: how long attempts before this one ran."""
 
 
 class Booking(msgspec.Struct, frozen=True, gc=False):
@@ -90,8 +88,6 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     array_id: JobId | None = None
     array_limit: int | None = None
     grace_s: int = 10
-    ran_s: int = 0
-    """How long its earlier attempts ran."""
     predicted_s: int | None = None
     """Mean of the last two runs of the same person, width and limit; orders, never promises."""
 

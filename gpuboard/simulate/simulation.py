@@ -189,7 +189,6 @@ class Simulation:
                 grace_s=0,
                 preemptible=preemptible,
                 predicted_s=predicted_s,
-                ran_s=job.runtime_s - self._left_s.get(job_id, job.runtime_s),
             )
         )
 
@@ -282,7 +281,6 @@ class Simulation:
             started_at=self._now,
             grace_s=0,
             preemptible=preemptible,
-            ran_s=job.runtime_s - left_s,
         )
         ends_at = self._ends_at[job_id] = self._now + left_s * 1000
         heapq.heappush(self._ends, (ends_at, job_id))
