@@ -24,8 +24,7 @@ from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.fakenvml import FakeBox, built, gpus
 
 ENDED = ("succeeded", "failed", "cancelled", "timed_out", "preempted", "lost")
-MALLORY = f"gbm{os.getpid() % 100_000}"
-VICTIM, LONGER = f"gbv{os.getpid() % 100_000}", f"{MALLORY}x"
+MALLORY, VICTIM, LONGER = "gbm", "gbv", f"gbm{os.getpid()}x"
 """The attacker, the victim, and a neighbour whose home's path begins with the attacker's."""
 CONFIG = """
 [jobs]
@@ -183,7 +182,9 @@ def running_lab(engine: DockerEngine, config: str = CONFIG) -> Iterator[Lab]:
         fake.gpus = gpus(4)
         fake.write()
         box = Box(
-            folder / "box", config.format(host=engine.host, longer=LONGER), fake.environment()
+            folder / "box",
+            config.format(host=engine.host, longer=f"{LONGER}{os.getpid()}"),
+            fake.environment(),
         )
         with people(MALLORY, VICTIM, LONGER) as uids:
             for uid in uids:
