@@ -16,6 +16,8 @@ from gpuboard.cli.session import Session, json_option, pass_session
 from gpuboard.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpuboard.simulate.trace import TraceJob
 
 PAGE = 1000
@@ -66,6 +68,9 @@ BAR_CELLS = 30
     metavar="NAME=LIST",
     help="Compare values of a setting of the configuration: half_life=1d,7d,14d.",
 )
+@click.option(
+    "--forecast", is_flag=True, help="Instead: how far off forecasts of starts would have been."
+)
 @json_option
 @pass_session
 def simulate(
@@ -81,6 +86,7 @@ def simulate(
     seed: int,
     history: bool,
     compare: str,
+    forecast: bool,
 ) -> None:
     """Play a TRACE (CSV, SWF, also gzipped) on a box of N GPUs under several policies.
 
@@ -119,6 +125,9 @@ def simulate(
         gpus = _gpus_of_box(session) if history else None
     if gpus is None:
         raise InvalidRequest("how many GPUs has the box?", hint="--gpus 16", field="--gpus")
+    if forecast:
+        _forecast(session, played, gpus, names[0] if names else "fairshare", seed)
+        return
     answer = run_simulation(
         played, gpus=gpus, policies=chosen, conditions=conditions, on_progress=_progress(session)
     )
@@ -128,6 +137,20 @@ def simulate(
         session.answer(answer)
         return
     _print(answer)
+
+
+def _forecast(
+    session: Session, played: Path | list[TraceJob], gpus: int, policy: str, seed: int
+) -> None:
+    from gpuboard.simulate.forecasting import run_forecast
+
+    answer = run_forecast(played, gpus=gpus, policy=policy, seed=seed)
+    if session.as_json:
+        session.answer(answer)
+        return
+    for name, value in answer["forecast"].items():
+        shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else value
+        print(f"{name:<20} {shown}")
 
 
 def _weight(text: str) -> tuple[str, float]:
