@@ -1,6 +1,7 @@
 # gpuboard: `make demo` shows it, `make test` proves it, `make check` is CI's first step.
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 STAMP_DEV := $(VENV)/.stamp-dev
@@ -26,7 +27,7 @@ demo: $(STAMP)  ## the whole thing on a simulated box with a scripted lab (as te
 	@$(BIN)/gpuboard demo
 
 test: $(STAMP_DEV)  ## set up what the tests need and run them all
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 safety-report: $(STAMP_DEV)  ## try every attack and fault of the catalogue: a row for each, fails on a red or missing one
 	@$(BIN)/python -m tests.safety.report $(SAFETY)
@@ -49,6 +50,7 @@ lock: $(STAMP_DEV)  ## renew the hashed locks from pyproject.toml
 SECONDS ?= 120
 soak: $(STAMP_DEV)  ## walk fresh stories of a simulated box for SECONDS; a failing one is shrunk and kept
 	$(BIN)/python -m tests.support.soak --seconds $(SECONDS)
+	$(BIN)/python -m pytest -m soak tests/engine
 
 man: $(STAMP_DEV)  ## man pages into build/man
 	$(BIN)/python packaging/make_man.py build/man

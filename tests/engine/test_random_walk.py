@@ -61,7 +61,7 @@ def test_step_left_out_leaves_the_others_dice_alone() -> None:
     assert part.trace[: len(early)] == early
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(PATIENCE_S + 30)
 @pytest.mark.parametrize("bug", sorted(PLANTED))
 def test_planted_bug_is_found_within_two_minutes(bug: str, record_property) -> None:

@@ -44,6 +44,7 @@ def fault_folder() -> Iterator[Path]:
 def docker_box(docker_engine: DockerEngine, fault_folder: Path) -> Iterator[FaultBox]:
     """A box on the suite's engine; the daemon is not started yet."""
     built()
+    docker_engine.hook.clear()  # the engine is the session's: what others started is not ours
     docker_engine.hook.behave("0")
     with fault_box(fault_folder, DOCKER.format(host=docker_engine.host)) as box:
         yield box
