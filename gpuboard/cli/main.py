@@ -42,7 +42,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "reserve": ("Bookings", "bookings:reserve", "Book GPUs: gpuboard reserve 2 1h30m."),
     "reservations": ("Bookings", "bookings:reservations", "List bookings."),
     "unreserve": ("Bookings", "bookings:unreserve", "Cancel bookings."),
-    "simulate": ("Box", "simulate:simulate", "Compare policies on a trace, or on the box's own past."),
+    "simulate": (
+        "Box",
+        "simulate:simulate",
+        "Compare policies on a trace, or on the box's own past.",
+    ),
     "admin": ("Box", "admin:admin", "Drain, notices, maintenance, configuration, database."),
     "daemon": ("Box", "starters:daemon", "Run the daemon in the foreground."),
     "demo": ("Box", "starters:demo", "Show it all on a simulated box."),

@@ -159,7 +159,13 @@ CALLS: list[tuple[str, ...]] = [
     ("admin", "config", "reload"),
 ]
 WITHOUT_JSON = {"logs", "completion", "daemon", "demo", "admin", "config", "db"}
-HAVE_OWN_TESTS = {("admin", "config", "check"), ("daemon",), ("demo",), ("completion",), ("simulate",)}
+HAVE_OWN_TESTS = {
+    ("admin", "config", "check"),
+    ("daemon",),
+    ("demo",),
+    ("completion",),
+    ("simulate",),
+}
 
 
 @pytest.fixture
