@@ -69,6 +69,17 @@ def test_the_shortest_predicted_job_is_backfilled_first():
     assert started(plan(world, *jobs)) == {3: gpus(1)}
 
 
+def test_a_short_job_passes_its_own_persons_longer_ones_but_not_other_peoples():
+    world = box(2, holders=(held(50, 0, until=130),))
+    jobs = [
+        job(1, 2, uid=9),
+        job(2, 1, uid=1, minutes=25, predicted_s=1200),
+        job(3, 1, uid=2, minutes=25, predicted_s=60),
+        job(4, 1, uid=1, minutes=25, predicted_s=600),
+    ]
+    assert started(plan(world, *jobs)) == {4: gpus(1)}
+
+
 def test_without_backfill_nothing_passes_the_head():
     settings = PolicySettings(backfill=False)
     world = box(2, holders=(held(50, 0, until=130),), settings=settings)
