@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -30,7 +31,15 @@ async def draw(name: str, size: tuple[int, int], keys: list[str]) -> None:
         await pilot.press(*keys)
         await asyncio.sleep(0.6)  # the form asks when the typing pauses
         await settled(pilot)
-        pilot.app.save_screenshot(f"{name}.svg", path=str(HERE))
+        picture = pilot.app.export_screenshot()
+    (HERE / f"{name}.svg").write_text(at_home(picture))
+
+
+def at_home(picture: str) -> str:
+    """Return the picture without fonts and links from elsewhere: the reader's own monospace will do."""
+    picture = re.sub(r"@font-face\s*{[^}]*}", "", picture)
+    picture = re.sub(r"<!--.*?-->", "", picture, flags=re.DOTALL)
+    return picture.replace("Fira Code", "DejaVu Sans Mono")
 
 
 def main() -> int:
