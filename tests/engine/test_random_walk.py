@@ -15,7 +15,7 @@ from tests.support.planted import PLANTED
 from tests.support.soak import kept_seeds, live
 from tests.support.walk import Walk, walk
 
-BUDGET_S = float(os.environ.get("GPUBOARD_WALK_SECONDS", "15"))
+BUDGET_S = float(os.environ.get("GPUBOARD_WALK_SECONDS", "0"))
 """For fresh seeds in a run of the suite."""
 PATIENCE_S = 120
 
@@ -39,6 +39,7 @@ def test_story_that_once_failed_stays_mended(seed: int) -> None:
     walk(seed)
 
 
+@pytest.mark.skipif(not BUDGET_S, reason="fresh stories: make soak, or GPUBOARD_WALK_SECONDS=15")
 def test_fresh_stories_break_nothing() -> None:
     """Seeds that nobody has walked yet, for a few seconds."""
     first = time.time_ns() // 1_000_000 % 2**30

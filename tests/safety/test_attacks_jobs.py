@@ -88,7 +88,7 @@ def _image_with_accounts(lab: Lab, passwd: str, group: str) -> str:
 
 
 def test_attack_05_a_setuid_program_in_the_image(lab: Lab, saw):
-    script = "busybox-suid id -u; busybox-suid cat /etc/secret; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status"
+    script = "exec 2>&1; busybox-suid id -u; busybox-suid cat /etc/secret; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status"
     _, log = lab.ran(lab.mallory, script, image=IMAGE_SETUID)
     assert log.split()[0] == str(lab.mallory)
     assert "only root" not in log

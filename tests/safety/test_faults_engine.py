@@ -83,8 +83,11 @@ def test_fault_20_container_removed_behind_our_back(
     box.start()
     job = box.shell(LIVE)
     box.wait_state(job, "running")
+    assert box.daemon is not None
+    box.daemon.send_signal(signal.SIGSTOP)  # else a look between kill and removal sees exit 137
     with contextlib.closing(docker_engine.client()) as client:
         client.remove_container(container(docker_engine, job), force=True)
+    box.daemon.send_signal(signal.SIGCONT)
     view = box.ended(job)
     assert view["state"] == "lost", view
     assert "removed" in view["reason"]
