@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import time
 
 TRAIN = 'for i in 1 2 3 4 5; do echo "epoch $i/5"; sleep 1; done; echo "saved model.pt"'
 
@@ -37,6 +38,8 @@ def tell() -> int:
     for words, arguments in STORY:
         print(f"\n# {words.replace(chr(10), chr(10) + '# ')}")
         print(f"$ gpuboard {shlex.join(arguments)}", flush=True)
+        if arguments[0] == "ps":
+            _wait_for_start_times()
         code = subprocess.run(
             [sys.executable, "-m", "gpuboard", *arguments], check=False, stdin=subprocess.DEVNULL
         ).returncode
@@ -45,6 +48,16 @@ def tell() -> int:
             return code
     print("\n# That was it. `make demo` in a terminal opens the app on the same box.")
     return 0
+
+
+def _wait_for_start_times() -> None:
+    """Wait, for seconds at most, until the forecast has come round: it is made beside the planning."""
+    for _ in range(40):
+        command = [sys.executable, "-m", "gpuboard", "ps", "-a", "--json"]
+        answer = subprocess.run(command, check=False, capture_output=True).stdout
+        if b'"state":"queued"' not in answer or b'"expected_start_at":"' in answer:
+            return
+        time.sleep(0.2)
 
 
 def _is_allowed(arguments: tuple[str, ...], code: int) -> bool:
