@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
+
 from gpuboard.api.wire import Connection
 from gpuboard.daemon.parts import box_id
 from tests.support.box import Box, people, wait_until
@@ -137,7 +139,10 @@ class Lab:
         with contextlib.closing(self.engine.client()) as client:
             rows = client.containers(all=True, filters={"label": f"gpuboard.job={number}"})
             ours = [row for row in rows if row["Labels"].get("gpuboard.box") == self.box_id]
-            return client.inspect_container(ours[0]["Id"]) if ours else None
+            # Between the list and the look it may have gone: then it is no live job's container.
+            with contextlib.suppress(docker.errors.NotFound):
+                return client.inspect_container(ours[0]["Id"]) if ours else None
+            return None
 
     @property
     def box_id(self) -> str:
