@@ -30,6 +30,8 @@ class Device(msgspec.Struct, frozen=True):
     """GPU of a MIG instance."""
     bus_id: str = ""
     numa_node: int | None = None
+    cpus: str = ""
+    """The CPUs that are near, as the kernel writes lists: `0-31,64-95`; empty: not known."""
     mig_label: str = ""
     """For a MIG instance: `0:1` (GPU index : instance), shown in place of the index."""
 
@@ -37,6 +39,38 @@ class Device(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """Return how the device is called on screens: `3`, or `3:1` for a MIG instance."""
         return self.mig_label or str(self.index)
+
+
+class LinkKind(StrEnum):
+    """How two GPUs reach each other, best first; the words of `nvidia-smi topo -m`."""
+
+    NVLINK = "NV"
+    """Directly or through NVSwitches."""
+    PIX = "PIX"
+    """Through one PCIe switch."""
+    PXB = "PXB"
+    """Through several PCIe switches, but no host bridge."""
+    PHB = "PHB"
+    """Through a PCIe host bridge (the CPU)."""
+    NODE = "NODE"
+    """Through several host bridges of one NUMA node."""
+    SYS = "SYS"
+    """Across NUMA nodes."""
+
+
+class DeviceLink(msgspec.Struct, frozen=True, gc=False):
+    """The best link between two GPUs; it holds in both directions."""
+
+    a: DeviceUuid
+    b: DeviceUuid
+    kind: LinkKind
+    nvlinks: int = 0
+    """How many NVLinks, where that is the kind and they can be counted."""
+
+    @property
+    def words(self) -> str:
+        """Return it as `nvidia-smi topo -m` does: `NV4`, `PIX`, `SYS`."""
+        return f"{self.kind}{self.nvlinks or '#'}" if self.kind is LinkKind.NVLINK else self.kind
 
 
 class DeviceProcess(msgspec.Struct, frozen=True):
@@ -106,5 +140,7 @@ class ProbeSnapshot(msgspec.Struct, frozen=True):
     """The command that mends it."""
     driver: str = ""
     cuda: str = ""
+    links: tuple[DeviceLink, ...] = ()
+    """How whole GPUs are linked; pairs of which nothing is known are left out."""
     sequence: int = 0
     """Raised by each sweep that ended; a hung driver leaves it where it was."""

@@ -91,6 +91,11 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Exactly these devices (resolved from `--gpu-ids`); empty = any."""
     gpu_type: str = ""
     """Case-insensitive part of the product name; empty = any."""
+    gpu_memory_bytes: int | None = None
+    """It may share its one device with other jobs, and keeps to so much of its memory. None: whole
+    devices."""
+    nvlink: bool = False
+    """Only devices that are all linked with each other by NVLink will do."""
     limit_s: int = 0
     """Kill limit (walltime); always > 0 once the service accepted it."""
     env: dict[str, str] = {}
@@ -109,6 +114,9 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_s: int = 10
     """From the stop signal to SIGKILL."""
     note: str = ""
+    account: str = ""
+    """The group that it is charged to; empty where there are no groups."""
+    class_name: str = msgspec.field(default="", name="class")
 
 
 class StopCause(StrEnum):

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+from gpuboard.model.world import Promise
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -44,6 +45,8 @@ class Plan(msgspec.Struct, frozen=True):
     """The head's promised start (the shadow): by limits, so it only moves earlier."""
     wake_at: int | None = None
     """When the plan may change although nothing happens (a begin time, a booking, its end)."""
+    promises: tuple[Promise, ...] = ()
+    """What jobs of promised classes are promised from here on."""
 
 
 class WaitCause(StrEnum):

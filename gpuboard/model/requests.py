@@ -19,6 +19,10 @@ class SubmitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpu_ids: list[str] = []
     """Display numbers (`0`, `3:1`) or UUIDs; when given, `gpus` is their count."""
     gpu_type: str = ""
+    gpu_memory: str | int = ""
+    """`10G`: share one device with other jobs, and keep to so much of its memory."""
+    nvlink: bool = False
+    """Only devices that are all linked with each other by NVLink will do."""
     time_limit: str | int = ""
     """`90m`, `2h30m`, `2:00:00`, `1-12:00:00`; a bare number is minutes."""
     env: dict[str, str] = {}

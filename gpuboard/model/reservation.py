@@ -59,6 +59,10 @@ class Lease(msgspec.Struct, frozen=True):
     """By the limit, grace included; for display and planning."""
     released_at: int | None = None
     attempt: int = 1
+    memory_bytes: int | None = None
+    """A shared lease: so much of the device's memory. None: the whole device."""
+    capacity_bytes: int | None = None
+    """Of a shared lease: how much the shares of the device may come to together."""
 
 
 class Blackout(msgspec.Struct, frozen=True):

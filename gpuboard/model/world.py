@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gpuboard.model.device import DeviceLink
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 
 
@@ -48,6 +49,10 @@ class Holder(msgspec.Struct, frozen=True, gc=False):
     """From a stop signal to the end at the latest: how soon a preemptible holder can be gone."""
     predicted_s: int | None = None
     """As in `Waiting`: feeds the forecast, promises nothing."""
+    gpu_memory_bytes: int = 0
+    """Its budget on the one device that it shares; 0: it has its devices to itself."""
+    account: str = ""
+    """The group it is charged to; empty: the person alone."""
 
 
 class Booking(msgspec.Struct, frozen=True, gc=False):
@@ -90,21 +95,76 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     grace_s: int = 10
     predicted_s: int | None = None
     """Mean of the last two runs of the same person, width and limit; orders, never promises."""
+    gpu_memory_bytes: int = 0
+    """It may share its one device with others, up to this much memory; 0: whole devices."""
+    nvlink: bool = False
+    """Only devices that are all linked with each other by NVLink will do."""
+    account: str = ""
+    """The group it is charged to; empty: the person alone."""
+    class_name: str = ""
+    """Its class; empty: none."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """A person's decayed usage at `World.usage_at`."""
+    """A person's decayed usage at `World.usage_at`; with groups, what is charged to one of theirs."""
 
     uid: Uid
     device_seconds: float
     shares: float = 1.0
+    account: str = ""
+    """The group; empty: the person alone."""
+
+
+class Spent(msgspec.Struct, frozen=True, gc=False):
+    """Device-seconds that a person held during one hour of the last week, for weekly quotas."""
+
+    uid: Uid
+    account: str
+    hour_at: int
+    """The hour's begin (ms)."""
+    device_seconds: float
+
+
+class Group(msgspec.Struct, frozen=True, gc=False):
+    """A group of people, or of groups, that has a share of its own (`lab -> project -> person`)."""
+
+    name: str
+    parent: str = ""
+    """The group that it is part of; empty: of the box."""
+    shares: float = 1.0
+    """Its weight among the parts of its parent."""
+
+
+class JobClass(msgspec.Struct, frozen=True, gc=False):
+    """What jobs of a class have ahead of others."""
+
+    boost_s: int = 0
+    """B of the virtual submit time: they count as submitted so much earlier."""
+    is_promised: bool = False
+    """Whether each of its jobs is promised a start that only moves earlier."""
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """Hard limits of a person; None = no limit."""
+    """Limits of a person or a group; None = no limit."""
 
     running_gpus: int | None = None
     queued_jobs: int | None = None
+    gpu_hours_per_week: int | None = None
+    """Device-hours held in the last seven days, what runs now counted up to its limit."""
+    soft: frozenset[str] = frozenset()
+    """Names of those limits that hold only while others wait."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing that starts is limited."""
+        return self.running_gpus is None and self.gpu_hours_per_week is None
+
+
+class Promise(msgspec.Struct, frozen=True, gc=False):
+    """A start promised to a waiting job of a class whose jobs are all promised one."""
+
+    job_id: JobId
+    start_at: int
 
 
 class PolicySettings(msgspec.Struct, frozen=True):
@@ -123,9 +183,21 @@ class PolicySettings(msgspec.Struct, frozen=True):
     """Whether the head stays head until it starts; else the order alone says who is next."""
     promise_head: bool = True
     """Whether a job that does not fit is promised a start; else whatever fits starts, in order."""
+    sharing: str = "person"
+    """Who may share a device by memory budgets: `off`, `person` (with oneself), `all`."""
+    sharing_reserve_bytes: int = 0
+    """Memory of a device that is given to no budget."""
+    job_mix: tuple[tuple[int, float], ...] = ()
+    """What the box is asked for, as (devices, weight): which free sets are worth keeping together."""
     default_quota: Quota = Quota()
     quotas: dict[int, Quota] = {}
     """By uid."""
+    groups: tuple[Group, ...] = ()
+    """Without any, people alone have shares."""
+    group_quotas: dict[str, Quota] = {}
+    """By group; what is charged to a part of a group counts for the group too."""
+    classes: dict[str, JobClass] = {}
+    """By name."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -138,4 +210,10 @@ class World(msgspec.Struct, frozen=True):
     usage_at: int = 0
     head: JobId | None = None
     """The sticky head of the last round (kept by the engine, in the database)."""
+    promises: tuple[Promise, ...] = ()
+    """The starts promised in the last round to jobs of promised classes (kept likewise)."""
+    spent: tuple[Spent, ...] = ()
+    """What was held in the last week, where a weekly quota needs it."""
+    links: tuple[DeviceLink, ...] = ()
+    """How devices are linked with each other, where that is known."""
     settings: PolicySettings = PolicySettings()
