@@ -84,7 +84,7 @@ class Round:
         lanes = self._lanes[kind] = []
         most: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
         for lane in self.queue.lanes(self.now, kind):
-            _, gpus, gpu_uuids, gpu_type, _, _ = lane.key
+            gpus, gpu_uuids, gpu_type = lane.key[1:4]
             named = (gpu_uuids, gpu_type)
             if named not in most:
                 most[named] = self.capacity.candidates(gpu_uuids, gpu_type).bit_count()

@@ -12,14 +12,14 @@ from __future__ import annotations
 import heapq
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.world import Waiting, World
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.usage import fair_share_factors, virtual_lead_ms
+from gpuboard.policy.usage import FairShare, virtual_lead_ms
 
 
 class LaneKey(NamedTuple):
@@ -32,6 +32,8 @@ class LaneKey(NamedTuple):
     preemptible: bool
     array_id: JobId | None
     """Only for an array with a limit of jobs running at once."""
+    account: str = ""
+    class_name: str = ""
 
 
 class LaneClass(Enum):
@@ -132,6 +134,8 @@ def lane_key(waiting: Waiting) -> LaneKey:
         waiting.gpu_type,
         waiting.preemptible,
         waiting.array_id if waiting.array_limit is not None else None,
+        waiting.account,
+        waiting.class_name,
     )
 
 
@@ -149,7 +153,10 @@ class WaitingQueue:
         self._lanes: dict[LaneClass, dict[LaneKey, Lane]] = {kind: {} for kind in LaneClass}
         self._timed: list[tuple[int, JobId]] = []
         """(begin_at, job) of jobs that wait for nothing but their begin time; ascending."""
+        self._parked: list[JobId] = []
+        """Jobs that only an event can make eligible; ascending."""
         self._per_person: dict[Uid, int] = {}
+        self._per_account: dict[str, int] = {}
         self._begun_until = -FOREVER
         """Begin times up to here (ms) have come: those jobs are in their lanes."""
         for job in waiting:
@@ -169,7 +176,11 @@ class WaitingQueue:
         self.remove(waiting.job_id)
         self._jobs[waiting.job_id] = waiting
         self._per_person[waiting.uid] = self._per_person.get(waiting.uid, 0) + 1
+        if waiting.account:
+            known = self._per_account.get(waiting.account, 0)
+            self._per_account[waiting.account] = known + 1
         if is_parked(waiting):
+            insort(self._parked, waiting.job_id)
             return
         if waiting.begin_at is not None:
             insort(self._timed, (waiting.begin_at, waiting.job_id))
@@ -184,7 +195,10 @@ class WaitingQueue:
         self._per_person[waiting.uid] -= 1
         if not self._per_person[waiting.uid]:
             del self._per_person[waiting.uid]
+        if waiting.account:
+            self._per_account[waiting.account] -= 1
         if is_parked(waiting):
+            del self._parked[bisect_left(self._parked, job_id)]
             return
         if waiting.begin_at is not None:
             entry = (waiting.begin_at, job_id)
@@ -205,6 +219,10 @@ class WaitingQueue:
         """Return how many jobs of a person wait, held ones included."""
         return self._per_person.get(uid, 0)
 
+    def jobs_of_account(self, account: str) -> int:
+        """Return how many jobs wait that are charged to this very group, held ones included."""
+        return self._per_account.get(account, 0)
+
     def people(self) -> Iterable[Uid]:
         """Return the people with a waiting job."""
         return self._per_person.keys()
@@ -219,7 +237,9 @@ class WaitingQueue:
         twin._lanes = {kind: lanes.copy() for kind, lanes in self._lanes.items()}
         self._mark = object()
         twin._timed = self._timed.copy()
+        twin._parked = self._parked.copy()
         twin._per_person = self._per_person.copy()
+        twin._per_account = self._per_account.copy()
         twin._begun_until = self._begun_until
         return twin
 
@@ -236,6 +256,14 @@ class WaitingQueue:
             and not is_parked(waiting)
             and (waiting.begin_at is None or waiting.begin_at <= now)
         )
+
+    def resting(self, uid: Uid | None = None) -> Sequence[JobId]:
+        """Return the jobs (of one person) that wait for something else than devices.
+
+        Those whose begin time is to come, soonest first; then the held and the dependent, oldest first.
+        """
+        ids = [*(job_id for _, job_id in self._timed), *self._parked]
+        return ids if uid is None else [i for i in ids if self._jobs[i].uid == uid]
 
     def lanes(self, now: int, kind: LaneClass) -> Collection[Lane]:
         """Return the lanes of one class of jobs eligible at `now`. Not to be changed by the caller.
@@ -287,29 +315,33 @@ class WaitingQueue:
 
 
 class ServingOrder:
-    """Virtual submit time: `submitted_at - D * F_u`, ascending; then the job's number.
+    """Virtual submit time: `submitted_at - D * F_u - B_class`, ascending; then the job's number.
 
     Like Slurm's multifactor priority while waits are short, but its age term never saturates: a
-    job is passed only by jobs submitted less than D after it, so nobody starves.
+    job is passed only by jobs submitted less than D (and what their class has more of B) after it,
+    so nobody starves.
     """
 
-    def __init__(self, world: World, factors: Mapping[Uid, float] | None = None) -> None:
+    def __init__(self, world: World) -> None:
         self._settings = world.settings
-        self._leads: dict[Uid, int] = {}
-        self._factors = (
-            factors if factors is not None else fair_share_factors(world.usage, world.settings)
-        )
+        self._leads: dict[tuple[Uid, str, str], int] = {}
+        self.share = FairShare(world.usage, world.settings)
 
-    def lead_ms(self, uid: Uid) -> int:
-        """Return `D * F_u` in ms."""
-        lead = self._leads.get(uid)
+    def lead_ms(self, uid: Uid, account: str = "", class_name: str = "") -> int:
+        """Return `D * F_u + B_class` in ms."""
+        which = (uid, account, class_name)
+        lead = self._leads.get(which)
         if lead is None:
-            lead = self._leads[uid] = virtual_lead_ms(uid, self._factors, self._settings)
+            job_class = self._settings.classes.get(class_name)
+            boost_s = job_class.boost_s if job_class else 0
+            factor = self.share.factor(uid, account)
+            lead = self._leads[which] = virtual_lead_ms(factor, boost_s, self._settings)
         return lead
 
     def key(self, waiting: Waiting) -> tuple[int, JobId]:
         """Return what jobs are served by, smallest first."""
-        return waiting.submitted_at - self.lead_ms(waiting.uid), waiting.job_id
+        lead = self.lead_ms(waiting.uid, waiting.account, waiting.class_name)
+        return waiting.submitted_at - lead, waiting.job_id
 
     def jobs(
         self, lanes: Iterable[Lane], closed: Container[LaneKey] = ()
@@ -320,7 +352,8 @@ class ServingOrder:
         """
         heap = []
         for lane in lanes:
-            lead = self.lead_ms(lane.key.uid)
+            key = lane.key
+            lead = self.lead_ms(key.uid, key.account, key.class_name)
             heap.append((lane.submitted_at[0] - lead, lane.ids[0], 0, lead, lane))
         heapq.heapify(heap)
         while heap:
@@ -347,7 +380,8 @@ class ServingOrder:
         heap = []
         rows = []
         for number, (lane, bound_ms) in enumerate(lanes):
-            lead = self.lead_ms(lane.key.uid)
+            key = lane.key
+            lead = self.lead_ms(key.uid, key.account, key.class_name)
             rows.append((lane.submitted_at, lane.ids, lane.spans_ms, lead, bound_ms))
             heap.append((lane.submitted_at[0] - lead, lane.ids[0], number, 0))
         heapq.heapify(heap)
@@ -371,7 +405,9 @@ class ServingOrder:
         own_key, own_id = self.key(waiting)
         before: dict[LaneKey, int] = {}
         for lane in lanes:
-            place = lane.place_of(own_key + self.lead_ms(lane.key.uid), own_id)
+            key = lane.key
+            lead = self.lead_ms(key.uid, key.account, key.class_name)
+            place = lane.place_of(own_key + lead, own_id)
             if place:
-                before[lane.key] = place
+                before[key] = place
         return before

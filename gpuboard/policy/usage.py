@@ -9,10 +9,11 @@ Devices held are charged, not devices used.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from gpuboard.model.ids import Uid
 from gpuboard.model.world import PolicySettings, Usage
+from gpuboard.policy.fairtree import FairTree, Rank
 
 
 def decay_factor(span_s: float, half_life_s: int) -> float:
@@ -71,6 +72,26 @@ def _factor(row: Usage, total: float, shares: float) -> float:
     return float(2.0 ** -((row.device_seconds / total) / (row.shares / shares)))
 
 
-def virtual_lead_ms(uid: Uid, factors: Mapping[Uid, float], settings: PolicySettings) -> int:
-    """Return `D * F_u` in ms: how much earlier than submitted a person's jobs count as submitted."""
-    return round(settings.priority_window_s * 1000 * factors.get(uid, 1.0))
+class FairShare:
+    """Everybody's fair-share factor F at one instant: by Fair Tree where there are groups."""
+
+    def __init__(self, usage: Iterable[Usage], settings: PolicySettings) -> None:
+        """Look at usage. Without groups, what a person is charged counts however it was charged."""
+        rows = list(usage)
+        self._tree = FairTree(rows, settings.groups) if settings.groups else None
+        self._factors = {} if self._tree else fair_share_factors(rows, settings)
+
+    def factor(self, uid: Uid, account: str = "") -> float:
+        """Return F in [0, 1] of a person, charged to one of their groups; of somebody new, 1."""
+        if self._tree is not None:
+            return self._tree.rank(uid, account).factor
+        return self._factors.get(uid, 1.0)
+
+    def rank(self, uid: Uid, account: str = "") -> Rank | None:
+        """Return a person's rank; None where there are no groups."""
+        return None if self._tree is None else self._tree.rank(uid, account)
+
+
+def virtual_lead_ms(factor: float, boost_s: int, settings: PolicySettings) -> int:
+    """Return `D * F + B` in ms: how much earlier than submitted a job counts as submitted."""
+    return round(settings.priority_window_s * 1000 * factor) + boost_s * 1000
