@@ -12,6 +12,7 @@ from gpuboard.config.settings import (
     PolicyConfig,
     QuotaConfig,
     ReservationsConfig,
+    UsageConfig,
 )
 from gpuboard.config.standard import defaults_for
 
@@ -27,6 +28,7 @@ __all__ = [
     "PolicyConfig",
     "QuotaConfig",
     "ReservationsConfig",
+    "UsageConfig",
     "defaults_for",
     "load_config",
     "parse_config",

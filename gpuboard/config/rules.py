@@ -60,6 +60,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "reservations.far_ahead_gpu_hours": (0, 10**9),
     "reservations.no_show_after": (60, MAX_S),
     "logs.keep_days": (1, 36500),
+    "usage.keep_days": (1, 36500),
     "logs.max_total": (2**20, math.inf),
     "api.max_connections": (1, 100_000),
     "api.max_connections_per_uid": (1, 100_000),

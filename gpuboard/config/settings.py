@@ -134,6 +134,13 @@ class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of all kept logs together; the oldest go first. None = no limit."""
 
 
+class UsageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[usage]: what stays of how devices were used."""
+
+    keep_days: int | None = 400
+    """Hours of devices older than that are forgotten. None = for ever."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -145,4 +152,5 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota: QuotaConfig = QuotaConfig()
     reservations: ReservationsConfig = ReservationsConfig()
     logs: LogsConfig = LogsConfig()
+    usage: UsageConfig = UsageConfig()
     api: ApiConfig = ApiConfig()

@@ -147,6 +147,7 @@ def _open_engine(
         workers=ThreadWorkers(thread.wake),
     )
     engine.open()
+    thread.at_end.insert(0, engine.keep_hours)
     return engine
 
 

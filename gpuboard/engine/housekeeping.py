@@ -1,4 +1,4 @@
-"""Housekeeping: fold the write-ahead log back, keep a backup a day, let old logs of jobs go."""
+"""Housekeeping: fold the write-ahead log back, keep a backup a day, let old logs of jobs and old hours go."""
 
 from __future__ import annotations
 
@@ -43,11 +43,18 @@ class Housekeeper:
         if boot >= self._logs_boot_ms:
             self._logs_boot_ms = boot + LOGS_MS
             kept, now = self._core.config.logs, self._core.clock.now_ms()
+            self._forget_hours(now)
             days, most = kept.keep_days, kept.max_total_bytes
             oldest_at = None if days is None else now - days * BACKUP_MS
             self._core.workers.submit(
                 partial(prune_logs, self._core.log_dir, oldest_at, most), _tell_logs, Lane.PLAN
             )
+
+    def _forget_hours(self, now: int) -> None:
+        days = self._core.config.usage.keep_days
+        if days is not None:
+            with self._store.transaction() as store:
+                store.forget_hours(now - days * BACKUP_MS)
 
 
 def prune_logs(folder: Path, oldest_at: int | None, most_bytes: int | None) -> int:

@@ -22,6 +22,7 @@ from gpuboard.engine.ending import Ender
 from gpuboard.engine.forecasting import Forecaster
 from gpuboard.engine.foreign import device_uses, foreign_people, in_use_words, settle
 from gpuboard.engine.health import HealthWatch
+from gpuboard.engine.hourbook import HourBook
 from gpuboard.engine.housekeeping import Housekeeper
 from gpuboard.engine.images import Images
 from gpuboard.engine.jobdesk import JobDesk
@@ -42,6 +43,7 @@ from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
+from gpuboard.model.past import Past
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
 from gpuboard.model.world import DeviceFact, PolicySettings, Usage
@@ -100,6 +102,7 @@ class LocalEngine:
         self._desk = BookingDesk(self.core, store, self._bookings)
         self._idle = IdleWatch()
         self._facts: tuple[DeviceFact, ...] = ()
+        self._hours = HourBook(self.core, store)
         self.core.on_end += [self._starter.forget, self._stopper.forget]
 
     # time
@@ -172,6 +175,7 @@ class LocalEngine:
         core.snapshot = snapshot
         self._idle.observe(snapshot)
         self._watch.look(snapshot)
+        self._hours.observe(snapshot, self.idle_s())
         settle(core)
         facts = device_facts(core)
         if facts != self._facts:
@@ -441,6 +445,14 @@ class LocalEngine:
         return self.core.journal.notify(notice, by)
 
     # watching
+
+    def past(self, from_at: int, until_at: int) -> Past:
+        """Return leases, hours of devices and waits between two instants. From any thread."""
+        return self._store.past(from_at, until_at)
+
+    def keep_hours(self) -> None:
+        """Write what was summed up of devices' use since the last minute: the daemon ends."""
+        self._hours.write()
 
     def events(
         self, after_id: int, limit: int = 1000, job_id: JobId | None = None

@@ -17,6 +17,7 @@ from gpuboard.devices.attribution import DeviceUse
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
+from gpuboard.model.past import Past
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
@@ -238,6 +239,9 @@ class Engine(Protocol):
 
     def last_event_id(self) -> int:
         """Return the id of the newest event."""
+
+    def past(self, from_at: int, until_at: int) -> Past:
+        """Return leases, hours of devices and waits between two instants. From any thread."""
 
     def revision(self) -> int:
         """Return a number raised by every change that a list of jobs or bookings could show."""

@@ -14,6 +14,7 @@ Writes (in a transaction only, else StateError):
     insert_blackout(Blackout) -> Blackout; cancel_blackout(id, at) -> bool
     insert_notice(Notice) -> Notice; clear_notices(at) -> int
     append_event(at, kind, *, job_id, reservation_id, device, uid, detail) -> int
+    add_hours(list[DeviceHour]); forget_hours(before_at) -> int
     save_usage(list[UsageRow]); upsert_person(person, seen_at); set_state(key, value | None)
 Reads:
     get_job(id) -> Job | None; load_live_jobs(); last_job(uid); jobs_by_token(uid, token) -> list[Job]
@@ -22,8 +23,8 @@ Reads:
     live_leases(); leases_between(from_at, until_at); drains(); blackouts(now); notices(now)
     events_after(id, limit, job_id); last_event_id(); get_person(uid); people()
     load_usage() -> list[UsageRow]; charged_since(since_at, now) -> {uid: s}; get_state(key)
-Care (the first three on any thread):
-    backup(path); backup_daily(name) -> path; check_database() -> "ok" | complaint
+Care (the first four on any thread):
+    past(from_at, until_at) -> Past; backup(path); backup_daily(name) -> path; check_database() -> "ok" | complaint
     checkpoint() -> bool; newest_backup() -> path | ""; close()
 """
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Self
 
 from gpuboard.model.job import Job
+from gpuboard.model.past import Past
 from gpuboard.model.reservation import Reservation
 from gpuboard.store.backup import backup_database, check_database, newest_backup, prune_backups
 from gpuboard.store.connection import BUSY_TIMEOUT_MS
 from gpuboard.store.devices import DeviceTable
 from gpuboard.store.events import EventTable
+from gpuboard.store.hours import HourTable
 from gpuboard.store.jobs import JobTable
 from gpuboard.store.opening import BACKUP_FOLDER, make_private_folder, open_connection
+from gpuboard.store.past import read_past
 from gpuboard.store.people import PeopleTable
 from gpuboard.store.reservations import ReservationTable
 from gpuboard.store.space import FLOOR_BYTES, Room
@@ -22,7 +25,7 @@ from gpuboard.store.space import FLOOR_BYTES, Room
 FILE_NAME = "gpuboard.db"
 
 
-class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable):
+class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable, HourTable):
     """The database of one installation. The caller holds its lock; one thread opens and uses it.
 
     On a full disk the ballast is thrown overboard once, so that the next try to record how a job
@@ -101,6 +104,10 @@ class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable):
         backup_database(self.path, target)
         prune_backups(str(folder))
         return target
+
+    def past(self, from_at: int, until_at: int) -> Past:
+        """Return leases, hours and waits between two instants (ms). Safe on any thread."""
+        return read_past(self.path, from_at, until_at)
 
     def check_database(self) -> str:
         """Run the full integrity check; return `ok` or what is wrong. Safe on any thread."""

@@ -192,7 +192,26 @@ SERIES = (
     "ALTER TABLE reservations ADD COLUMN rule TEXT NOT NULL DEFAULT ''",
 )
 
-STEPS: tuple[tuple[str, Sequence[str]], ...] = (("m001_first", FIRST), ("m002_series", SERIES))
+HOURS = (
+    """
+    CREATE TABLE device_hours (
+      hour_at INTEGER NOT NULL,
+      device TEXT NOT NULL CHECK (device <> ''),
+      uid INTEGER NOT NULL CHECK (uid >= -1),
+      seen_s REAL NOT NULL CHECK (seen_s >= 0),
+      used_s REAL NOT NULL CHECK (used_s >= 0),
+      idle_s REAL NOT NULL CHECK (idle_s >= 0),
+      PRIMARY KEY (hour_at, device, uid)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX jobs_started ON jobs (started_at, uid, submitted_at, attempt) WHERE started_at IS NOT NULL",
+)
+
+STEPS: tuple[tuple[str, Sequence[str]], ...] = (
+    ("m001_first", FIRST),
+    ("m002_series", SERIES),
+    ("m003_hours", HOURS),
+)
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 
 VERSION = len(STEPS)

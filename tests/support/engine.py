@@ -49,6 +49,8 @@ class ScriptedProbe:
         self.foreign: dict[DeviceUuid, tuple[DeviceProcess, ...]] = {}
         self.unreadable: set[DeviceUuid] = set()
         self.missing: set[DeviceUuid] = set()
+        self.utilizations: dict[DeviceUuid, int] = {}
+        """In percent; of other devices it is not known."""
         self.remnants: dict[DeviceUuid, str] = {}
         """Devices on which the driver still names a process of that attempt."""
         self._snapshot = ProbeSnapshot(at=0, fault="not read yet")
@@ -80,6 +82,7 @@ class ScriptedProbe:
             device=device,
             health=health,
             fault=words,
+            utilization=self.utilizations.get(device.uuid),
             processes=None if device.uuid in self.unreadable else processes,
         )
 

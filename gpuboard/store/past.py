@@ -1,0 +1,50 @@
+"""A past window, read at once: on any thread, over a connection of its own.
+
+A month of a busy box is tens of thousands of leases and jobs. The engine's thread has deadlines to
+keep, so it never reads them: as a backup does, a report opens the file beside it, to read only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+from gpuboard.model.past import HOUR_MS, DeviceHour, HeldSpan, Past, WaitSpan
+from gpuboard.store.connection import connect, told
+
+_HELD = (
+    "SELECT device, uid, max(granted_at, ?1), min(ifnull(released_at, ?2), ?2) FROM leases"
+    " WHERE granted_at < ?2 AND (released_at IS NULL OR released_at > ?1)"
+)
+_HOURS = (
+    "SELECT hour_at, device, uid, seen_s, used_s, idle_s FROM device_hours"
+    " WHERE hour_at >= ?1 AND hour_at < ?2 ORDER BY hour_at, device, uid"
+)
+_WAITS = (
+    "SELECT uid, max(0, started_at - submitted_at) / 1000.0 FROM jobs"
+    " WHERE started_at >= ?1 AND started_at < ?2 AND attempt = 1"
+)
+"""Of first attempts only: one that was preempted waits again without having been submitted again."""
+
+
+def read_past(path: str, from_at: int, until_at: int) -> Past:
+    """Return what happened between two instants (ms), from the whole hour in which the first lies.
+
+    On any thread. Raises as `Store` does.
+    """
+    window = (from_at, until_at)
+    try:
+        with contextlib.closing(connect(path, read_only=True)) as connection:
+            connection.execute("BEGIN")  # one instant for all three
+            held = connection.execute(_HELD, window).fetchall()
+            hours = connection.execute(_HOURS, (from_at // HOUR_MS * HOUR_MS, until_at)).fetchall()
+            waits = connection.execute(_WAITS, window).fetchall()
+    except sqlite3.Error as error:
+        raise told(error, path, str) from error
+    return Past(
+        from_at=from_at,
+        until_at=until_at,
+        held=[HeldSpan(*row) for row in held if row[3] > row[2]],
+        hours=[DeviceHour(*row) for row in hours],
+        waits=[WaitSpan(*row) for row in waits],
+    )
