@@ -1,22 +1,58 @@
 """Placement: which devices may serve a request, and which of them are the best to give.
 
-Whole devices. In this order: devices that nobody will want soon, then the plainest type (so that
-big and rare devices stay free for those who name them), then one NUMA node, and of the nodes that
-suffice the one with the fewest left over, then the lowest index. The same input gives the same set.
+The plainest type first, so that big and rare devices stay free for those who name them; within it,
+`topology` says which set is linked best and leaves the best. Where nothing is known of links: the
+devices that nobody will want soon, then one NUMA node, and of the nodes that suffice the one with
+the fewest left over, then the lowest index. The same input gives the same set.
+
+Placement only chooses among devices that may be given: it never costs anybody a promise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
+from gpuboard.model.device import DeviceLink
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.world import DeviceFact, Holder
+from gpuboard.policy.topology import take_lowest, topology_of
+
+
+class Asks(Protocol):
+    """What a request says of the devices that would do: a waiting job, or its lane."""
+
+    @property
+    def gpus(self) -> int:
+        """How many."""
+
+    @property
+    def gpu_uuids(self) -> tuple[DeviceUuid, ...]:
+        """Exactly these; empty: any."""
+
+    @property
+    def gpu_type(self) -> str:
+        """Part of the product's name; empty: any."""
+
+    @property
+    def gpu_memory_bytes(self) -> int:
+        """A budget that the device must have; 0: none."""
+
+    @property
+    def nvlink(self) -> bool:
+        """Whether only a set linked by NVLink will do."""
 
 
 class DeviceBox:
     """The devices of a box in a fixed order; sets of them as integers, bit i = device i."""
 
-    def __init__(self, devices: Iterable[DeviceFact]) -> None:
+    def __init__(
+        self,
+        devices: Iterable[DeviceFact],
+        links: tuple[DeviceLink, ...] = (),
+        mix: tuple[tuple[int, float], ...] = (),
+    ) -> None:
+        """Order the devices. `links`: how they are linked; `mix`: what the box is asked for."""
         self.facts = tuple(sorted(devices, key=lambda fact: (fact.index, fact.uuid)))
         self.bits = {fact.uuid: 1 << number for number, fact in enumerate(self.facts)}
         self.everything = (1 << len(self.facts)) - 1
@@ -25,6 +61,9 @@ class DeviceBox:
         self._candidates: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
         kinds = {(fact.type_name, fact.memory_bytes, fact.numa_node) for fact in self.facts}
         self._is_uniform = len(kinds) <= 1
+        places = tuple((fact.uuid, fact.numa_node) for fact in self.facts)
+        self.topology = topology_of(places, links, mix) if links else None
+        self._options: dict[tuple[object, ...], tuple[int, ...]] = {}
 
     def held_by(self, holder: Holder) -> int:
         """Return the devices that a job holds, as a set."""
@@ -65,17 +104,56 @@ class DeviceBox:
             self._candidates[key] = known
         return known
 
-    def choose(self, usable: int, count: int, preferred: int) -> int:
+    def options(self, asks: Asks, reserve_bytes: int = 0) -> tuple[int, ...]:
+        """Return sets of devices, available or not, any `asks.gpus` of one of which would do.
+
+        One set as a rule; several where devices must be linked; none where the box has no such set.
+        `reserve_bytes` of a device are given to no budget.
+        """
+        budget = asks.gpu_memory_bytes
+        if not (asks.nvlink or budget):
+            return (self.candidates(asks.gpu_uuids, asks.gpu_type),)
+        key = (asks.gpus, asks.gpu_uuids, asks.gpu_type, budget, asks.nvlink, reserve_bytes)
+        known = self._options.get(key)
+        if known is None:
+            named = self.candidates(asks.gpu_uuids, asks.gpu_type)
+            if budget:
+                fits = (f.uuid for f in self.facts if f.memory_bytes - reserve_bytes >= budget)
+                named &= self.mask_of(fits)
+            sets: tuple[int, ...] = (named,)
+            if asks.nvlink and asks.gpus > 1:
+                sets = self.topology.nvlinked if self.topology else ()
+            known = tuple(
+                sorted({each & named for each in sets if (each & named).bit_count() >= asks.gpus})
+            )
+            self._options[key] = known
+        return known
+
+    def choose(self, usable: int, count: int, preferred: int, free: int = 0) -> int:
         """Return `count` devices of `usable`, from `preferred` ones where those suffice.
 
-        `usable` must hold at least `count`.
+        `usable` must hold at least `count`. `free`: all that are free now, for what will be left.
         """
+        if self.topology is not None:
+            return self.topology.choose(self._plainest(usable, count), count, preferred, free)
         pool = usable & preferred
         if pool.bit_count() < count:
             pool = usable
         if self._is_uniform or pool.bit_count() == count:
             return take_lowest(pool, count)
         return self._best_group(pool, count)
+
+    def _plainest(self, usable: int, count: int) -> int:
+        """Return the devices of the plainest type of which there are enough; all, where none has."""
+        if self._is_uniform or usable.bit_count() == count:
+            return usable
+        types: dict[tuple[int, str], int] = {}
+        for number in _numbers(usable):
+            fact = self.facts[number]
+            kind = (fact.memory_bytes, fact.type_name)
+            types[kind] = types.get(kind, 0) | 1 << number
+        enough = (types[kind] for kind in sorted(types) if types[kind].bit_count() >= count)
+        return next(enough, usable)
 
     def _best_group(self, pool: int, count: int) -> int:
         groups: dict[tuple[int, str, int], int] = {}
@@ -98,18 +176,6 @@ class DeviceBox:
             nodes.sort(key=lambda mask: (-mask.bit_count(), mask & -mask))
             return _take(nodes, count)
         return _take((groups[key] for key in sorted(groups)), count)
-
-
-def take_lowest(mask: int, count: int) -> int:
-    """Return the `count` devices of lowest index of a set (all, if it has fewer)."""
-    if mask.bit_count() <= count:
-        return mask
-    taken = 0
-    for _ in range(count):
-        bit = mask & -mask
-        taken |= bit
-        mask ^= bit
-    return taken
 
 
 def _take(masks: Iterable[int], count: int) -> int:
