@@ -13,7 +13,13 @@ import json
 import os
 
 from gpuboard import errors
-from gpuboard.api.places import SYSTEM_SOCKET, check_private_dir, find_socket, personal_socket
+from gpuboard.api.places import (
+    SYSTEM_SOCKET,
+    check_private_dir,
+    find_address,
+    find_socket,
+    personal_socket,
+)
 from gpuboard.api.wire import Connection, Response, quote, target
 
 TYPE_CHECKING = False
@@ -73,6 +79,14 @@ class Client:
         response.connection.set_timeout(_FEED_TIMEOUT_S)
         return _events(self._pieces(response))
 
+    def pass_through(self) -> None:
+        """Be the far end of somebody's ssh: our stdin and stdout are the conversation."""
+        connection = self._connection()
+        try:
+            connection.pass_through()
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Let go of idle connections and hang up on streams (their readers, on other threads, end)."""
         while self._idle:
@@ -129,15 +143,16 @@ class Client:
             response.connection.close()
 
 
-def connect(autostart: bool = True, *, timeout_s: float = 60.0) -> Client:
-    """Return a client of the daemon that `find_socket` names.
+def connect(autostart: bool = True, *, timeout_s: float = 60.0, address: str = "") -> Client:
+    """Return a client of the daemon at `address` (a socket's path or `ssh://HOST`).
 
-    Where that is the person's own and nobody answers, a personal daemon is started (unless
-    `autostart` is off). The connection itself is made by the first request: Unavailable then.
+    Without one, of the daemon that `find_address` names. Where that is the person's own and nobody
+    answers, a personal daemon is started (unless `autostart` is off). The connection itself is made
+    by the first request: Unavailable then.
     """
-    path = find_socket()
+    path = address or find_address()
     client = Client(path, timeout_s=timeout_s)
-    if os.environ.get("GPUBOARD_SOCKET") or path == SYSTEM_SOCKET:
+    if path != personal_socket() or path == os.environ.get("GPUBOARD_SOCKET"):
         return client
     if os.path.isdir(os.path.dirname(path)):
         check_private_dir(os.path.dirname(path))

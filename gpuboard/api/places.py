@@ -17,6 +17,16 @@ from gpuboard.errors import HostError
 SYSTEM_SOCKET = "/run/gpuboard/gpuboard.sock"
 
 
+def find_address() -> str:
+    """Return whom to speak to: the box that $GPUBOARD_HOST names (over ssh), else `find_socket`."""
+    host = os.environ.get("GPUBOARD_HOST")
+    if not host:
+        return find_socket()
+    from gpuboard.api.ssh import address_of
+
+    return address_of(host)
+
+
 def find_socket() -> str:
     """Return the socket to speak to: $GPUBOARD_SOCKET, the box's if it exists, else the person's."""
     named = os.environ.get("GPUBOARD_SOCKET")

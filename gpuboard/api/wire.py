@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gpuboard.api.ssh import Call
+
 _MAX_LINE = 65536
 _MAX_HEADERS = 100
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -69,19 +71,28 @@ class Response:
 
 
 class Connection:
-    """One connection; one request at a time."""
+    """One connection; one request at a time. Its path may be another box: `ssh://HOST`."""
 
-    __slots__ = ("_file", "_path", "_socket", "is_used")
+    __slots__ = ("_call", "_file", "_has_heard", "_path", "_socket", "is_used")
 
     def __init__(self, path: str, timeout_s: float | None) -> None:
         self._path = path
         self.is_used = False
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._connect(timeout_s)
-        except OSError as error:
-            self._socket.close()
-            raise _unreachable(path, error) from error
+        self._has_heard = False
+        self._call: Call | None = None
+        if path.startswith("ssh://"):
+            from gpuboard.api.ssh import Call
+
+            self._call = Call(path)
+            self._socket = self._call.socket
+            self._socket.settimeout(timeout_s)
+        else:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                self._connect(timeout_s)
+            except OSError as error:
+                self._socket.close()
+                raise _unreachable(path, error) from error
         self._file = self._socket.makefile("rb")
 
     def _connect(self, timeout_s: float | None) -> None:
@@ -102,6 +113,8 @@ class Connection:
         """Let go of the socket."""
         self._file.close()
         self._socket.close()
+        if self._call is not None:
+            self._call.close()
 
     def hang_up(self) -> None:
         """End the conversation from any thread: whoever reads sees the end."""
@@ -109,6 +122,13 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+
+    def pass_through(self) -> None:
+        """Pass bytes between stdin, stdout and the server until either ends."""
+        from gpuboard.api.ssh import answer_call
+
+        self._socket.settimeout(None)
+        answer_call(self._socket)
 
     def is_stale(self) -> bool:
         """Whether the server has closed it (or said something unasked) while it lay idle."""
@@ -146,6 +166,7 @@ class Connection:
 
     def _read_head(self) -> Response:
         status_line = self._line()
+        self._has_heard = True
         parts = status_line.split(" ", 2)
         if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
             raise Unavailable(
@@ -198,6 +219,8 @@ class Connection:
                 f"the daemon on {self._path} did not answer in time",
                 hint="try again; `gpuboard doctor` says what hangs",
             )
+        if self._call is not None and not self._has_heard:
+            return self._call.failure()
         return Unavailable(
             f"the daemon on {self._path} broke off the connection",
             hint="look whether the request took effect before you repeat it",

@@ -50,9 +50,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "admin": ("Box", "admin:admin", "Drain, notices, maintenance, configuration, database."),
     "daemon": ("Box", "starters:daemon", "Run the daemon in the foreground."),
     "demo": ("Box", "starters:demo", "Show it all on a simulated box."),
+    "dial": ("Box", "starters:dial", "Pass this box's daemon through: what --host calls over ssh."),
     "completion": ("Box", "completion:completion", "Print the completion script of a shell."),
 }
 """Name -> section of the help, `module:attribute` below gpuboard.cli, short help."""
+LOCAL = frozenset({"daemon", "demo", "dial", "completion"})
+"""Commands that another box has no part in."""
 
 
 class LazyGroup(click.Group):
@@ -123,19 +126,35 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
     callback=_print_version,
     help="Print the version.",
 )
+@click.option(
+    "-H",
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Another box, over ssh: box2, user@box2. Several in the app: a tab each.",
+)
 @click.pass_context
-def cli(ctx: click.Context) -> int:
+def cli(ctx: click.Context, hosts: tuple[str, ...]) -> int:
     """Book a GPU, run a container on it, watch it.
 
     Without a command: the terminal app, or, when the output is not a terminal, the board as text.
 
     Jobs are named by number (12), range (4-7), @ (my last) or name.
     """
+    session: Session = ctx.obj
+    session.hosts = hosts
     if ctx.invoked_subcommand is not None:
+        if hosts and ctx.invoked_subcommand in LOCAL:
+            raise InvalidRequest(
+                f"'gpuboard {ctx.invoked_subcommand}' is about this box",
+                hint="leave out --host",
+                field="host",
+            )
         return 0
     from gpuboard.cli.board import open_board
 
-    return open_board(ctx.obj)
+    return open_board(session)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,8 @@ rest is the command, except that
   flags given by hand beat them.
 
 A process gets the variables that say where programs are found (PATH, a virtual environment);
-everything else only by `-e`.
+everything else only by `-e`. On another box (`--host`) our variables, folder and home mean nothing:
+none is carried, and paths are given in full.
 """
 
 # pathlib costs every command an import
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -53,7 +54,11 @@ _ZONE = re.compile(r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+|UTC")
 
 
 def gather(
-    flags: Mapping[str, Any], words: Sequence[str], *, after_dashes: bool
+    flags: Mapping[str, Any],
+    words: Sequence[str],
+    *,
+    after_dashes: bool,
+    is_remote: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the body of the submission, and warnings about lines of the script.
 
@@ -74,7 +79,7 @@ def gather(
             image = words.pop(0)
             words = words[1:] if words[:1] == ["--"] else words
         command = words
-    body = _body(flags, image)
+    body = _body(flags, image, is_remote=is_remote)
     body["command"] = command
     if file is not None:
         body["name"] = body["name"] or file.name
@@ -135,7 +140,7 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _body(flags: Mapping[str, Any], image: str) -> dict[str, Any]:
+def _body(flags: Mapping[str, Any], image: str, *, is_remote: bool) -> dict[str, Any]:
     body: dict[str, Any] = {field: flags.get(flag) for flag, field in _AS_THEY_ARE.items()}
     body["image"] = image
     body["runtime"] = "process" if flags.get("process") else flags.get("runtime") or ""
@@ -147,10 +152,11 @@ def _body(flags: Mapping[str, Any], image: str) -> dict[str, Any]:
     body["gpu_ids"] = _comma_list([flags.get("gpu_ids") or ""])
     body["gpus"] = _gpus(flags, body["gpu_ids"])
     body["depends_on"] = _comma_list(flags.get("depends_on", ()))
-    body["mounts"] = [parse_volume(text) for text in flags.get("volumes", ())]
-    body["env"] = _environment(flags, is_process=is_process)
+    here = _far_path if is_remote else _own_path
+    body["mounts"] = [parse_volume(text, here) for text in flags.get("volumes", ())]
+    body["env"] = _environment(flags, carries=is_process and not is_remote)
     workdir = flags.get("workdir") or ""
-    body["workdir"] = os.path.abspath(os.path.expanduser(workdir)) if is_process else workdir
+    body["workdir"] = here(workdir, "workdir") if is_process else workdir
     if body["begin"]:
         body["timezone"] = client_zone()
     return body
@@ -173,8 +179,24 @@ def _comma_list(texts: Sequence[str]) -> list[str]:
     return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 
-def parse_volume(text: str) -> dict[str, Any]:
-    """Return the mount of docker's `SRC:DST[:ro|rw]`; `~` and relative sources are made absolute here."""
+def _own_path(path: str, _field: str) -> str:
+    """Return a path of this box in full."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _far_path(path: str, field: str) -> str:
+    """Return a path of another box as it stands; one that leans on our folder or home is refused."""
+    if path and not path.startswith("/"):
+        raise InvalidRequest(
+            f"'{path}' would be looked up on this box, and the job runs on another",
+            hint="give the path over there in full, from / on",
+            field=field,
+        )
+    return path
+
+
+def parse_volume(text: str, absolute: Callable[[str, str], str]) -> dict[str, Any]:
+    """Return the mount of docker's `SRC:DST[:ro|rw]`; `absolute` makes the source a full path."""
     source, _, rest = text.partition(":")
     target, _, mode = rest.partition(":")
     if not source or not target or mode not in ("", "ro", "rw"):
@@ -183,13 +205,16 @@ def parse_volume(text: str) -> dict[str, Any]:
             hint="for example -v ~/data:/data:ro",
             field="mounts",
         )
-    absolute = os.path.abspath(os.path.expanduser(source))
-    return {"source": absolute, "target": target, "read_only": mode == "ro"}
+    return {
+        "source": absolute(source, "mounts"),
+        "target": target,
+        "read_only": mode == "ro",
+    }
 
 
-def _environment(flags: Mapping[str, Any], *, is_process: bool) -> dict[str, str]:
+def _environment(flags: Mapping[str, Any], *, carries: bool) -> dict[str, str]:
     """Return the variables: carried ones, then files, then `-e`; the later wins."""
-    found = {key: os.environ[key] for key in CARRIED if key in os.environ} if is_process else {}
+    found = {key: os.environ[key] for key in CARRIED if key in os.environ} if carries else {}
     for path in flags.get("env_files", ()):
         for line in _lines(path):
             _set_variable(found, line, f"--env-file {path}")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gpuboard.errors import InvalidRequest
+
 if TYPE_CHECKING:
     from gpuboard.api.client import Client
 
@@ -28,7 +30,36 @@ class Session:
         self.quiet = False
         self.has_written = False
         """Whether the one JSON value is on stdout already."""
+        self.hosts: tuple[str, ...] = ()
+        """Other boxes that `--host` named, reached over ssh; none = this one."""
         self._client: Client | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the daemon is another box's: our paths and variables mean nothing there."""
+        return self.address.startswith("ssh://")
+
+    @property
+    def address(self) -> str:
+        """Return whom the command speaks to. Raises InvalidRequest when several boxes were named."""
+        from gpuboard.api.places import find_address
+
+        if not self.hosts:
+            return find_address()
+        if len(self.hosts) > 1:
+            raise InvalidRequest(
+                "this command speaks to one box",
+                hint="give --host once; the app (`gpuboard` alone) shows several as tabs",
+                field="host",
+            )
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> list[str]:
+        """Return the addresses of all boxes that `--host` named."""
+        from gpuboard.api.ssh import address_of
+
+        return [address_of(host) for host in self.hosts]
 
     @property
     def client(self) -> Client:
@@ -36,7 +67,7 @@ class Session:
         if self._client is None:
             from gpuboard.api.client import connect
 
-            self._client = connect()
+            self._client = connect(address=self.address)
         return self._client
 
     def reconnect(self) -> None:

@@ -29,3 +29,14 @@ def demo() -> int:
     from gpuboard.cli.demo import main
 
     return main()
+
+
+@click.command("dial", short_help="Pass this box's daemon through: what --host calls over ssh.")
+def dial() -> None:
+    """Pass this box's daemon through on stdin and stdout: `gpuboard --host BOX` calls it over ssh."""
+    import signal
+
+    from gpuboard.api.client import connect, find_socket
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever called has gone: so do we
+    connect(address=find_socket()).pass_through()

@@ -136,7 +136,9 @@ def run(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
 def _submission(ctx: click.Context, argv: Sequence[str]) -> Submission:
     flags = given(ctx)
     session: Session = ctx.obj
-    body, warnings = gather(flags, argv, after_dashes=ctx.meta["after_dashes"])
+    body, warnings = gather(
+        flags, argv, after_dashes=ctx.meta["after_dashes"], is_remote=session.is_remote
+    )
     for warning in warnings:
         session.warn(warning)
     if "command" not in body and "image" not in body:

@@ -160,6 +160,7 @@ CALLS: list[tuple[str, ...]] = [
 ]
 WITHOUT_JSON = {"logs", "completion", "daemon", "demo", "admin", "config", "db"}
 HAVE_OWN_TESTS = {
+    ("dial",),
     ("admin", "config", "check"),
     ("daemon",),
     ("demo",),
