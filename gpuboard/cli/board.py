@@ -43,6 +43,22 @@ def board(session: Session, *, once: bool, plainly: bool) -> int:
     return open_board(session, plainly=once or plainly)
 
 
+@click.command("top", short_help="Watch the GPUs: the app, or a few lines under the prompt.")
+@click.option("--inline", is_flag=True, help="Under the prompt, and leave the last picture there.")
+@click.option(
+    "--lines", type=click.IntRange(2, 50), default=5, show_default=True, help="With --inline."
+)
+@pass_session
+def top(session: Session, *, inline: bool, lines: int) -> int:
+    """Watch the GPUs live: as the app, or with --inline in a few lines under the prompt (q ends)."""
+    if not inline or not (sys.stdout.isatty() and sys.stdin.isatty()):
+        return open_board(session)
+    from gpuboard.tui.top import run_top
+
+    session.client.get("/ping")  # a daemon that is away is told before the terminal is taken
+    return run_top(session.client.socket_path, lines)
+
+
 def print_board(session: Session) -> None:
     """Print notices, GPUs and everybody's live jobs."""
     from gpuboard.cli.jobtable import print_jobs

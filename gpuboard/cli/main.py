@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "history": ("Jobs", "lists:history", "List jobs of the record, newest first."),
     "gpus": ("Box", "board:gpus", "Show every GPU: who has it, until when."),
     "board": ("Box", "board:board", "Open the app, or print the board as text."),
+    "top": ("Box", "board:top", "Watch the GPUs: the app, or a few lines under the prompt."),
     "timeline": ("Box", "timeline:timeline", "Print bookings and runs as bars, a row a GPU."),
     "usage": ("Box", "board:usage", "Show who used how much, and fair share."),
     "images": ("Box", "board:images", "List the images that jobs may use."),
