@@ -142,6 +142,8 @@ CALLS: list[tuple[str, ...]] = [
     ("gpus", "--free"),
     ("board", "--once"),
     ("board", "--plain"),
+    ("top",),
+    ("top", "--inline"),
     ("timeline",),
     ("usage",),
     ("images",),
