@@ -1,4 +1,4 @@
-"""The box: `board`, `gpus`, `usage`, `images`, `doctor`."""
+"""The box: `board`, `gpus`, `images`, `doctor`."""
 
 from __future__ import annotations
 
@@ -48,9 +48,13 @@ def board(session: Session, *, once: bool, plainly: bool) -> int:
 @click.option(
     "--lines", type=click.IntRange(2, 50), default=5, show_default=True, help="With --inline."
 )
+@json_option
 @pass_session
 def top(session: Session, *, inline: bool, lines: int) -> int:
     """Watch the GPUs live: as the app, or with --inline in a few lines under the prompt (q ends)."""
+    if session.as_json:
+        session.pass_through("/board")
+        return 0
     if not inline or not (sys.stdout.isatty() and sys.stdin.isatty()):
         return open_board(session)
     from gpuboard.tui.top import run_top
@@ -183,38 +187,6 @@ def _note(device: dict[str, Any], now: int) -> str:
     if booking:
         notes.append(f"booked by {booking['user']} from {words.clock(booking['from_at'], now)}")
     return "; ".join(notes)
-
-
-@click.command("usage", short_help="Show who used how much, and fair share.")
-@json_option
-@pass_session
-def usage(session: Session) -> None:
-    """Show who used how much (GPU-hours held, not utilisation) and where fair share stands."""
-    if session.as_json:
-        session.pass_through("/usage")
-        return
-    answer = session.client.get("/usage")
-    columns = (
-        Column("USER", least=6), Column("NOW", right=True), Column("QUEUED", right=True),
-        Column("GPU-HOURS 7D", right=True), Column("DECAYED", right=True), Column("SHARE", right=True),
-        Column("FACTOR", right=True),
-    )  # fmt: skip
-    rows: list[list[str | Cell]] = [
-        [
-            Cell(one["user"], "strong" if one["mine"] else ""),
-            str(one["running_gpus"]),
-            str(one["queued_jobs"]),
-            f"{one['device_seconds_7d'] / 3600:.1f}",
-            f"{one['device_seconds'] / 3600:.1f}",
-            f"{one['share']:.0%}",
-            f"{one['factor']:.2f}",
-        ]
-        for one in answer["people"]
-    ]
-    print_table(columns, rows)
-    session.note(
-        f"DECAYED: half of it is forgotten every {words.span(answer['half_life_s'])}; FACTOR 1 is served first"
-    )
 
 
 @click.command("images", short_help="List the images that jobs may use.")
