@@ -142,15 +142,16 @@ class Reconciler:
     def _judge_all(self, runtime: Runtime, mark: int, listing: Listing) -> None:
         core, shown, known = self._core, listing.shown, self._incarnations
         known.listed(runtime.name, listing.before, listing.after)
+        by_handle = {seen.handle: seen for seen in shown.values()}
         for job in core.ledger.of_runtime(runtime.name):
-            seen = shown.get(job.runtime_name)
+            seen = by_handle.get(job.handle) or shown.get(job.runtime_name)
             if core.flights.may_judge(job.id, mark):
                 self._judge(job, seen)
                 if seen is not None and seen.state in _LIVING:
                     known.alive(job.id, listing.before)
         known.keep(runtime.name)
-        for name, seen in shown.items():
-            job_id, attempt = attempt_of(name)
+        for seen in shown.values():
+            job_id, attempt = attempt_of(seen.name)
             if core.current(job_id, attempt) is None and core.flights.may_judge(job_id, mark):
                 self._ender.sweep(runtime, seen)
 

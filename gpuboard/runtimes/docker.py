@@ -32,6 +32,7 @@ from gpuboard.runtimes.docker_api import DockerConnection, instant_ms
 from gpuboard.runtimes.docker_check import EngineFacts, check_engine, engine_incarnation, engine_pid
 from gpuboard.runtimes.docker_events import EventWatcher
 from gpuboard.runtimes.docker_images import ImageStore
+from gpuboard.runtimes.docker_names import ContainerNames, attempt_name, called
 from gpuboard.runtimes.mounts import MountBoard
 from gpuboard.runtimes.profile import (
     LABEL_BOX,
@@ -90,6 +91,7 @@ class DockerRuntime:
         self._settings = settings
         self._box_id = box_id
         self._connection = DockerConnection(host)
+        self._names = ContainerNames(self._connection, box_id)
         self._images = ImageStore(self._connection, settings)
         self._cgroups = ContainerCgroups()
         self._mounts = MountBoard(f"{pin_dir}/{box_id}")
@@ -138,9 +140,10 @@ class DockerRuntime:
     # --- one attempt's life --------------------------------------------------------------------
 
     def create(self, request: RunRequest) -> str:
-        """Create the container and return its id; one of this name, box and spec is adopted."""
-        with contextlib.suppress(NotFound):
-            return self._adopt(request)
+        """Create the container and return its id; one of this attempt, box and spec is adopted."""
+        found = self._names.find(request)
+        if found:
+            return found
         with self._lock:
             self._creating.add(request.name)
         try:
@@ -168,13 +171,20 @@ class DockerRuntime:
         create and 404 to an inspect.
         """
         deadline = time.monotonic() + ADOPT_TIMEOUT_S
+        name = request.name
         while True:
             try:
-                with self._connection.acting(f"creating {request.name}") as api:
-                    return str(api.create_container_from_config(body, request.name)["Id"])  # type: ignore[no-untyped-call]
+                with self._connection.acting(f"creating {name}") as api:
+                    return str(api.create_container_from_config(body, name)["Id"])  # type: ignore[no-untyped-call]
             except Conflict:
+                found = self._names.find(request)
+                if found:
+                    return found
                 with contextlib.suppress(NotFound):
-                    return self._adopt(request)
+                    other = self._names.other_name(request)
+                    if not other:
+                        raise self._names.taken(name) from None
+                    name = other
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
@@ -186,19 +196,6 @@ class DockerRuntime:
             raise NotFound(
                 f"the image {request.image} is gone from this box", field="image"
             ) from error
-
-    def _adopt(self, request: RunRequest) -> str:
-        """Return the id of the container of this name when it is this very attempt of ours."""
-        with self._connection.reading(f"looking for {request.name}") as api:
-            found = api.inspect_container(request.name)
-        labels = found["Config"].get("Labels") or {}
-        is_ours = labels.get(LABEL_BOX) == self._box_id
-        if not is_ours or labels.get(LABEL_SPEC) != request.spec_hash():
-            raise Conflict(
-                f"a container {request.name} exists that is not this job's",
-                hint=f"look at it and remove it: docker rm {request.name}",
-            )
-        return str(found["Id"])
 
     def start(self, handle: str) -> None:
         """Start a created container; OutcomeUnknown when the answer was lost. Never called twice."""
@@ -243,7 +240,8 @@ class DockerRuntime:
         name = ""
         try:
             with self._connection.reading("removing the container", 120.0) as api:
-                name = str(api.inspect_container(handle)["Name"]).lstrip("/")
+                found = api.inspect_container(handle)
+                name = attempt_name(found["Config"].get("Labels") or {}, [str(found["Name"])])
                 api.remove_container(handle, v=True, force=True)
         except NotFound:
             pass
@@ -261,21 +259,24 @@ class DockerRuntime:
         return engine_incarnation(self._connection.host)
 
     def observe(self) -> Mapping[str, Observed]:
-        """Return all containers of this box by name: one list call, and an inspect for news."""
+        """Return all containers of this box by attempt: one list call, and an inspect for news.
+
+        One that bears the marks of an attempt that is there already goes by what it is called.
+        """
         filters = {"label": f"{LABEL_BOX}={self._box_id}"}
         with self._connection.reading("listing containers") as api:
             rows = api.containers(all=True, filters=filters)
         alive = self._alive([str(row["Id"]) for row in rows])
         budget = INSPECTS_A_PASS
         seen: dict[str, Observed] = {}
-        for row in rows:
+        for row in sorted(rows, key=lambda row: not _is_called_so(row)):
             summary = _summary(row, alive.get(str(row["Id"])))
             if self._needs_inspect(summary) and budget > 0:
                 budget -= 1
                 summary = self._inspected(summary)
             else:
                 summary = self._with_known(summary)
-            seen[summary.name] = summary
+            seen[summary.name if summary.name not in seen else _called(row)] = summary
         live = {item.handle for item in seen.values()}
         with self._lock:
             for facts in (self._known, self._looked_at):
@@ -384,15 +385,27 @@ class DockerRuntime:
 def _summary(row: Mapping[str, Any], populated: bool | None) -> Observed:
     """Return what the list itself says of a container, with the kernel's word on its processes."""
     code = _EXITED_TEXT.match(str(row.get("Status", "")))
-    names = row.get("Names") or [str(row["Id"])]
     return Observed(
-        name=min(names, key=len).lstrip("/"),
+        name=attempt_name(row.get("Labels") or {}, _names(row)),
         handle=str(row["Id"]),
         state=_STATES.get(str(row.get("State")), RunState.EXITED),
         spec_hash=(row.get("Labels") or {}).get(LABEL_SPEC, ""),
         exit_code=int(code[1]) if code else None,
         is_populated=populated,
     )
+
+
+def _names(row: Mapping[str, Any]) -> list[str]:
+    return row.get("Names") or [str(row["Id"])]
+
+
+def _called(row: Mapping[str, Any]) -> str:
+    return called(_names(row))
+
+
+def _is_called_so(row: Mapping[str, Any]) -> bool:
+    """Whether a container bears the name of the attempt that its labels name."""
+    return attempt_name(row.get("Labels") or {}, _names(row)) == _called(row)
 
 
 def _facts(summary: Observed, state: Mapping[str, Any]) -> Observed:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gpuboard.errors import (
@@ -491,6 +492,49 @@ def test_container_of_our_name_made_by_hand_is_not_adopted(
             assert bench.runtime.observe() == {}
         finally:
             api.remove_container(planted, force=True)
+
+
+def test_two_daemons_on_one_engine_keep_apart(
+    bench: RuntimeBench, docker_engine: DockerEngine, tmp_path: Path, home: Path
+):
+    """Both count their jobs from one: the second's container takes another name, each sees its own."""
+    other = docker_bench_on(docker_engine, tmp_path, home)
+    request = bench.shell("exit 3")
+    theirs = msgspec.structs.replace(request, command=("sh", "-c", "exit 4"))
+    try:
+        handles = [bench.begin(request), other.begin(theirs)]
+        assert handles[0] != handles[1]
+        assert other.reborn().create(theirs) == handles[1], "adopted under its other name"
+        assert (bench.ended(handles[0]).exit_code, other.ended(handles[1]).exit_code) == (3, 4)
+        for one in (bench, other):
+            assert list(one.runtime.observe()) == [request.name]
+        other.runtime.remove(handles[1])
+        assert list(bench.runtime.observe()) == [request.name]
+    finally:
+        other.clear()
+
+
+def test_renamed_container_is_still_its_attempt(bench: RuntimeBench, docker_engine: DockerEngine):
+    """Even beside one that was given its name, or its marks, by hand."""
+    request = bench.shell("sleep 600")
+    handle = bench.begin(request)
+    with contextlib.closing(docker_engine.client()) as api:
+        api.rename(handle, f"renamed-{os.getpid()}")
+        labels = api.inspect_container(handle)["Config"]["Labels"]
+        config = {"Image": IMAGE, "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
+        forged = api.create_container_from_config({**config, "Cmd": ["true"]}, request.name)["Id"]
+        try:
+            seen = {row.handle: row for row in bench.runtime.observe().values()}
+            assert set(seen) == {handle, forged}
+            assert seen[handle].state is RunState.RUNNING
+            assert seen[handle].name == request.name
+            assert bench.runtime.create(request) == handle
+        finally:
+            api.remove_container(forged, force=True)
+    bench.runtime.kill(handle)
+    assert bench.ended(handle).exit_code == 137
+    bench.runtime.remove(handle)
+    assert bench.runtime.observe() == {}
 
 
 def test_container_removed_behind_our_back_is_not_observed_and_is_gone(bench: RuntimeBench):

@@ -95,9 +95,6 @@ def test_fault_20_container_removed_behind_our_back(
     record_property("seen", f"lost: {view['reason']}")
 
 
-@pytest.mark.xfail(
-    reason="a renamed container is not found by its labels: its job is lost", strict=True
-)
 def test_fault_21_renamed_and_strangers(
     docker_box: FaultBox, docker_engine: DockerEngine, record_property
 ) -> None:
