@@ -17,6 +17,8 @@ class Start(msgspec.Struct, frozen=True):
     devices: tuple[DeviceUuid, ...]
     reservation_id: ReservationId | None = None
     """The owner's active booking whose devices it uses."""
+    gpu_memory_bytes: int = 0
+    """It shares its device, with this budget; 0: it has its devices to itself."""
 
 
 class Bind(msgspec.Struct, frozen=True):

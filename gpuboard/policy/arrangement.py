@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gpuboard.model.ids import ReservationId
-from gpuboard.policy.placement import take_lowest
 from gpuboard.policy.profile import FOREVER, Profile
+from gpuboard.policy.topology import take_lowest
 
 ATTEMPTS = 12
 """At most so many orders are tried when claims that name devices come short."""

@@ -6,11 +6,16 @@ promises (bookings honoured to the second, the head's start) are kept in one pla
 
 from __future__ import annotations
 
-from gpuboard.model.ids import DeviceUuid, ReservationId
+from collections.abc import Sequence
+from itertools import product
+
+from gpuboard.model.ids import DeviceUuid, ReservationId, Uid
 from gpuboard.model.world import Booking, Holder, World
 from gpuboard.policy.arrangement import Arrangement, Claim, arrange
-from gpuboard.policy.placement import DeviceBox, take_lowest
+from gpuboard.policy.placement import Asks, DeviceBox
 from gpuboard.policy.profile import FOREVER, Profile
+from gpuboard.policy.sharing import SharedDevices
+from gpuboard.policy.topology import take_lowest
 
 OVERDUE_MS = 1000
 """A holder past its limit is expected to be gone so soon."""
@@ -28,8 +33,11 @@ class Capacity:
     def __init__(self, world: World, now: int, box: DeviceBox | None = None) -> None:
         """Take stock. `box` may be one made before from the same devices."""
         self.now = now
-        self.box = box or DeviceBox(world.devices)
+        settings = world.settings
+        self.box = box or DeviceBox(world.devices, world.links, settings.job_mix)
         self.holders = world.holders
+        self._reserve_bytes = settings.sharing_reserve_bytes
+        self.shared = SharedDevices(self.box, settings, world.holders, now + OVERDUE_MS)
         self.blackouts = [
             (self._dark(booking), booking)
             for booking in _in_order(world)
@@ -59,6 +67,39 @@ class Capacity:
         """Return the devices in service that a request names."""
         return self.box.candidates(gpu_uuids, gpu_type) & self.box.available
 
+    def options(self, asks: Asks) -> tuple[int, ...]:
+        """Return sets of devices in service, any `asks.gpus` of one of which would do; see `DeviceBox`."""
+        available = self.box.available
+        return tuple(each & available for each in self.box.options(asks, self._reserve_bytes))
+
+    def can_join(self) -> bool:
+        """Whether there is a device that jobs share, so that others might join them."""
+        return bool(self._joinable())
+
+    def join(self, asks: Asks, uid: Uid, until_at: int) -> int:
+        """Return the shared device on which a job with a budget may run until `until_at`, or 0."""
+        among = self._joinable() & ~self.dark_between(self.now, until_at)
+        for candidates in self.options(asks) if among else ():
+            budget, profile = asks.gpu_memory_bytes, self.arrangement.profile
+            device = self.shared.join(uid, budget, candidates & among, profile, until_at)
+            if device:
+                return device
+        return 0
+
+    def join_until(self, asks: Asks, uid: Uid) -> int:
+        """Return an instant (ms) beyond which `join` is sure to find nothing."""
+        among, profile = self._joinable(), self.arrangement.profile
+        return max(
+            (
+                self.shared.open_until(uid, asks.gpu_memory_bytes, candidates & among, profile)
+                for candidates in self.options(asks)
+            ),
+            default=0,
+        )
+
+    def _joinable(self) -> int:
+        return self.shared.devices & self.box.available & ~self.bound
+
     def devices_for(self, gpus: int, candidates: int, until_at: int) -> int:
         """Return devices on which a job may run from now until `until_at`, or the empty set (0).
 
@@ -72,7 +113,8 @@ class Capacity:
         profile = self.arrangement.profile
         usable = profile.free_throughout(self.now, until_at) & able
         if usable.bit_count() >= gpus:
-            return self.box.choose(usable, gpus, profile.free_throughout(self.now, FOREVER))
+            quiet = profile.free_throughout(self.now, FOREVER)
+            return self.box.choose(usable, gpus, quiet, self.idle)
         chosen = 0
         if profile.least_free(self.now, until_at) >= gpus:
             chosen = self._make_room(gpus, able, usable, until_at)
@@ -105,7 +147,8 @@ class Capacity:
         usable = profile.free_throughout(self.now, min(until_at, least_until)) & able
         if usable.bit_count() < gpus:
             return 0
-        return self.box.choose(usable, gpus, profile.free_throughout(self.now, until_at))
+        quiet = profile.free_throughout(self.now, until_at)
+        return self.box.choose(usable, gpus, quiet, self.idle)
 
     def take(self, devices: int, until_at: int) -> None:
         """Give devices to a job until an instant at the latest."""
@@ -117,6 +160,15 @@ class Capacity:
             self.arrangement = self._arrange(self.base, self.claims)
         else:
             self.arrangement.profile.block(devices, self.now, until_at)
+
+    def share(self, device: int, uid: Uid, budget: int, until_at: int) -> None:
+        """Give a job its share of a device, which may be one that nobody shares yet."""
+        if self.shared.of(device) is None:
+            self.take(device, until_at)
+        else:
+            self.base.block(device, self.now, until_at)
+            self.arrangement.profile.block(device, self.now, until_at)
+        self.shared.add(device, uid, budget, until_at)
 
     def bind(self, booking: Booking) -> int:
         """Bind idle devices to a booking that has begun, as many as it still lacks; 0 = none."""
@@ -140,15 +192,16 @@ class Capacity:
             self.arrangement = self._arrange(self.base, self.claims)
         return devices
 
-    def promise(self, gpus: int, candidates: int, span_ms: int) -> int | None:
+    def promise(self, gpus: int, options: Sequence[int], span_ms: int) -> int | None:
         """Promise the earliest start by limits to the head, and return it; None: not in sight.
 
-        From here on nothing that would delay it may start.
+        `options`: sets of devices of which one must hold all. From here on nothing that would
+        delay the head may start.
         """
-        if candidates.bit_count() < gpus:
-            return None
         profile = self.arrangement.profile
-        for at, free in list(zip(profile.times, profile.masks, strict=True)):
+        able = [candidates for candidates in options if candidates.bit_count() >= gpus]
+        instants = zip(list(profile.times), list(profile.masks), strict=True)
+        for (at, free), candidates in product(instants, able):
             if free.bit_count() < gpus:
                 continue
             until_at = at + span_ms
@@ -217,7 +270,8 @@ class Capacity:
                 self.stoppable |= devices
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
             self.held |= devices
-            free_at[devices] = max(soonest_at, ends_at)
+            # of jobs that share a device the last to end counts
+            free_at[devices] = max(soonest_at, ends_at, free_at.get(devices, 0))
         releases: dict[int, int] = {}
         bound_until: dict[int, int] = {}
         for booking in self.bookings:

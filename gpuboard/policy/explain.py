@@ -7,12 +7,15 @@ reasons; a change that is said to start the job has been planned first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import or_
 
 from msgspec.structs import replace
 
 from gpuboard.errors import Conflict
 from gpuboard.model.ids import JobId
 from gpuboard.model.plan import Cause, Explanation, Plan, StartForecast, WaitCause
+from gpuboard.model.sizes import format_size
 from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.plan import Round, plan_round
 from gpuboard.policy.queue import (
@@ -23,7 +26,7 @@ from gpuboard.policy.queue import (
     lane_key,
     span_of,
 )
-from gpuboard.policy.quota import quota_of
+from gpuboard.policy.quota import GPU_HOURS, Shortfall, allowed_words
 from gpuboard.policy.words import clock_words, count_words, devices_words
 
 LIMITS_TO_TRY = tuple(
@@ -114,7 +117,9 @@ class _Reasons:
         self._capacity = round_.capacity
         self._waiting = waiting
         self._now = round_.now
-        self._named = self._capacity.box.candidates(waiting.gpu_uuids, waiting.gpu_type)
+        reserve_bytes = round_.world.settings.sharing_reserve_bytes
+        self._options = self._capacity.box.options(waiting, reserve_bytes)
+        self._named = reduce(or_, self._options, 0)
         self._until_at = self._now + span_of(waiting)
 
     def place(self) -> tuple[int, int]:
@@ -153,9 +158,8 @@ class _Reasons:
         causes = [*self._limits()]
         if not waiting.gpus:
             return causes + ([] if causes else [self._blackout_of_box()])
-        total = self._named.bit_count()
-        if total < waiting.gpus:
-            return [self._no_such_device(total), *causes]
+        if all(each.bit_count() < waiting.gpus for each in self._options):
+            return [self._no_such_device(), *causes]
         if not causes:
             causes += self._promises()
         if place and not any(cause.cause is WaitCause.WOULD_DELAY_HEAD for cause in causes):
@@ -171,21 +175,29 @@ class _Reasons:
 
     def _limits(self) -> Iterator[Cause]:
         waiting, allowance = self._waiting, self._round.allowance
-        if not allowance.has_device_room(waiting):
-            limit = quota_of(self._round.world.settings, waiting.uid).running_gpus
-            held = allowance.devices_held(waiting.uid)
-            words = (
-                f"the quota allows {limit} GPUs at once, {held} are in use, {waiting.gpus} wanted"
+        short = allowance.shortfall(waiting)
+        if short is not None:
+            yield Cause(
+                WaitCause.QUOTA,
+                shortfall_words(short, self._now),
+                user=waiting.user,
+                until_at=short.frees_at,
             )
-            yield Cause(WaitCause.QUOTA, words, user=waiting.user)
         if not allowance.has_array_room(waiting) and waiting.array_id is not None:
             running = allowance.running_in_array(waiting.array_id)
             words = f"{running} of array {waiting.array_id} run, and it allows {waiting.array_limit} at once"
             yield Cause(WaitCause.ARRAY_LIMIT, words, count=running)
 
-    def _no_such_device(self, total: int) -> Cause:
-        waiting = self._waiting
+    def _no_such_device(self) -> Cause:
+        waiting, box = self._waiting, self._capacity.box
         kind = f" of type {waiting.gpu_type}" if waiting.gpu_type else ""
+        total = box.candidates(waiting.gpu_uuids, waiting.gpu_type).bit_count()
+        if total >= waiting.gpus and waiting.gpu_memory_bytes:
+            kind += f" with {format_size(waiting.gpu_memory_bytes)} to share"
+            total = self._named.bit_count()
+        elif total >= waiting.gpus and waiting.nvlink:
+            kind += " linked by NVLink"
+            total = box.most_linked(waiting.gpu_uuids, waiting.gpu_type)
         words = f"{count_words(waiting.gpus, 'GPU', 'GPUs')}{kind} wanted, this box has {total}"
         return Cause(WaitCause.NO_SUCH_DEVICE, words)
 
@@ -213,15 +225,24 @@ class _Reasons:
                 if ends_at > self._now
                 else "past its limit"
             )
+            how = self._sharing_words(mask & -mask) or f"{verb} held"
             yield Cause(
                 WaitCause.DEVICES_BUSY,
-                f"{devices_words(facts)} {verb} held by {user} {end}",
+                f"{devices_words(facts)} {how} by {user} {end}",
                 count=len(facts),
                 devices=box.uuids_of(mask),
                 job_ids=tuple(sorted(holder.job_id for holder in holders)),
                 user=user,
                 until_at=ends_at,
             )
+
+    def _sharing_words(self, device: int) -> str:
+        """Return how much of a shared device is given; empty when it is not shared."""
+        shared = self._capacity.shared.of(device)
+        if shared is None:
+            return ""
+        given = format_size(shared.given_bytes)
+        return f"is shared ({given} of {format_size(self._capacity.shared.capacity_bytes(device))})"
 
     def _bound(self) -> Iterator[Cause]:
         for booking in self._capacity.bookings:
@@ -309,13 +330,23 @@ class _Reasons:
         )
 
 
+def shortfall_words(short: Shortfall, now: int) -> str:
+    """Return in words which quota leaves no room, with its numbers, and when it does again."""
+    used, wanted = (f"{number:.1f}".removesuffix(".0") for number in (short.used, short.wanted))
+    verb = "used" if short.name == GPU_HOURS else "in use"
+    words = f"{allowed_words(short)}, {used} are {verb}, {wanted} wanted"
+    if short.frees_at is not None:
+        words += f"; frees {clock_words(short.frees_at, now)}"
+    return words
+
+
 def _booker(booking: Booking) -> str:
     return booking.user or f"uid {booking.uid}"
 
 
 def _would_start_now(round_: Round, waiting: Waiting) -> str:
     """Return the smallest changes that start the job now, each planned: `--time 1h or --gpus 1`."""
-    if not waiting.gpus or not round_.capacity.idle:
+    if not waiting.gpus or not (round_.capacity.idle or round_.capacity.can_join()):
         return ""
     trial = round_.queue.snapshot()
     families = (_shorter(waiting), _any_type(waiting), _fewer(waiting))
@@ -343,6 +374,8 @@ def _any_type(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
         yield "without --gpu-ids", replace(waiting, gpu_uuids=())
     if waiting.gpu_type:
         yield "without --gpu-type", replace(waiting, gpu_type="", gpu_uuids=())
+    if waiting.nvlink:
+        yield "without --nvlink", replace(waiting, nvlink=False)
 
 
 def _fewer(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
@@ -359,8 +392,10 @@ def _fewer_and_shorter(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
 
 def _may_start(round_: Round, variant: Waiting) -> bool:
     """Whether it is worth planning: cheap, and never false where the plan would say yes."""
-    candidates = round_.capacity.candidates(variant.gpu_uuids, variant.gpu_type)
-    if (round_.capacity.idle & candidates).bit_count() < variant.gpus:
+    idle = round_.capacity.idle
+    options = round_.capacity.options(variant)
+    is_enough = any((idle & each).bit_count() >= variant.gpus for each in options)
+    if not is_enough and not variant.gpu_memory_bytes:
         return False
     is_head = round_.head is not None and round_.head.job_id == variant.job_id
     return is_head or (round_.has_room(variant) and bool(round_.devices_for(variant)))

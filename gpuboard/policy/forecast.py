@@ -13,14 +13,15 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
-from gpuboard.model.plan import Plan, StartForecast
+from gpuboard.model.ids import DeviceUuid, JobId, Uid
+from gpuboard.model.plan import Plan, Start, StartForecast
 from gpuboard.model.world import Holder, Usage, Waiting, World
 from gpuboard.policy.capacity import OVERDUE_MS
 from gpuboard.policy.habits import Habits
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import WaitingQueue, span_of
+from gpuboard.policy.sharing import charged_parts
 from gpuboard.policy.usage import charge, decayed
 
 STEPS_PER_JOB = 8
@@ -85,7 +86,7 @@ class _Run:
         """Begin a run for the `wanted` jobs: by limits, or by `habits` when there are any."""
         self._habits = habits
         self._world = world
-        self._box = DeviceBox(world.devices)
+        self._box = DeviceBox(world.devices, world.links, world.settings.job_mix)
         self._now = now
         self._queue = WaitingQueue(jobs)
         self._jobs = {job.job_id: job for job in jobs}
@@ -137,30 +138,26 @@ class _Run:
             bound = replace(booking, devices=(*booking.devices, *bind.devices))
             self._bookings[bind.reservation_id, False] = bound
         for start in plan.starts:
-            self._begin(self._jobs[start.job_id], start.devices, start.reservation_id)
+            self._begin(self._jobs[start.job_id], start)
         for stop in plan.stops:
             holder = self._holders[stop.job_id]
             ends_at = min(holder.ends_at, self._now + holder.grace_s * 1000)
             self._hold(replace(holder, stopping=True, ends_at=ends_at))
 
-    def _begin(
-        self,
-        job: Waiting,
-        devices: tuple[DeviceUuid, ...],
-        reservation_id: ReservationId | None,
-    ) -> None:
+    def _begin(self, job: Waiting, start: Start) -> None:
         self._queue.remove(job.job_id)
         if job.job_id in self._wanted and job.job_id not in self._starts:
-            self._starts[job.job_id] = (self._now, devices)
+            self._starts[job.job_id] = (self._now, start.devices)
             self._unstarted -= 1
         self._hold(
             Holder(
                 job_id=job.job_id,
                 uid=job.uid,
-                devices=devices,
+                devices=start.devices,
                 ends_at=self._now + span_of(job),
                 started_at=self._now,
-                reservation_id=reservation_id,
+                reservation_id=start.reservation_id,
+                gpu_memory_bytes=start.gpu_memory_bytes,
                 preemptible=job.preemptible,
                 array_id=job.array_id,
                 grace_s=job.grace_s,
@@ -225,9 +222,9 @@ class _Run:
         """Charge what is held until `to_at`, so that the order of later rounds is the real one."""
         if to_at <= self._now:
             return
-        held: dict[Uid, int] = {}
-        for holder in self._holders.values():
-            held[holder.uid] = held.get(holder.uid, 0) + len(holder.devices)
+        held: dict[Uid, float] = {}
+        for holder, devices in charged_parts(self._holders.values()):
+            held[holder.uid] = held.get(holder.uid, 0) + devices
         half_life_s = self._world.settings.half_life_s
         of_one = charge(0.0, 1, self._now, to_at, half_life_s)
         left = decayed(1.0, self._now, to_at, half_life_s)

@@ -10,7 +10,7 @@ Placement only chooses among devices that may be given: it never costs anybody a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from gpuboard.model.device import DeviceLink
@@ -129,6 +129,12 @@ class DeviceBox:
             self._options[key] = known
         return known
 
+    def most_linked(self, gpu_uuids: tuple[DeviceUuid, ...], gpu_type: str) -> int:
+        """Return how many of the devices that a request names are linked with each other by NVLink."""
+        named = self.candidates(gpu_uuids, gpu_type)
+        sets = self.topology.nvlinked if self.topology else ()
+        return max(((each & named).bit_count() for each in sets), default=0)
+
     def choose(self, usable: int, count: int, preferred: int, free: int = 0) -> int:
         """Return `count` devices of `usable`, from `preferred` ones where those suffice.
 
@@ -142,6 +148,12 @@ class DeviceBox:
         if self._is_uniform or pool.bit_count() == count:
             return take_lowest(pool, count)
         return self._best_group(pool, count)
+
+    def best_of(self, sets: Sequence[int], free: int) -> int:
+        """Return the best of sets of devices of the same size, or the empty set (0) when there is none."""
+        if len(sets) <= 1 or self.topology is None:
+            return sets[0] if sets else 0
+        return self.topology.best_of(sets, free)
 
     def _plainest(self, usable: int, count: int) -> int:
         """Return the devices of the plainest type of which there are enough; all, where none has."""

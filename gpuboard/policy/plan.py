@@ -14,13 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
+from gpuboard.model.ids import JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.queue import Lane, LaneClass, LaneKey, ServingOrder, WaitingQueue, span_of
 from gpuboard.policy.quota import Allowance
+from gpuboard.policy.sharing import budget_of
+
+SKIPS = 100
+"""At most so many jobs that are too long for their week are passed one by one in a round."""
 
 
 def plan_round(world: World, queue: WaitingQueue, now: int) -> Plan:
@@ -45,7 +49,7 @@ class Round:
         self.queue = queue
         self.now = now
         self.capacity = Capacity(world, now, box)
-        self.allowance = Allowance(world)
+        self.allowance = Allowance(world, now, self._next_of_each_lane)
         self.order = order or ServingOrder(world)
         self._lanes: dict[LaneClass, list[Lane]] = {}
         self.starts: dict[JobId, Start] = {}
@@ -82,13 +86,14 @@ class Round:
         if known is not None:
             return known
         lanes = self._lanes[kind] = []
-        most: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
+        is_servable: dict[tuple[object, ...], bool] = {}
         for lane in self.queue.lanes(self.now, kind):
-            gpus, gpu_uuids, gpu_type = lane.key[1:4]
-            named = (gpu_uuids, gpu_type)
-            if named not in most:
-                most[named] = self.capacity.candidates(gpu_uuids, gpu_type).bit_count()
-            if gpus <= most[named]:
+            key = lane.key
+            wanted = key.kind
+            if wanted not in is_servable:
+                options = self.capacity.options(key)
+                is_servable[wanted] = any(each.bit_count() >= key.gpus for each in options)
+            if is_servable[wanted]:
                 lanes.append(lane)
         return lanes
 
@@ -98,14 +103,25 @@ class Round:
 
     def devices_for(self, waiting: Waiting) -> int:
         """Return the devices on which the job could start now without breaking a promise, or 0."""
-        candidates = self.capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
+        capacity = self.capacity
         until_at = self.now + span_of(waiting)
-        if waiting.preemptible:
-            grace_ms = waiting.grace_s * 1000
-            return self.capacity.preemptible_devices_for(
-                waiting.gpus, candidates, grace_ms, until_at
-            )
-        return self.capacity.devices_for(waiting.gpus, candidates, until_at)
+        shared = self._device_to_join(waiting)
+        if shared:
+            return shared
+        grace_ms = waiting.grace_s * 1000
+        found = [
+            capacity.preemptible_devices_for(waiting.gpus, candidates, grace_ms, until_at)
+            if waiting.preemptible
+            else capacity.devices_for(waiting.gpus, candidates, until_at)
+            for candidates in capacity.options(waiting)
+        ]
+        return capacity.box.best_of([devices for devices in found if devices], capacity.idle)
+
+    def _device_to_join(self, waiting: Waiting) -> int:
+        """Return the shared device that a job with a budget may join now, or 0."""
+        if not budget_of(waiting, self.world.settings):
+            return 0
+        return self.capacity.join(waiting, waiting.uid, self.now + span_of(waiting))
 
     # bookings
 
@@ -143,11 +159,13 @@ class Round:
             waiting = self._unstarted(job_id)
             if waiting is None or span_ms > left_ms:
                 continue
-            candidates = capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
-            candidates &= unused & ~capacity.dark_between(self.now, self.now + span_of(waiting))
-            if candidates.bit_count() < waiting.gpus or not self.allowance.has_array_room(waiting):
+            usable = unused & ~capacity.dark_between(self.now, self.now + span_of(waiting))
+            options = [candidates & usable for candidates in capacity.options(waiting)]
+            options = [some for some in options if some.bit_count() >= waiting.gpus]
+            if not options or not self.allowance.has_array_room(waiting):
                 continue
-            devices = capacity.box.choose(candidates, waiting.gpus, candidates)
+            chosen = [capacity.box.choose(some, waiting.gpus, some, unused) for some in options]
+            devices = capacity.box.best_of(chosen, unused)
             capacity.held |= devices
             unused &= ~devices
             self.allowance.take(waiting, in_booking=True)
@@ -185,7 +203,12 @@ class Round:
         head = self.queue.get(self.world.head)
         if head is None or not self.queue.is_eligible(head.job_id, self.now):
             return
-        if not head.preemptible and head.gpus and self.has_room(head):
+        if head.preemptible or not head.gpus or not self.has_room(head):
+            return
+        shared = self._device_to_join(head)
+        if shared:
+            self._take(head, shared)
+        else:
             self._promise(head)
 
     def _start_head(self, head: Waiting) -> None:
@@ -199,12 +222,16 @@ class Round:
     def _serve_in_order(self, lanes: list[Lane]) -> None:
         """Start jobs in order until one does not fit: that is the new head."""
         closed: set[LaneKey] = set()
+        skipped = 0
         for job_id, _, key in self.order.jobs(lanes, closed):
             waiting = self._unstarted(job_id)
             if waiting is None:
                 continue
             if not self.has_room(waiting):
-                closed.add(key)
+                # A shorter one of the same lane may fit into what is left of the week.
+                skipped += 1
+                if not self.allowance.is_by_length or skipped > SKIPS:
+                    closed.add(key)
                 continue
             devices = self.devices_for(waiting)
             if devices:
@@ -217,8 +244,8 @@ class Round:
     def _promise(self, waiting: Waiting) -> bool:
         if not self.world.settings.promise_head:
             return False
-        candidates = self.capacity.candidates(waiting.gpu_uuids, waiting.gpu_type)
-        start_at = self.capacity.promise(waiting.gpus, candidates, span_of(waiting))
+        options = self.capacity.options(waiting)
+        start_at = self.capacity.promise(waiting.gpus, options, span_of(waiting))
         if start_at is None:
             return False
         self.head, self.head_start_at = waiting, start_at
@@ -229,29 +256,28 @@ class Round:
         """Start jobs behind the head that delay no promise."""
         if self.head is None or not self.world.settings.backfill:
             return
-        while self.capacity.idle:
+        while self.capacity.idle or self.capacity.can_join():
             started = False
             for waiting in self._candidates(self._servable(LaneClass.ORDINARY)):
                 devices = self.devices_for(waiting)
                 if devices and self.has_room(waiting):
                     self._take(waiting, devices)
                     started = True
-                    if not self.capacity.idle:
+                    if not (self.capacity.idle or self.capacity.can_join()):
                         return
             if not started:
                 return
 
     def _candidates(self, lanes: list[Lane]) -> list[Waiting]:
         """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
-        bounds_ms: dict[tuple[int, tuple[DeviceUuid, ...], str], int] = {}
+        bounds_ms: dict[tuple[object, ...], int] = {}
         able: list[tuple[Lane, int]] = []
         for lane in lanes:
-            kind = lane.key[1:4]
+            key = lane.key
+            kind = (key.kind, key.uid if key.gpu_memory_bytes else None)
             bound_ms = bounds_ms.get(kind)
             if bound_ms is None:
-                candidates = self.capacity.candidates(lane.key.gpu_uuids, lane.key.gpu_type)
-                bound_ms = self.capacity.open_until(lane.key.gpus, candidates) - self.now
-                bounds_ms[kind] = bound_ms
+                bound_ms = bounds_ms[kind] = self._open_until(key) - self.now
             if lane.shortest_ms <= bound_ms:
                 able.append((lane, bound_ms))
         found: list[Waiting] = []
@@ -263,16 +289,24 @@ class Round:
             return _shortest_of_each_first(found)
         return found
 
+    def _open_until(self, key: LaneKey) -> int:
+        """Return an instant (ms) beyond which no job of such a lane can start now; cheap."""
+        capacity = self.capacity
+        bounds = [capacity.open_until(key.gpus, each) for each in capacity.options(key)]
+        if key.gpu_memory_bytes:
+            bounds.append(capacity.join_until(key, key.uid))
+        return max(bounds, default=self.now)
+
     def _fill_with_preemptible(self) -> None:
         if not self.capacity.idle:
             return
         closed: set[LaneKey] = set()
-        refused: set[tuple[int, tuple[DeviceUuid, ...], str, int]] = set()
+        refused: set[tuple[object, ...]] = set()
         for job_id, _, key in self.order.jobs(self._servable(LaneClass.PREEMPTIBLE), closed):
             waiting = self._unstarted(job_id)
             if waiting is None:
                 continue
-            kind = (*key[1:4], waiting.grace_s)
+            kind = (key.kind, waiting.grace_s)
             devices = 0
             if kind not in refused and self.has_room(waiting):
                 devices = self.devices_for(waiting)
@@ -318,7 +352,7 @@ class Round:
             yield devices, blackout.from_at, "maintenance is announced for its devices"
 
     def _wake_at(self) -> int | None:
-        instants = [self.queue.next_begin_at(self.now)]
+        instants = [self.queue.next_begin_at(self.now), self.allowance.frees_at]
         for booking in self.world.bookings:
             instants += (booking.from_at, booking.until_at)
         graces = {holder.grace_s for holder in self.world.holders if holder.preemptible}
@@ -332,21 +366,38 @@ class Round:
 
     # bookkeeping
 
+    def _next_of_each_lane(self) -> Iterator[Waiting]:
+        """Yield the first ordinary job of each lane that this round has not started."""
+        for lane in self._servable(LaneClass.ORDINARY):
+            for job_id in lane.ids:
+                waiting = self._unstarted(JobId(job_id))
+                if waiting is not None:
+                    yield waiting
+                    break
+
     def _unstarted(self, job_id: JobId) -> Waiting | None:
         """Return the job of a lane unless this round has started it."""
         return None if job_id in self.starts else self.queue.get(job_id)
 
     def _take(self, waiting: Waiting, devices: int) -> None:
         span_ms = waiting.grace_s * 1000 if waiting.preemptible else span_of(waiting)
-        self.capacity.take(devices, self.now + span_ms)
+        budget = budget_of(waiting, self.world.settings)
+        if budget:
+            self.capacity.share(devices, waiting.uid, budget, self.now + span_ms)
+        else:
+            self.capacity.take(devices, self.now + span_ms)
         self.allowance.take(waiting)
-        self._start(waiting, devices)
+        self._start(waiting, devices, budget=budget)
 
     def _start(
-        self, waiting: Waiting, devices: int, reservation_id: ReservationId | None = None
+        self,
+        waiting: Waiting,
+        devices: int,
+        reservation_id: ReservationId | None = None,
+        budget: int = 0,
     ) -> None:
         uuids = self.capacity.box.uuids_of(devices)
-        self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id)
+        self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id, budget)
 
 
 def _shortest_of_each_first(found: list[Waiting]) -> list[Waiting]:

@@ -13,7 +13,7 @@ import heapq
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
@@ -34,10 +34,17 @@ class LaneKey(NamedTuple):
     """Only for an array with a limit of jobs running at once."""
     account: str = ""
     class_name: str = ""
+    gpu_memory_bytes: int = 0
+    nvlink: bool = False
+
+    @property
+    def kind(self) -> tuple[int, tuple[DeviceUuid, ...], str, int, bool]:
+        """Return what says which devices would do: two lanes of a kind are served by the same ones."""
+        return self.gpus, self.gpu_uuids, self.gpu_type, self.gpu_memory_bytes, self.nvlink
 
 
-class LaneClass(Enum):
-    """How the jobs of a lane are served."""
+class LaneClass(StrEnum):
+    """How the jobs of a lane are served. Of strings, since those hash faster than an Enum's."""
 
     ORDINARY = "ordinary"
     PREEMPTIBLE = "preemptible"
@@ -136,6 +143,8 @@ def lane_key(waiting: Waiting) -> LaneKey:
         waiting.array_id if waiting.array_limit is not None else None,
         waiting.account,
         waiting.class_name,
+        waiting.gpu_memory_bytes,
+        waiting.nvlink,
     )
 
 
@@ -341,7 +350,7 @@ class ServingOrder:
     def key(self, waiting: Waiting) -> tuple[int, JobId]:
         """Return what jobs are served by, smallest first."""
         lead = self.lead_ms(waiting.uid, waiting.account, waiting.class_name)
-        return waiting.submitted_at - lead, waiting.job_id
+        return self.counted(waiting.submitted_at) - lead, waiting.job_id
 
     def jobs(
         self, lanes: Iterable[Lane], closed: Container[LaneKey] = ()
@@ -351,10 +360,11 @@ class ServingOrder:
         A lane that the caller adds to `closed` on the way yields no more.
         """
         heap = []
+        counted = self.counted
         for lane in lanes:
             key = lane.key
             lead = self.lead_ms(key.uid, key.account, key.class_name)
-            heap.append((lane.submitted_at[0] - lead, lane.ids[0], 0, lead, lane))
+            heap.append((counted(lane.submitted_at[0]) - lead, lane.ids[0], 0, lead, lane))
         heapq.heapify(heap)
         while heap:
             _, job_id, place, lead, lane = heap[0]
@@ -365,40 +375,32 @@ class ServingOrder:
             yield JobId(job_id), lane.spans_ms[place], key
             place += 1
             if place < len(lane.ids):
-                entry = (lane.submitted_at[place] - lead, lane.ids[place], place, lead, lane)
-                heapq.heapreplace(heap, entry)
+                key_at = counted(lane.submitted_at[place]) - lead
+                heapq.heapreplace(heap, (key_at, lane.ids[place], place, lead, lane))
             else:
                 heapq.heappop(heap)
 
     def scan(self, lanes: Sequence[tuple[Lane, int]], limit: int) -> list[JobId]:
-        """Look at the next `limit` jobs of some lanes; return those no longer than their lane's bound.
+        """Look at `limit` jobs of some lanes at most; return in order those within their lane's bound.
 
-        Each lane comes with a bound on the span (ms). The same order as `jobs`, written for speed:
-        this is the inner loop of backfill.
+        Each lane comes with a bound on the span (ms). All lanes are looked into equally deep, as far
+        as they go: the long line of one person keeps no other's jobs from being looked at. This is
+        the inner loop of backfill.
         """
-        found: list[JobId] = []
-        heap = []
-        rows = []
-        for number, (lane, bound_ms) in enumerate(lanes):
-            key = lane.key
-            lead = self.lead_ms(key.uid, key.account, key.class_name)
-            rows.append((lane.submitted_at, lane.ids, lane.spans_ms, lead, bound_ms))
-            heap.append((lane.submitted_at[0] - lead, lane.ids[0], number, 0))
-        heapq.heapify(heap)
-        replace_first = heapq.heapreplace
-        for _ in range(limit):
-            if not heap:
-                break
-            _, job_id, number, place = heap[0]
-            submitted_at, ids, spans_ms, lead, bound_ms = rows[number]
-            if spans_ms[place] <= bound_ms:
-                found.append(JobId(job_id))
-            place += 1
-            if place < len(ids):
-                replace_first(heap, (submitted_at[place] - lead, ids[place], number, place))
-            else:
-                heapq.heappop(heap)
-        return found
+        depth = even_depth([len(lane.ids) for lane, _ in lanes], limit)
+        found: list[tuple[int, int]] = []
+        for lane, bound_ms in lanes:
+            places = [n for n, span_ms in enumerate(lane.spans_ms[:depth]) if span_ms <= bound_ms]
+            if places:
+                key, ids, submitted_at = lane.key, lane.ids, lane.submitted_at
+                lead = self.lead_ms(key.uid, key.account, key.class_name)
+                found += [(self.counted(submitted_at[place]) - lead, ids[place]) for place in places]
+        found.sort()
+        return [JobId(job_id) for _, job_id in found]
+
+    def counted(self, submitted_at: int) -> int:
+        """Return when a job counts as submitted (ms), its lead aside."""
+        return submitted_at
 
     def count_before(self, lanes: Iterable[Lane], waiting: Waiting) -> dict[LaneKey, int]:
         """Return how many jobs of each lane are served before this one (those with any)."""
@@ -411,3 +413,18 @@ class ServingOrder:
             if place:
                 before[key] = place
         return before
+
+
+def even_depth(lengths: Collection[int], limit: int) -> int:
+    """Return the greatest depth to which lines of these lengths give `limit` jobs at most, but 1 at least."""
+    deepest = max(lengths, default=1)
+    if sum(lengths) <= limit:
+        return deepest
+    left, depth = limit, 0
+    ascending = sorted(lengths)
+    for number, length in enumerate(ascending):
+        depth = left // (len(ascending) - number)
+        if length > depth:
+            break
+        left -= length
+    return max(1, depth)

@@ -63,7 +63,9 @@ class Topology:
         self.nvlinked = self._sets_where(lambda weight: weight >= _NVLINK)
         """The largest sets of devices that are all linked with each other by NVLink."""
         self._tiers = (self.nvlinked, self._sets_where(_is_in_one_node))
-        self._mix = [(k, part, self._homes(k)) for k, part in mix if 0 < k <= self._count and part > 0]
+        self._mix = [
+            (k, part, self._homes(k)) for k, part in mix if 0 < k <= self._count and part > 0
+        ]
 
     def choose(self, usable: int, count: int, preferred: int, free: int) -> int:
         """Return the best `count` devices of `usable`, which must hold at least as many.
@@ -77,6 +79,18 @@ class Topology:
                 self._chosen.clear()
             known = self._chosen[key] = self._choose(*key)
         return known
+
+    def best_of(self, sets: Iterable[int], free: int) -> int:
+        """Return the best of some sets, by the same order."""
+        return min(
+            sets,
+            key=lambda devices: (
+                -self.worst_link(devices),
+                -self.all_links(devices),
+                *self.rank_left(free & ~devices),
+                _by_index(devices),
+            ),
+        )
 
     def worst_link(self, devices: int) -> int:
         """Return how good the worst link in a set is; the best there can be for a single device."""
