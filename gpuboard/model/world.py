@@ -175,7 +175,7 @@ class PolicySettings(msgspec.Struct, frozen=True):
     """D of the virtual submit time: nobody is passed by a job submitted D later. 0 = FIFO."""
     backfill: bool = True
     backfill_scan: int = 1000
-    """At most so many candidates a round."""
+    """At most so many waiting jobs are looked at in a round of backfill, equally many of each line."""
     backfill_shortest_first: bool = True
     """Whether of each person's candidates the shortest predicted is tried first; among people, and
     where this is off, the queue's order holds."""

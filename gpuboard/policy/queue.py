@@ -394,7 +394,9 @@ class ServingOrder:
             if places:
                 key, ids, submitted_at = lane.key, lane.ids, lane.submitted_at
                 lead = self.lead_ms(key.uid, key.account, key.class_name)
-                found += [(self.counted(submitted_at[place]) - lead, ids[place]) for place in places]
+                found += [
+                    (self.counted(submitted_at[place]) - lead, ids[place]) for place in places
+                ]
         found.sort()
         return [JobId(job_id) for _, job_id in found]
 
