@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gpuboard.model.durations import format_duration
 from gpuboard.model.exits import exit_words
-from gpuboard.model.job import Job, JobState, StopCause
+from gpuboard.model.job import Job, JobState, StopCause, Verdict
 from gpuboard.runtimes.protocol import Observed, RunState
 
 _SIGKILL, _SIGTERM, _UNKNOWN_EXIT = 137, 143, 255
 _FROM_OUTSIDE = (_SIGKILL, _SIGTERM, _UNKNOWN_EXIT)
 """Exit codes that a stop from outside leaves behind."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What becomes of an attempt, and of its job."""
-
-    state: JobState
-    """A final state; PREEMPTED and LOST with `requeue` put the job back into the queue."""
-    reason: str
-    exit_code: int | None = None
-    oom_killed: bool = False
-    ended_at: int | None = None
-    """When, by the runtime; None: when it was noticed."""
-    requeue: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +50,22 @@ def start_failed(words: str) -> Verdict:
 def back_to_queue(words: str) -> Verdict:
     """Return the verdict on an attempt that surely never ran: its job is tried again."""
     return Verdict(JobState.LOST, words, requeue=True)
+
+
+def honour_cancel(job: Job, verdict: Verdict) -> Verdict:
+    """Return the verdict with a cancel kept that was answered before the end was committed.
+
+    Whatever the attempt ended with by itself stands; but what was lost, or would be queued again,
+    is cancelled: its person was told so.
+    """
+    if job.stop_cause is not StopCause.CANCEL or not (
+        verdict.requeue or verdict.state is JobState.LOST
+    ):
+        return verdict
+    words = f"cancelled by {job.stop_by}"
+    if verdict.state is JobState.LOST:
+        words += f"; before that, {verdict.reason}"
+    return msgspec.structs.replace(verdict, state=JobState.CANCELLED, reason=words, requeue=False)
 
 
 def _ended_before_the_stop(job: Job, seen: Observed | None) -> bool:

@@ -15,13 +15,13 @@ from pathlib import Path
 import msgspec
 
 from gpuboard.engine.change import Change, NewLease
-from gpuboard.engine.conclude import Verdict
+from gpuboard.engine.conclude import honour_cancel
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.dependencies import Standing, broken_words, standing
 from gpuboard.engine.workers import Lane
 from gpuboard.errors import GpuboardError, NotFound
 from gpuboard.model.ids import JobId
-from gpuboard.model.job import Job, JobState
+from gpuboard.model.job import Job, JobState, Verdict
 from gpuboard.model.reservation import ReservationState
 from gpuboard.runtimes.protocol import Observed, RunState, Runtime
 
@@ -33,16 +33,15 @@ class Ender:
         self._core = core
         self._sweeping: set[str] = set()
         self._strangers: set[str] = set()
-        self._fenced: dict[JobId, Verdict] = {}
-        """Verdicts on attempts whose removal was asked for before their end was committed."""
-        core.on_end.append(self._forget)
 
     def end(self, job: Job, verdict: Verdict, *, fence: bool = False) -> None:
         """Begin to end an attempt; `fence`: remove it first, so that no late start finds it."""
         core = self._core
+        if fence and job.handle and job.fenced is None:
+            change = Change("end.fence")
+            change.jobs[job.id] = msgspec.structs.replace(job, fenced=verdict)
+            core.journal.commit(change)
         core.flights.begin(job.id, "ending")
-        if fence and job.handle:
-            self._fenced.setdefault(job.id, verdict)
         runtime, handle, path = core.runtime_of(job), job.handle, core.log_path(job.id, job.attempt)
 
         def work() -> bool:
@@ -59,13 +58,6 @@ class Ender:
             return _is_surely_gone(runtime, handle)
 
         core.workers.submit(work, partial(self._looked, job, verdict, is_removed=fence), Lane.STOP)
-
-    def _forget(self, job_id: JobId) -> None:
-        self._fenced.pop(job_id, None)
-
-    def fenced(self, job_id: JobId) -> Verdict | None:
-        """Return the verdict for which we removed the attempt ourselves, if we did."""
-        return self._fenced.get(job_id)
 
     def _looked(
         self,
@@ -93,6 +85,7 @@ class Ender:
         """Commit the end of an attempt of which nothing lives."""
         core = self._core
         now = core.clock.now_ms()
+        verdict = honour_cancel(job, verdict)
         change = Change("end")
         self._close_leases(change, job, now)
         after = ended_job(job, verdict, now)
@@ -200,6 +193,7 @@ def ended_job(job: Job, verdict: Verdict, now: int) -> Job:
             stop_cause=None,
             stop_by="",
             stop_requested_at=None,
+            fenced=None,
         )
     earliest = job.started_at or job.leased_at or job.submitted_at
     ended_at = verdict.ended_at
@@ -213,6 +207,7 @@ def ended_job(job: Job, verdict: Verdict, now: int) -> Job:
         oom_killed=verdict.oom_killed,
         ended_at=ended_at,
         held_by="",
+        fenced=None,
     )
 
 

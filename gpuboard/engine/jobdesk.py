@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import msgspec
 
 from gpuboard.engine.change import Change
-from gpuboard.engine.conclude import Verdict
 from gpuboard.engine.core import Core
 from gpuboard.engine.dependencies import Standing, broken_words, standing
 from gpuboard.engine.ending import cancel_dependents, ended_job
@@ -17,7 +16,7 @@ from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.world import policy_settings
 from gpuboard.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from gpuboard.model.ids import JobId
-from gpuboard.model.job import Job, JobSpec, JobState, StopCause
+from gpuboard.model.job import Job, JobSpec, JobState, StopCause, Verdict
 from gpuboard.model.person import Person
 from gpuboard.policy.quota import queued_room
 from gpuboard.store.database import Store

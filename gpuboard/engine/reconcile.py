@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from gpuboard.engine.conclude import Circumstances, Verdict, conclude
+from gpuboard.engine.conclude import Circumstances, conclude
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import Ender, attempt_of
 from gpuboard.engine.incarnations import Incarnations
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.workers import Lane
 from gpuboard.model.ids import JobId
-from gpuboard.model.job import Job, JobState
+from gpuboard.model.job import Job, JobState, Verdict
 from gpuboard.runtimes.protocol import Observed, RunState, Runtime, RuntimeCapabilities
 
 _LIVING = (RunState.RUNNING, RunState.PAUSED)
@@ -194,9 +194,8 @@ class Reconciler:
         return False
 
     def _conclude(self, job: Job, seen: Observed | None) -> Verdict:
-        earlier = self._ender.fenced(job.id)
-        if seen is None and earlier is not None:
-            return earlier  # it is gone because we removed it: only the answer was lost
+        if seen is None and job.fenced is not None:
+            return job.fenced  # it is gone because we removed it: only the answer was lost
         around = Circumstances(
             rebooted=job.id in self._rebooted,
             engine_restarted=job.id in self._unsure

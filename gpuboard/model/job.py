@@ -129,6 +129,19 @@ class StopCause(StrEnum):
     MISMATCH = "mismatch"
 
 
+class Verdict(msgspec.Struct, frozen=True):
+    """What becomes of an attempt, and of its job."""
+
+    state: JobState
+    """A final state; PREEMPTED and LOST with `requeue` put the job back into the queue."""
+    reason: str
+    exit_code: int | None = None
+    oom_killed: bool = False
+    ended_at: int | None = None
+    """When, by the runtime; None: when it was noticed."""
+    requeue: bool = False
+
+
 class Job(msgspec.Struct, frozen=True):
     """One job as the store keeps it. Changed only by `engine`, one event row a change."""
 
@@ -172,6 +185,9 @@ class Job(msgspec.Struct, frozen=True):
     ended_at: int | None = None
     exit_code: int | None = None
     oom_killed: bool = False
+    fenced: Verdict | None = None
+    """What this attempt ends with once its container, which never ran as far as could be seen, is
+    removed: committed before the removal, so that a restart does not blame somebody else for it."""
 
     @property
     def runtime_name(self) -> str:

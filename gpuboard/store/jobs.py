@@ -10,7 +10,7 @@ import msgspec
 
 from gpuboard.errors import StateError
 from gpuboard.model.ids import JobId, ReservationId
-from gpuboard.model.job import Job, JobSpec, JobState, StopCause
+from gpuboard.model.job import Job, JobSpec, JobState, StopCause, Verdict
 from gpuboard.store.connection import Row
 from gpuboard.store.people import upsert_person
 from gpuboard.store.rows import Table, decoded_devices, decoded_person, encoded, marks
@@ -47,12 +47,14 @@ _COLUMNS = (
     "ended_at",
     "exit_code",
     "oom_killed",
+    "fenced",
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)})"
 _UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} WHERE id = ?"
 _LIVE = "state IN ('queued', 'starting', 'running', 'stopping')"
 _spec = msgspec.json.Decoder(JobSpec)
+_verdict = msgspec.json.Decoder(Verdict)
 
 
 class JobTable(Table):
@@ -218,6 +220,7 @@ def _values(job: Job) -> tuple[object, ...]:
         job.ended_at,
         job.exit_code,
         job.oom_killed,
+        "" if job.fenced is None else encoded(job.fenced),
     )
 
 
@@ -251,4 +254,5 @@ def _job(row: Row) -> Job:
         ended_at=row[28],
         exit_code=row[29],
         oom_killed=bool(row[30]),
+        fenced=_verdict.decode(row[31]) if row[31] else None,
     )

@@ -207,10 +207,13 @@ HOURS = (
     "CREATE INDEX jobs_started ON jobs (started_at, uid, submitted_at, attempt) WHERE started_at IS NOT NULL",
 )
 
+FENCED = ("ALTER TABLE jobs ADD COLUMN fenced TEXT NOT NULL DEFAULT ''",)
+
 STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m001_first", FIRST),
     ("m002_series", SERIES),
     ("m003_hours", HOURS),
+    ("m004_fenced", FENCED),
 )
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 

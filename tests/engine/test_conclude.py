@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gpuboard.engine.conclude import Circumstances, conclude
+from gpuboard.engine.conclude import Circumstances, back_to_queue, conclude, honour_cancel
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobSpec, JobState, StopCause
 from gpuboard.runtimes.protocol import Observed, RunState
@@ -91,6 +91,23 @@ def test_job_that_ended_before_the_stop_was_asked_for_ended_by_itself() -> None:
     )
     assert conclude(job, exited(0, at=99), CALM, 3).state is JobState.SUCCEEDED
     assert conclude(job, exited(0, at=100), CALM, 3).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("seen", [exited(137, at=99), None])
+def test_cancel_of_a_job_that_was_already_lost_stands(seen) -> None:
+    """It was answered: the job neither comes back nor ends as lost."""
+    spec = JobSpec(limit_s=60, requeue=True)
+    job = msgspec.structs.replace(
+        JOB, spec=spec, stop_cause=StopCause.CANCEL, stop_by="ann", stop_requested_at=100
+    )
+    verdict = honour_cancel(job, conclude(job, seen, RESTARTED, 3))
+    assert (verdict.state, verdict.requeue) == (JobState.CANCELLED, False)
+    assert "cancelled by ann" in verdict.reason
+    assert honour_cancel(job, back_to_queue("no answer")).state is JobState.CANCELLED
+    ended = conclude(job, exited(3, at=99), RESTARTED, 3)
+    assert honour_cancel(job, ended) == ended
+    preempted = msgspec.structs.replace(job, stop_cause=StopCause.PREEMPTION)
+    assert honour_cancel(preempted, back_to_queue("no answer")).requeue
 
 
 def test_lost_job_is_rerun_only_if_asked_and_not_for_ever() -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from gpuboard.config import Config, JobsConfig
 from gpuboard.engine.crash import Crash
+from gpuboard.engine.workers import StepWorkers
 from gpuboard.errors import CannotStartNow, HostError, NotFound
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.runtimes.protocol import RunState
 from gpuboard.runtimes.simulated import Effect, Script
-from tests.support.engine import BEN, Box, uuid
+from tests.support.engine import ANN, BEN, Box, uuid
 
 
 def die_at(box: Box, name: str) -> None:
@@ -190,6 +191,44 @@ def test_full_box_keeps_its_jobs_queued_until_it_is_mended(box: Box, where: str)
     assert not box.store.live_leases()
     box.scripts["full"] = Script(run_s=5)
     assert finished(box, job_id) == "succeeded"
+
+
+def test_removal_of_ours_is_called_nobody_elses_after_a_crash(box: Box) -> None:
+    """The daemon dies between removing what the engine lost and committing that."""
+    job_id = box.submit(script=Script(run_s=500))
+    box.settle()
+    name = box.job(job_id).runtime_name
+    box.runtime.ghost(name)
+    die_at(box, "end.before")
+    assert name not in box.runtime.containers
+    box.settle()
+    job = box.job(job_id)
+    assert (str(job.state), job.reason) == ("lost", "the container engine lost it")
+
+
+def test_cancel_while_a_lost_job_goes_back_to_the_queue_ends_it(tmp_path) -> None:
+    """Answered is answered: the end under way is not the last word."""
+    box = Box(tmp_path / "state", workers=StepWorkers())
+    box.engine.look_soon()
+    job_id = box.submit(requeue=True, script=Script(run_s=500))
+    while box.state(job_id) != "running":
+        box.clock.advance(100)
+        box.step()
+        while len(box.workers):
+            box.workers.run()
+    box.runtime.remove_behind(box.job(job_id).runtime_name)
+    while box.engine.core.flights.doing(job_id) != "ending":
+        box.clock.advance(1000)
+        box.step()
+        while len(box.workers) and box.engine.core.flights.doing(job_id) != "ending":
+            box.workers.run()
+    box.engine.cancel(job_id, ANN)
+    while len(box.workers):
+        box.workers.run()
+    job = box.job(job_id)
+    assert (str(job.state), job.attempt) == ("cancelled", 1)
+    assert job.reason == "cancelled by ann; before that, its container was removed"
+    box.store.close()
 
 
 def test_ghost_is_reaped_and_keeps_its_lease_until_it_is_gone(box: Box) -> None:

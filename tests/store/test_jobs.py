@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from gpuboard.errors import StateError
 from gpuboard.model.ids import JobId
-from gpuboard.model.job import Dependency, DependencyKind, Job, JobSpec, JobState, Mount, StopCause
+from gpuboard.model.job import (
+    Dependency,
+    DependencyKind,
+    Job,
+    JobSpec,
+    JobState,
+    Mount,
+    StopCause,
+    Verdict,
+)
 from gpuboard.store import Store
 from tests.support.records import ALICE, BOB, DEVICES, new_job
 
@@ -37,6 +46,7 @@ def test_a_job_with_every_field_set_is_read_back_the_same(store):
         image_id="sha256:1", start_issued=True, handle="h", devices=DEVICES[:2], leased_at=4, started_at=5,
         started_boot_ms=6, boot_id="b", stop_cause=StopCause.PREEMPTION, stop_by="bob", stop_requested_at=7,
         ended_at=8, exit_code=4294967295, oom_killed=True, held_by="admin",
+        fenced=Verdict(JobState.LOST, "gone", 3, True, 9, True),
     )  # fmt: skip
     changed = {f for f in Job.__struct_fields__ if getattr(full, f) != getattr(new_job(), f)}
     assert changed >= set(Job.__struct_fields__) - {"owner", "submitted_at", "reservation_id"}

@@ -27,6 +27,8 @@ class Invariants:
         self.box = box
         self.removed: set[str] = set()
         """Attempts whose container was removed behind the engine's back."""
+        self.cancelled: dict[JobId, int] = {}
+        """At which attempt a job was when its cancel was answered."""
         self.rebooted = False
         self.jumped_back = False
         self._held: set[tuple[JobId, int]] = set()
@@ -123,9 +125,10 @@ class Invariants:
             tries = box.config.jobs.max_attempts
             is_owed = spec.requeue and job.attempt < tries
             assert not is_owed, f"job {job.id} was to be rerun: {job.reason}"
-        if job.stop_cause is StopCause.CANCEL and "rebooted" not in job.reason:
-            # a reboot ended it before anybody asked: then the cancel came too late
+        if job.stop_cause is StopCause.CANCEL:
             assert job.state is not JobState.LOST, f"job {job.id}: a cancel was forgotten"
+        if job.id in self.cancelled:
+            assert job.attempt == self.cancelled[job.id], f"job {job.id}: a cancel was forgotten"
 
     def _check_history(self) -> None:
         """No device had two leases at one time, and each person is charged for theirs once."""

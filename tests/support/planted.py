@@ -18,7 +18,7 @@ from gpuboard.engine.change import Change
 from gpuboard.engine.jobdesk import JobDesk
 from gpuboard.engine.journal import Journal
 from gpuboard.engine.ledger import Account
-from gpuboard.model.job import JobState
+from gpuboard.model.job import JobState, Verdict
 from gpuboard.runtimes.protocol import RunState
 
 Patch = tuple[Any, str, Any]
@@ -43,7 +43,7 @@ def _lost_outcome() -> list[Patch]:
     def exited(job, seen, around, max_attempts):
         verdict = real(job, seen, around, max_attempts)
         if around.engine_restarted:
-            return conclude.Verdict(JobState.FAILED, "it ended", None, False, verdict.ended_at)
+            return Verdict(JobState.FAILED, "it ended", None, False, verdict.ended_at)
         return verdict
 
     return [(conclude, "_exited", exited)]
@@ -69,7 +69,7 @@ def _forgotten_requeue() -> list[Patch]:
 
     def ended_job(job, verdict, now):
         if verdict.state is JobState.LOST and job.attempt > 1:
-            verdict = ending.Verdict(verdict.state, verdict.reason, verdict.exit_code)
+            verdict = Verdict(verdict.state, verdict.reason, verdict.exit_code)
         return real(job, verdict, now)
 
     return [(ending, "ended_job", ended_job)]

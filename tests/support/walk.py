@@ -208,6 +208,7 @@ class Walk:
                 assert job.state in (JobState.CANCELLED, JobState.STOPPING), (
                     f"cancel of {job_id}: {job.state}"
                 )
+                self.invariants.cancelled.setdefault(job_id, job.attempt)
             elif wish == "hold":
                 engine.hold(job_id, ANN, "user")
             elif wish == "release":
