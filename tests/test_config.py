@@ -8,13 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuboard.config import Config, defaults_for, load_config, parse_config
+from gpuboard.config import (
+    ClassConfig,
+    Config,
+    GroupConfig,
+    defaults_for,
+    load_config,
+    parse_config,
+)
 from gpuboard.config.reading import written_key
 from gpuboard.config.rules import CHOICES, PATTERNS, RANGES
 from gpuboard.errors import HostError
 
 SAMPLE = Path(__file__).parents[1] / "packaging" / "config.toml"
 COMMENTED = re.compile(r"^#([a-z_]+) = ", re.MULTILINE)
+OF_A_NAME = re.compile(r"^#   ([a-z_]+) = ")
+NAMED = {"groups": GroupConfig(), "classes": ClassConfig()}
+"""Tables of tables: their names are people's own."""
 
 
 def every_key(struct=None, path=""):
@@ -25,6 +35,8 @@ def every_key(struct=None, path=""):
         key = f"{path}{written_key(field)}"
         if isinstance(value, msgspec.Struct):
             yield from every_key(value, f"{key}.")
+        elif key in NAMED:
+            yield from every_key(NAMED[key], f"{key}.*.")
         else:
             yield key, value
 
@@ -36,6 +48,8 @@ def keys_of_the_sample():
             table = match[1]
         elif match := COMMENTED.match(line):
             yield f"{table}.{match[1]}"
+        elif match := OF_A_NAME.match(line):
+            yield f"{table}.*.{match[1]}"
 
 
 def complaint(text, **more):
@@ -90,6 +104,17 @@ def test_rules_are_for_keys_that_exist():
             "did you mean default_time?",
         ),
         ("[job]\n", "job", "no such key", "did you mean jobs?"),
+        ("[groups.a]\nshare = 1", "groups.a.share", ":2:", "did you mean shares?"),
+        ("[groups.a]\nshares = -1", "groups.a.shares", "-1", "from 0"),
+        ('[groups.a]\nparent = "b"', "groups.a.parent", '"b"', ""),
+        ('[groups.a]\nparent = "a"', "groups.a.parent", "ring", ""),
+        ('[groups.a]\nmembers = ["a b"]', "groups.a.members", "a b", "Unix groups"),
+        ("[groups.'a b']\n", "groups.a b", "name", ""),
+        ("[classes.a]\nboost = 5", "classes.a.boost", "5", "with its unit"),
+        ('[policy]\ndefault_class = "x"', "policy.default_class", '"x"', ""),
+        ("[quota.groups.x]\nrunning_gpus = 1", "quota.groups.x", '"x"', ""),
+        ('[quota]\nsoft = ["all"]', "quota.soft", "all", "running_gpus"),
+        ('[quota.users.al]\nsoft = ["all"]', "quota.users.al.soft", "all", "running_gpus"),
         ("[jobs]\ndefault_time = 90", "jobs.default_time", "90", "with its unit"),
         ('[jobs]\ndefault_time = "90"', "jobs.default_time", '"90"', "with its unit"),
         ('[jobs]\ndefault_time = "soon"', "jobs.default_time", "soon", "2h30m"),
@@ -128,7 +153,12 @@ def test_rules_are_for_keys_that_exist():
             "no such key",
             "did you mean running_gpus?",
         ),
-        ("[quota.users.alice]\nrunning_gpus = -1", "quota.running_gpus", "-1", "from 0"),
+        (
+            "[quota.users.alice]\nrunning_gpus = -1",
+            "quota.users.alice.running_gpus",
+            "-1",
+            "from 0",
+        ),
         ("jobs = 3", "jobs", "3", "table"),
         ("[jobs", "", "not TOML", ""),
     ],
@@ -260,7 +290,7 @@ def test_any_text_is_a_configuration_or_a_host_error(text):
 )
 def test_any_value_of_any_key_is_taken_or_refused_by_name(key, value):
     """Whatever stands at a key, the answer is a Config or an error about it."""
-    table, name = key.split(".")
+    table, _, name = key.replace("*", "one").rpartition(".")
     said = table
     try:
         config = parse_config(f"[{table}]\n{name} = {value}", env={})

@@ -17,8 +17,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from gpuboard.config.rules import CHOICES, PATTERNS, RANGES, USER_QUOTAS, contradiction
-from gpuboard.config.settings import Config
+from gpuboard.config.rules import CHOICES, PATTERNS, QUOTAS, RANGES, contradiction
+from gpuboard.config.settings import Config, QuotaConfig
 from gpuboard.config.standard import defaults_for, personal_file
 from gpuboard.errors import HostError, InvalidRequest
 from gpuboard.model.durations import format_duration, parse_duration
@@ -54,11 +54,20 @@ def load_config(
     Raises HostError: no such file, writable by others, or anything wrong in it.
     """
     env = os.environ if env is None else env
-    if path is None:
-        path = personal_file(env) if personal else SYSTEM_FILE
-        if not Path(path).exists():
-            return defaults_for(personal, env)
+    path = config_file(path, personal=personal, env=env)
+    if not path:
+        return defaults_for(personal, env)
     return parse_config(_read(path), personal=personal, env=env, source=path)
+
+
+def config_file(
+    path: str | None, *, personal: bool = False, env: Mapping[str, str] | None = None
+) -> str:
+    """Return the file that `load_config` reads; empty where no file is."""
+    if path is not None:
+        return path
+    path = personal_file(os.environ if env is None else env) if personal else SYSTEM_FILE
+    return path if Path(path).exists() else ""
 
 
 def parse_config(
@@ -169,36 +178,50 @@ def _value(key: str, field: str, kind: Any, value: object) -> object:
 
 
 def _mapping(key: str, kind: Any, table: Mapping[str, object]) -> object:
-    """Return `policy.shares` or `quota.users`: names of people to numbers, or to tables of numbers."""
+    """Return a table of names: of groups or classes, of shares, or of limits of people and groups."""
     inner = get_args(kind)[1]
+    if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+        parts = {name: _table(f"{key}.{name}", one) for name, one in table.items()}
+        return {name: _filled(inner(), part, f"{key}.{name}") for name, part in parts.items()}
     if get_origin(inner) is not dict:
         return {
             name: _in_range(key, _number(key, inner, one), one, _number_words)
             for name, one in table.items()
         }
     return {
-        name: _user_quota(f"{key}.{name}", _table(f"{key}.{name}", one))
+        name: _own_quota(f"{key}.{name}", _table(f"{key}.{name}", one))
         for name, one in table.items()
     }
 
 
-def _user_quota(path: str, table: Mapping[str, object]) -> dict[str, object]:
+def _own_quota(path: str, table: Mapping[str, object]) -> dict[str, object]:
+    """Return the limits that one person or group has of their own."""
     limits: dict[str, object] = {}
+    hints = get_type_hints(QuotaConfig)
     for name, value in table.items():
-        if name not in USER_QUOTAS:
-            raise _unknown(f"{path}.{name}", name, USER_QUOTAS)
-        number = _number(f"{path}.{name}", int, value)
-        limits[name] = _in_range(f"quota.{name}", number, value, _number_words)
+        if name not in (*QUOTAS, "soft"):
+            raise _unknown(f"{path}.{name}", name, (*QUOTAS, "soft"))
+        limits[name] = _value(f"{path}.{name}", name, hints[name], value)
     return limits
+
+
+def _rule_key(key: str) -> str:
+    """Return the key under which the rules of a key are found: names of groups and people are `*`."""
+    table, _, rest = key.partition(".")
+    last = rest.rpartition(".")[2]
+    if table in ("groups", "classes"):
+        return f"{table}.*.{last}"
+    return f"quota.{last}" if key.startswith(("quota.users.", "quota.groups.")) else key
 
 
 def _text(key: str, value: object) -> str:
     if not isinstance(value, str):
         raise _wrong(key, value, "a text in quotes")
-    if key in CHOICES and value not in CHOICES[key]:
-        raise _wrong(key, value, "one of " + ", ".join(f'"{choice}"' for choice in CHOICES[key]))
-    if key in PATTERNS:
-        pattern, words = PATTERNS[key]
+    rule = _rule_key(key)
+    if rule in CHOICES and value not in CHOICES[rule]:
+        raise _wrong(key, value, "one of " + ", ".join(f'"{choice}"' for choice in CHOICES[rule]))
+    if rule in PATTERNS:
+        pattern, words = PATTERNS[rule]
         if not pattern.fullmatch(value):
             raise _wrong(key, value, words)
     return value
@@ -235,7 +258,7 @@ def _number(key: str, kind: Any, value: object) -> float:
 
 
 def _in_range(key: str, number: float, value: object, words: Callable[[float], str]) -> float:
-    least, most = RANGES[key]
+    least, most = RANGES[_rule_key(key)]
     if not least <= number <= most:
         bounds = (
             f"at least {words(least)}"

@@ -13,8 +13,8 @@ from gpuboard.model.durations import MAX_S, format_duration
 
 RUNTIMES = ("docker", "process", "simulated")
 
-USER_QUOTAS = ("running_gpus", "queued_jobs")
-"""Keys of a `[quota.users.NAME]`."""
+QUOTAS = ("running_gpus", "queued_jobs", "gpu_hours_per_week")
+"""Limits in `[quota]`, and those that a `[quota.users.NAME]` or `[quota.groups.NAME]` may set."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "jobs.runtimes": RUNTIMES,
@@ -24,6 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "docker.network": ("bridge", "none"),
     "devices.probe": ("nvml", "simulated"),
     "devices.foreign": ("busy", "warn"),
+    "quota.soft": QUOTAS,
 }
 """The words that a text, or each of a list, may be."""
 
@@ -51,13 +52,19 @@ RANGES: dict[str, tuple[float, float]] = {
     "policy.half_life": (1, MAX_S),
     "policy.priority_window": (0, MAX_S),
     "policy.shares": (0, 1e9),
+    "groups.*.shares": (0, 1e9),
+    "classes.*.boost": (0, MAX_S),
+    "classes.*.max_time": (1, MAX_S),
+    "classes.*.max_gpus": (0, 10**9),
     "quota.running_gpus": (0, 10**9),
     "quota.queued_jobs": (0, 10**9),
+    "quota.gpu_hours_per_week": (0, 10**9),
     "reservations.max_gpus": (0, 10**9),
     "reservations.max_duration": (1, MAX_S),
     "reservations.max_ahead": (0, MAX_S),
     "reservations.max_per_user": (0, 10**6),
     "reservations.far_ahead_gpu_hours": (0, 10**9),
+    "reservations.far_ahead_group_gpu_hours": (0, 10**9),
     "reservations.no_show_after": (60, MAX_S),
     "logs.keep_days": (1, 36500),
     "usage.keep_days": (1, 36500),
@@ -87,8 +94,17 @@ PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
         re.compile(r"(?:/|\{home\})[^\0]*"),
         'absolute paths, or ones that begin with "{home}"',
     ),
+    "groups.*.members": (re.compile(r"@?[^\s@]+"), 'user names, or Unix groups such as "@vision"'),
+    "classes.*.members": (re.compile(r"@?[^\s@]+"), 'user names, or Unix groups such as "@vision"'),
 }
 """The form of a text, or of each of a list, with its name in words."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+"""Of a group or a class."""
+
+_DEEPEST = 8
+"""Levels of groups."""
 
 
 def contradiction(config: Config) -> tuple[str, str]:
@@ -115,4 +131,26 @@ def contradiction(config: Config) -> tuple[str, str]:
         and jobs.default_memory_bytes > jobs.max_memory_bytes
     ):
         return "jobs.default_memory", "is more than max_memory"
+    return _wrong_name(config)
+
+
+def _wrong_name(config: Config) -> tuple[str, str]:
+    """Return the key and the complaint of the first group or class with a wrong name or reference."""
+    for table, named in (("groups", config.groups), ("classes", config.classes)):
+        for name in named:
+            if not _NAME.fullmatch(name):
+                return f"{table}.{name}", "a name has letters, digits, dots, dashes; at most 40"
+    for name, group in config.groups.items():
+        if group.parent and group.parent not in config.groups:
+            return f"groups.{name}.parent", f'there is no group "{group.parent}"'
+        above, depth = group.parent, 1
+        while above and depth <= _DEEPEST:
+            above, depth = config.groups[above].parent if above in config.groups else "", depth + 1
+        if above:
+            return f"groups.{name}.parent", f"a ring, or more than {_DEEPEST} levels of groups"
+    for name in config.quota.groups:
+        if name not in config.groups:
+            return f"quota.groups.{name}", f'there is no group "{name}"'
+    if config.policy.default_class and config.policy.default_class not in config.classes:
+        return "policy.default_class", f'there is no class "{config.policy.default_class}"'
     return "", ""

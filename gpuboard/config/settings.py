@@ -93,14 +93,44 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backfill: bool = True
     shares: dict[str, float] = {}
     """By user name; 1 when absent."""
+    default_class: str = ""
+    """The class of a job that names none; empty: no class."""
+
+
+class GroupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[groups.NAME]: people, and groups, that have a share of their own."""
+
+    parent: str = ""
+    """The group that it is part of."""
+    shares: float = 1.0
+    """Its weight among the parts of its parent."""
+    members: tuple[str, ...] = ()
+    """User names, and Unix groups as `@name`."""
+
+
+class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[classes.NAME]: jobs that count as submitted earlier, or are promised a start; who may use it."""
+
+    boost_s: int = 0
+    promised: bool = False
+    """Whether each of its jobs is promised a start that only moves earlier."""
+    max_time_s: int | None = None
+    max_gpus: int | None = None
+    members: tuple[str, ...] = ()
+    """Who may use it: user names, Unix groups as `@name`. None: everybody."""
 
 
 class QuotaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[quota] and [quota.users.NAME]: hard limits of a person."""
+    """[quota], [quota.users.NAME] and [quota.groups.NAME]: limits of a person, and of a group."""
 
     running_gpus: int | None = None
     queued_jobs: int | None = 10000
-    users: dict[str, dict[str, int]] = {}
+    gpu_hours_per_week: int | None = None
+    soft: tuple[str, ...] = ()
+    """Which of the limits hold only while others wait."""
+    users: dict[str, dict[str, int | tuple[str, ...] | None]] = {}
+    groups: dict[str, dict[str, int | tuple[str, ...] | None]] = {}
+    """Of all in a group together; what is not named here is not limited."""
 
 
 class ReservationsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +142,8 @@ class ReservationsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     max_per_user: int = 20
     far_ahead_gpu_hours: int | None = None
     """A person's bookings that begin a day ahead or later, in all. None: no limit."""
+    far_ahead_group_gpu_hours: int | None = None
+    """The same of all in a group together."""
     no_show_after_s: int | None = 1800
     """An active booking that nobody came to is released after so long. None: never."""
 
@@ -149,6 +181,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     docker: DockerConfig = DockerConfig()
     devices: DevicesConfig = DevicesConfig()
     policy: PolicyConfig = PolicyConfig()
+    groups: dict[str, GroupConfig] = {}
+    classes: dict[str, ClassConfig] = {}
     quota: QuotaConfig = QuotaConfig()
     reservations: ReservationsConfig = ReservationsConfig()
     logs: LogsConfig = LogsConfig()

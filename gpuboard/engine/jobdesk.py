@@ -13,12 +13,12 @@ from gpuboard.engine.ending import cancel_dependents, ended_job
 from gpuboard.engine.images import Images
 from gpuboard.engine.protocol import NewJob
 from gpuboard.engine.stopping import Stopper
-from gpuboard.engine.world import policy_settings
+from gpuboard.engine.world import policy_settings, waiting_of
 from gpuboard.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobSpec, JobState, StopCause, Verdict
 from gpuboard.model.person import Person
-from gpuboard.policy.quota import queued_room
+from gpuboard.policy.quota import RUNNING_GPUS, allowed_words, never_fits, queued_shortfall
 from gpuboard.store.database import Store
 
 
@@ -51,7 +51,7 @@ class JobDesk:
         known = self._store.jobs_by_token(owner.uid, token)
         if known:
             return known
-        self._check_quota(owner, len(jobs))
+        self._check_quota(owner, jobs)
         for job in jobs:
             self._check_dependencies(job.spec)
         now = self._core.clock.now_ms()
@@ -75,14 +75,28 @@ class JobDesk:
         self._core.plan_soon()
         return placed
 
-    def _check_quota(self, owner: Person, count: int) -> None:
-        core = self._core
+    def _check_quota(self, owner: Person, jobs: Sequence[NewJob]) -> None:
+        """Raise QuotaExceeded for more queued jobs than allowed, or a job that could never start."""
+        core, count = self._core, len(jobs)
         # the person may be new here: the settings know people by the names in the ledger
         core.ledger.names.setdefault(owner.uid, owner.name)
-        room = queued_room(policy_settings(core), core.ledger.queue, owner.uid)
-        if count > room:
+        settings = policy_settings(core)
+        for new in {id(job.spec): job for job in jobs}.values():
+            short = never_fits(settings, waiting_of(owner, new.spec, core.clock.now_ms()))
+            if short is not None:
+                raise QuotaExceeded(
+                    f"{allowed_words(short)}, this job wants {short.wanted:.10g}: it could never start",
+                    hint="ask for fewer GPUs, or a shorter --time",
+                    field="gpus" if short.name == RUNNING_GPUS else "time_limit",
+                )
+        account = jobs[0].spec.account if jobs else ""
+        short = queued_shortfall(settings, core.ledger.queue, owner.uid, account, count)
+        if short is not None:
+            room = max(0, int(short.limit - short.used))
+            who = owner.name if not isinstance(short.unit, str) else f"group {short.unit}"
             raise QuotaExceeded(
-                f"{owner.name} may queue {room} more job{'' if room == 1 else 's'}, not {count}",
+                f"{who} may queue {room} more job{'' if room == 1 else 's'}, not {count}"
+                f" ({allowed_words(short)}, {short.used:.10g} wait)",
                 hint="wait until some have started, or cancel some",
             )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from gpuboard.engine.change import Change, NewEvent
+from gpuboard.engine.change import Change, NewEvent, NewLease
 from gpuboard.engine.clock import Clock
 from gpuboard.engine.crash import CrashPoints
 from gpuboard.engine.dependencies import Standing, standing
@@ -20,12 +20,16 @@ from gpuboard.errors import StateError
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.job import Job, JobState
 from gpuboard.model.reservation import Blackout, Lease, Notice, Reservation
+from gpuboard.model.world import Promise
 from gpuboard.policy.usage import charge
+from gpuboard.policy.week import WEEK_MS
 from gpuboard.store.database import Store
-from gpuboard.store.people import UsageRow
+from gpuboard.store.people import AccountUsageRow, UsageRow
 
 _HEAD = "head"
+_PROMISES = "promises"
 _INCARNATION = "incarnation."
+_promises = msgspec.json.Decoder(tuple[Promise, ...])
 
 
 class Journal:
@@ -49,6 +53,7 @@ class Journal:
         now = self._clock.now_ms()
         self._crash(f"{change.name}.before")
         accounts = self._settled(change, now)
+        group_accounts = self._settled_groups(change, now)
         with self._store.transaction() as store:
             for device in change.closed:
                 if not store.close_lease(device, now):
@@ -72,6 +77,13 @@ class Journal:
             store.save_usage(
                 [UsageRow(Uid(uid), a.device_seconds, a.at) for uid, a in accounts.items()]
             )
+            if group_accounts:
+                store.save_account_usage(
+                    [
+                        AccountUsageRow(Uid(uid), account, a.device_seconds, a.at)
+                        for (uid, account), a in group_accounts.items()
+                    ]
+                )
             for device, until_at in change.extended.items():
                 store.extend_lease(device, until_at)
             for drain in change.drained:
@@ -80,7 +92,14 @@ class Journal:
                 store.remove_drain(device)
             self._write_events(change.events, now)
         self._crash(f"{change.name}.after")
+        self._ledger.group_accounts.update(group_accounts)
+        self._count_week(change, now)
         self._show(change, opened, accounts)
+
+    def _count_week(self, change: Change, now: int) -> None:
+        for device in change.closed:
+            lease = self._ledger.leases[device]
+            self._ledger.week.add(lease.uid, self._ledger.account_of(lease), lease.granted_at, now)
 
     def _show(self, change: Change, opened: list[Lease], accounts: dict[int, Account]) -> None:
         ledger = self._ledger
@@ -124,6 +143,44 @@ class Journal:
         account = self._ledger.accounts.get(uid, Account(0.0, now))
         held = self._ledger.held_by(uid)
         return Account(charge(account.device_seconds, held, account.at, now, self.half_life_s), now)
+
+    def _settled_groups(self, change: Change, now: int) -> dict[tuple[int, str], Account]:
+        """Return what people owe at `now` for the groups for which their holding changes."""
+        ledger = self._ledger
+        held: dict[tuple[int, str], int] = {}
+        for lease in ledger.leases.values():
+            account = ledger.account_of(lease)
+            if account:
+                held[lease.uid, account] = held.get((lease.uid, account), 0) + 1
+        changing = {
+            (lease.uid, ledger.account_of(lease))
+            for device in change.closed
+            if (lease := ledger.leases.get(device)) is not None
+        }
+        changing |= {(new.uid, self._account_of_new(change, new)) for new in change.opened}
+        settled = {}
+        for uid, account in sorted(changing):
+            if account:
+                known = ledger.group_accounts.get((uid, account), Account(0.0, now))
+                owed = charge(
+                    known.device_seconds,
+                    held.get((uid, account), 0),
+                    known.at,
+                    now,
+                    self.half_life_s,
+                )
+                settled[uid, account] = Account(owed, now)
+        return settled
+
+    def _account_of_new(self, change: Change, new: NewLease) -> str:
+        if new.job_id is not None:
+            job = change.jobs.get(new.job_id) or self._ledger.jobs.get(new.job_id)
+            return job.spec.account if job is not None else ""
+        if new.reservation_id is None:
+            return ""
+        booking = change.reservations.get(new.reservation_id)
+        booking = booking or self._ledger.reservations.get(new.reservation_id)
+        return booking.account if booking is not None else ""
 
     def _write_events(self, events: Iterable[NewEvent], now: int) -> None:
         for event in events:
@@ -258,6 +315,14 @@ class Journal:
             store.set_state(_HEAD, None if head is None else str(head))
         self._ledger.head = head
 
+    def keep_promises(self, promises: tuple[Promise, ...]) -> None:
+        """Remember the starts promised to jobs of promised classes."""
+        if promises == self._ledger.promises:
+            return
+        with self._store.transaction() as store:
+            store.set_state(_PROMISES, msgspec.json.encode(promises).decode() if promises else None)
+        self._ledger.promises = promises
+
     def keep_incarnation(self, runtime: str, incarnation: str) -> None:
         """Remember which incarnation of a runtime's engine the attempts were last seen under."""
         if self.incarnation(runtime) == incarnation:
@@ -287,6 +352,12 @@ class Journal:
         ledger.notices = {n.id: n for n in store.notices(now)}
         head = store.get_state(_HEAD)
         ledger.head = JobId(int(head)) if head is not None else None
+        promises = store.get_state(_PROMISES)
+        ledger.promises = _promises.decode(promises) if promises is not None else ()
+        for owed in store.load_account_usage():
+            ledger.group_accounts[owed.uid, owed.account] = Account(owed.device_seconds, owed.at)
+        for held in store.released_since(now - WEEK_MS):
+            ledger.week.add(*held)
         jobs = store.load_live_jobs()
         for job in jobs:
             ledger.jobs[job.id] = job

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gpuboard.engine.dependencies import Standing, standing
+from gpuboard.engine.weekbook import WeekBook
 from gpuboard.errors import StateError
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import Job, JobState, RuntimeName
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
-from gpuboard.model.world import Waiting
+from gpuboard.model.world import Promise, Waiting
 from gpuboard.policy.queue import WaitingQueue
 
 
@@ -35,11 +36,16 @@ class Ledger:
         self.drains: dict[DeviceUuid, Drain] = {}
         self.notices: dict[int, Notice] = {}
         self.accounts: dict[int, Account] = {}
+        self.group_accounts: dict[tuple[int, str], Account] = {}
+        """What people owe for each of their groups."""
+        self.week = WeekBook()
         self.names: dict[int, str] = {}
         self.queue = WaitingQueue()
         self.predicted: dict[JobId, int] = {}
         """Predicted run time (s) of live jobs, where there is one."""
         self.head: JobId | None = None
+        self.promises: tuple[Promise, ...] = ()
+        """Starts promised to jobs of promised classes."""
         self.revision = 0
         self._preparing: set[JobId] = set()
         """Queued jobs that are not served yet: their image is being fetched."""
@@ -111,6 +117,16 @@ class Ledger:
         """Return how many devices a person is charged for now."""
         return sum(1 for lease in self.leases.values() if lease.uid == uid)
 
+    def account_of(self, lease: Lease) -> str:
+        """Return the group that a lease is charged to; empty: the person alone."""
+        job = self.jobs.get(lease.job_id) if lease.job_id is not None else None
+        if job is not None:
+            return job.spec.account
+        if lease.reservation_id is None:
+            return ""
+        booking = self.reservations.get(lease.reservation_id)
+        return booking.account if booking is not None else ""
+
     def of_runtime(self, name: str) -> list[Job]:
         """Return jobs that hold devices or run in this runtime, oldest first."""
         runtime = RuntimeName(name)
@@ -136,6 +152,8 @@ class Ledger:
             array_limit=job.array_limit,
             grace_s=spec.grace_s,
             predicted_s=self.predicted.get(job.id),
+            account=spec.account,
+            class_name=spec.class_name,
         )
 
     def _forget_dependencies(self, job_id: JobId) -> None:

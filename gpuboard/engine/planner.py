@@ -57,6 +57,7 @@ class Planner:
         core = self._core
         core.plan = plan
         core.journal.keep_head(plan.head)
+        core.journal.keep_promises(plan.promises)
         for stop in plan.stops:
             job = core.ledger.holding[stop.job_id]
             if job.stop_cause is None:

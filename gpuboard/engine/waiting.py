@@ -9,12 +9,11 @@ import msgspec
 from gpuboard.engine.core import Core
 from gpuboard.engine.forecasting import Forecaster
 from gpuboard.engine.protocol import NewJob
-from gpuboard.engine.world import build_world
+from gpuboard.engine.world import build_world, waiting_of
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Cause, Explanation, StartForecast, WaitCause
-from gpuboard.model.world import Waiting
 from gpuboard.policy.explain import explain_wait
 from gpuboard.policy.forecast import forecast_starts
 from gpuboard.policy.plan import plan_round
@@ -30,9 +29,7 @@ def serving_order(core: Core, limit: int | None) -> Sequence[Job]:
     eligible = queue.serving_order(build_world(core, now), now, limit)
     ordered = [jobs[job_id] for job_id in eligible]
     if limit is None or len(ordered) < limit:
-        chosen = set(eligible)
-        rest = sorted(w.job_id for w in queue if w.job_id not in chosen)
-        ordered += [jobs[job_id] for job_id in rest]
+        ordered += [jobs[job_id] for job_id in queue.resting()]
     return ordered if limit is None else ordered[:limit]
 
 
@@ -74,22 +71,9 @@ def forecast_of(
     world, queue = build_world(core, now), core.ledger.queue.snapshot()
     job_id = JobId(max(core.ledger.jobs, default=0) + 1_000_000_000)
     spec = new.spec
-    queue.add(
-        Waiting(
-            job_id=job_id,
-            uid=owner.uid,
-            user=owner.name,
-            submitted_at=now,
-            gpus=spec.gpus,
-            limit_s=spec.limit_s,
-            gpu_uuids=spec.gpu_uuids,
-            gpu_type=spec.gpu_type,
-            begin_at=spec.begin_at,
-            depends_on=tuple(d.job_id for d in spec.depends_on if d.job_id in core.ledger.jobs),
-            preemptible=spec.preemptible,
-            grace_s=spec.grace_s,
-        )
-    )
+    depends_on = tuple(d.job_id for d in spec.depends_on if d.job_id in core.ledger.jobs)
+    asked = waiting_of(owner, spec, now)
+    queue.add(msgspec.structs.replace(asked, job_id=job_id, depends_on=depends_on))
     plan = plan_round(world, queue, now)
     start = next((s for s in plan.starts if s.job_id == job_id), None)
     if start is not None:

@@ -7,26 +7,38 @@ device is free (the runtime and the kernel were asked when the attempt ended).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
 
 from gpuboard.engine.core import Core
 from gpuboard.engine.foreign import in_use_words
+from gpuboard.engine.ledger import Account
 from gpuboard.engine.stopping import limit_boot_ms
 from gpuboard.model.device import DeviceReading, Health
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
-from gpuboard.model.job import Job, JobState
+from gpuboard.model.job import Job, JobSpec, JobState
+from gpuboard.model.person import Person
 from gpuboard.model.reservation import Lease
 from gpuboard.model.world import (
     Booking,
     DeviceFact,
+    Group,
     Holder,
+    JobClass,
     PolicySettings,
     Quota,
+    Spent,
     Usage,
+    Waiting,
     World,
 )
-from gpuboard.policy.usage import charge
+from gpuboard.policy.quota import GPU_HOURS
+from gpuboard.policy.usage import charge, decayed
 
+LEAST_OWED_S = 1.0
+"""Less than that (device-seconds) is what sums in floating point leave over."""
 SETTLE_MS = 2_000
 """How long a device is expected to need until the driver shows it empty."""
 
@@ -40,6 +52,8 @@ def build_world(core: Core, now: int) -> World:
         usage=usage_now(core, now),
         usage_at=now,
         head=core.ledger.head,
+        promises=core.ledger.promises,
+        spent=_spent(core, now),
         settings=policy_settings(core),
     )
 
@@ -102,6 +116,7 @@ def _holder(core: Core, job: Job, now: int) -> Holder:
         array_id=job.array_id,
         grace_s=job.spec.grace_s,
         predicted_s=core.ledger.predicted.get(job.id),
+        account=job.spec.account,
     )
 
 
@@ -137,6 +152,25 @@ def _settling_holders(core: Core, now: int) -> list[Holder]:
             )
         )
     return stand_ins
+
+
+def waiting_of(owner: Person, spec: JobSpec, now: int) -> Waiting:
+    """Return a job as the policy would see it if it were submitted at `now`, with no number yet."""
+    return Waiting(
+        job_id=JobId(0),
+        uid=owner.uid,
+        user=owner.name,
+        submitted_at=now,
+        gpus=spec.gpus,
+        limit_s=spec.limit_s,
+        gpu_uuids=spec.gpu_uuids,
+        gpu_type=spec.gpu_type,
+        begin_at=spec.begin_at,
+        preemptible=spec.preemptible,
+        grace_s=spec.grace_s,
+        account=spec.account,
+        class_name=spec.class_name,
+    )
 
 
 def _bookings(core: Core) -> tuple[Booking, ...]:
@@ -177,43 +211,96 @@ def _bound(leases: Iterable[Lease], reservation_id: ReservationId) -> tuple[Devi
 
 
 def usage_now(core: Core, now: int) -> tuple[Usage, ...]:
-    """Return everybody's decayed usage at `now`, running leases included."""
+    """Return everybody's decayed usage at `now`, running leases included; with groups, for each."""
     ledger = core.ledger
-    held: dict[int, int] = {}
-    for lease in ledger.leases.values():
-        held[lease.uid] = held.get(lease.uid, 0) + 1
+    held: dict[tuple[int, str], int] = {}
+    owed: dict[tuple[int, str], Account] = {}
+    if core.config.groups:
+        for lease in ledger.leases.values():
+            whose = (lease.uid, ledger.account_of(lease))
+            held[whose] = held.get(whose, 0) + 1
+        owed = {**ledger.group_accounts, **_owed_outside_groups(core, now)}
+    else:
+        for lease in ledger.leases.values():
+            held[lease.uid, ""] = held.get((lease.uid, ""), 0) + 1
+        owed = {(uid, ""): account for uid, account in ledger.accounts.items()}
     shares = core.config.policy.shares
     half_life_s = core.config.policy.half_life_s
     rows = []
-    for uid in sorted(ledger.accounts.keys() | held.keys()):
-        account = ledger.accounts.get(uid)
+    for uid, group in sorted(owed.keys() | held.keys()):
+        account = owed.get((uid, group))
         from_at = account.at if account is not None else now
         spent = account.device_seconds if account is not None else 0.0
         rows.append(
             Usage(
                 uid=Uid(uid),
-                device_seconds=charge(spent, held.get(uid, 0), from_at, now, half_life_s),
+                device_seconds=charge(spent, held.get((uid, group), 0), from_at, now, half_life_s),
                 shares=shares.get(ledger.names.get(uid, ""), 1.0),
+                account=group,
             )
         )
     return tuple(rows)
 
 
+def _owed_outside_groups(core: Core, now: int) -> dict[tuple[int, str], Account]:
+    """Return what people owe at `now` besides what they owe for groups."""
+    ledger, half_life_s = core.ledger, core.config.policy.half_life_s
+    rest = {
+        uid: decayed(account.device_seconds, account.at, now, half_life_s)
+        for uid, account in ledger.accounts.items()
+    }
+    for (uid, _), account in ledger.group_accounts.items():
+        owed = decayed(account.device_seconds, account.at, now, half_life_s)
+        rest[uid] = rest.get(uid, 0.0) - owed
+    return {(uid, ""): Account(owed, now) for uid, owed in rest.items() if owed > LEAST_OWED_S}
+
+
+def _spent(core: Core, now: int) -> tuple[Spent, ...]:
+    """Return what was held in the last week, bookings without a job included; () without weekly quotas."""
+    quota = core.config.quota
+    limits = [quota.gpu_hours_per_week]
+    limits += [own.get(GPU_HOURS) for own in (*quota.users.values(), *quota.groups.values())]
+    if all(limit is None for limit in limits):
+        return ()
+    ledger = core.ledger
+    live = (
+        (lease.uid, ledger.account_of(lease), lease.granted_at)
+        for lease in ledger.leases.values()
+        if lease.job_id is None
+    )
+    return ledger.week.rows(now, live)
+
+
 def policy_settings(core: Core) -> PolicySettings:
     """Return the configuration as the policy needs it: people by uid."""
     policy, quota = core.config.policy, core.config.quota
-    default = Quota(running_gpus=quota.running_gpus, queued_jobs=quota.queued_jobs)
+    default = Quota(
+        running_gpus=quota.running_gpus,
+        queued_jobs=quota.queued_jobs,
+        gpu_hours_per_week=quota.gpu_hours_per_week,
+        soft=frozenset(quota.soft),
+    )
     return PolicySettings(
         half_life_s=policy.half_life_s,
         priority_window_s=policy.priority_window_s,
         backfill=policy.backfill,
         default_quota=default,
         quotas={
-            uid: Quota(
-                running_gpus=quota.users[name].get("running_gpus", default.running_gpus),
-                queued_jobs=quota.users[name].get("queued_jobs", default.queued_jobs),
-            )
+            uid: _own_quota(quota.users[name], default)
             for uid, name in core.ledger.names.items()
             if name in quota.users
         },
+        groups=tuple(
+            Group(name, group.parent, group.shares) for name, group in core.config.groups.items()
+        ),
+        group_quotas={name: _own_quota(own, Quota()) for name, own in quota.groups.items()},
+        classes={
+            name: JobClass(one.boost_s, one.promised) for name, one in core.config.classes.items()
+        },
     )
+
+
+def _own_quota(own: Mapping[str, Any], default: Quota) -> Quota:
+    """Return the default with what a person or group has of its own."""
+    soft = own.get("soft", default.soft)
+    return msgspec.structs.replace(default, **{**own, "soft": frozenset(soft)})

@@ -39,6 +39,19 @@ class Reservation(msgspec.Struct, frozen=True):
     """The first booking of the series that it is one of."""
     rule: str = ""
     """How the series repeats (RFC 5545)."""
+    account: str = ""
+    """The group that it is charged to; empty: the person alone."""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A lease's part of a device that several jobs share by budgets of its memory."""
+
+    memory_bytes: int
+    """The budget."""
+    capacity_bytes: int
+    """What all budgets on the device may come to."""
+    part: float = 1.0
+    """Of the device, what is charged: the budget against all budgets there now."""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -46,7 +59,9 @@ class Lease(msgspec.Struct, frozen=True):
 
     A job on a booked device has both ids; when it ends inside the window its lease is closed and
     one of the reservation alone is opened. At most one lease of a device is live
-    (`released_at is None`): a partial unique index says so too.
+    (`released_at is None`): a partial unique index says so too. Of a shared device each job has a
+    lease with a `share`; whenever one comes or goes, the others' are closed and opened anew, since
+    what they are charged for changes.
     """
 
     id: LeaseId
@@ -59,10 +74,13 @@ class Lease(msgspec.Struct, frozen=True):
     """By the limit, grace included; for display and planning."""
     released_at: int | None = None
     attempt: int = 1
-    memory_bytes: int | None = None
-    """A shared lease: so much of the device's memory. None: the whole device."""
-    capacity_bytes: int | None = None
-    """Of a shared lease: how much the shares of the device may come to together."""
+    share: Share | None = None
+    """None: the whole device."""
+
+    @property
+    def devices_charged(self) -> float:
+        """Return how much of a device its holder is charged for."""
+        return 1.0 if self.share is None else self.share.part
 
 
 class Blackout(msgspec.Struct, frozen=True):

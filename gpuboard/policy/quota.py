@@ -1,16 +1,42 @@
-"""Quotas and array limits: how much more a person, or an array, may run at once.
+"""Quotas and array limits: how much more a person, a group or an array may run at once.
 
-Jobs inside their owner's booking are the booking's affair and count against no quota.
+Limits are of a person, and of each group that a job is charged to (those it is part of included).
+A *hard* limit always holds; a *soft* one only while somebody else waits whom no limit keeps from
+being served. Jobs inside their owner's booking are the booking's affair: they start whatever the
+quota says and count against no limit of running devices; what a booking holds counts as used in
+the week.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import PolicySettings, Quota, Waiting, World
+from gpuboard.policy.fairtree import lineage
 from gpuboard.policy.queue import WaitingQueue
+from gpuboard.policy.week import Unit, Week, hours_wanted
 
-UNLIMITED = 1 << 30
-"""Room where nothing limits."""
+RUNNING_GPUS = "running_gpus"
+QUEUED_JOBS = "queued_jobs"
+GPU_HOURS = "gpu_hours_per_week"
+
+
+class Shortfall(NamedTuple):
+    """A limit that leaves no room for a job."""
+
+    unit: Unit
+    """Whose limit it is: a person's, or a group's."""
+    name: str
+    """`running_gpus`, `queued_jobs` or `gpu_hours_per_week`."""
+    limit: float
+    used: float
+    """What is taken of it: devices, jobs or device-hours."""
+    wanted: float
+    is_soft: bool = False
+    frees_at: int | None = None
+    """When (ms) a weekly limit leaves room for it at the latest, if nothing else starts."""
 
 
 def quota_of(settings: PolicySettings, uid: Uid) -> Quota:
@@ -18,29 +44,89 @@ def quota_of(settings: PolicySettings, uid: Uid) -> Quota:
     return settings.quotas.get(uid, settings.default_quota)
 
 
-def queued_room(settings: PolicySettings, queue: WaitingQueue, uid: Uid) -> int:
-    """Return how many more jobs the person may queue (never below 0)."""
-    limit = quota_of(settings, uid).queued_jobs
-    return UNLIMITED if limit is None else max(0, limit - queue.jobs_of(uid))
+def queued_shortfall(
+    settings: PolicySettings, queue: WaitingQueue, uid: Uid, account: str, count: int
+) -> Shortfall | None:
+    """Return the limit of queued jobs that `count` more would pass, or None.
+
+    A soft one holds only while somebody else has a job in the queue.
+    """
+    for unit, quota in _quotas(settings, uid, account):
+        limit = quota.queued_jobs
+        if limit is None:
+            continue
+        queued = (
+            sum(queue.jobs_of_account(part) for part in _parts(settings, unit))
+            if isinstance(unit, str)
+            else queue.jobs_of(unit)
+        )
+        is_soft = QUEUED_JOBS in quota.soft
+        if queued + count > limit and (not is_soft or len(queue) > queued):
+            return Shortfall(unit, QUEUED_JOBS, limit, queued, count, is_soft)
+    return None
+
+
+def never_fits(settings: PolicySettings, waiting: Waiting) -> Shortfall | None:
+    """Return the hard limit that forbids such a job for ever, whatever else runs; or None."""
+    for unit, quota in _quotas(settings, waiting.uid, waiting.account):
+        for name, limit, wanted in (
+            (RUNNING_GPUS, quota.running_gpus, waiting.gpus),
+            (GPU_HOURS, quota.gpu_hours_per_week, hours_wanted(waiting)),
+        ):
+            if limit is not None and wanted > limit and name not in quota.soft:
+                return Shortfall(unit, name, limit, 0, wanted)
+    return None
+
+
+def allowed_words(short: Shortfall) -> str:
+    """Return `the quota of group vision allows 4 GPUs at once`."""
+    whose = f"the quota of group {short.unit}" if isinstance(short.unit, str) else "the quota"
+    what = {RUNNING_GPUS: "GPUs at once", QUEUED_JOBS: "queued jobs", GPU_HOURS: "GPU-hours a week"}
+    while_words = " while others wait" if short.is_soft else ""
+    return f"{whose} allows {short.limit:.10g} {what[short.name]}{while_words}"
 
 
 class Allowance:
     """What everybody may still start in this round."""
 
-    def __init__(self, world: World) -> None:
-        self._settings = world.settings
-        self._devices: dict[Uid, int] = {}
+    def __init__(
+        self, world: World, now: int, next_jobs: Callable[[], Iterable[Waiting]] = tuple
+    ) -> None:
+        """Take stock. `next_jobs` gives, for each line of waiting jobs, the one served next."""
+        settings = self._settings = world.settings
+        self._next_jobs = next_jobs
+        self._parents = _parents(settings)
+        self._lineages: dict[str, list[Unit]] = {}
+        self._is_open = all(quota.is_open for quota in _every_quota(settings))
+        self._devices: dict[Unit, int] = {}
         self._arrays: dict[JobId, int] = {}
         self._promised: Waiting | None = None
+        self._contenders: list[list[Unit]] | None = None
+        self.frees_at: int | None = None
+        """When (ms) a weekly limit that refused somebody next frees something by time alone."""
+        self.is_by_length = has_weekly_quota(settings)
+        """Whether of two jobs that want the same devices one may fit and the other be too long."""
+        weekly = (world.spent, world.holders) if self.is_by_length else ((), ())
+        self.week = Week(*weekly, now, self.units)
+        """What everybody used of their week; empty where no quota asks."""
         for holder in world.holders:
             if holder.array_id is not None:
                 self._arrays[holder.array_id] = self._arrays.get(holder.array_id, 0) + 1
             if holder.reservation_id is None:
-                self._devices[holder.uid] = self._devices.get(holder.uid, 0) + len(holder.devices)
+                self._hold(holder.uid, holder.account, len(holder.devices))
 
-    def devices_held(self, uid: Uid) -> int:
-        """Return how many devices the person's jobs hold, those in bookings aside."""
-        return self._devices.get(uid, 0)
+    def units(self, uid: Uid, account: str) -> list[Unit]:
+        """Return who is limited when a person runs something charged to a group."""
+        if not account:
+            return [uid]
+        groups = self._lineages.get(account)
+        if groups is None:
+            groups = self._lineages[account] = [*lineage(self._parents, account)]
+        return [uid, *groups]
+
+    def devices_held(self, unit: Unit) -> int:
+        """Return how many devices jobs of a person or a group hold, those in bookings aside."""
+        return self._devices.get(unit, 0)
 
     def running_in_array(self, array_id: JobId) -> int:
         """Return how many jobs of the array hold devices."""
@@ -49,17 +135,24 @@ class Allowance:
     def promise(self, head: Waiting | None) -> None:
         """Set aside what the head needs, lest its owner's later jobs take the head's own quota."""
         self._promised = head
+        self._contenders = None
 
     def has_device_room(self, waiting: Waiting) -> bool:
-        """Whether the person's quota leaves room for this job."""
-        limit = quota_of(self._settings, waiting.uid).running_gpus
-        if limit is None:
-            return True
-        held = self.devices_held(waiting.uid)
-        head = self._promised
-        if head is not None and head.uid == waiting.uid and head.job_id != waiting.job_id:
-            held += head.gpus
-        return held + waiting.gpus <= limit
+        """Whether the quotas of the person and of their groups leave room for this job."""
+        return self._is_open or self.shortfall(waiting) is None
+
+    def shortfall(self, waiting: Waiting) -> Shortfall | None:
+        """Return the limit that keeps this job from starting now, a hard one first; or None."""
+        soft = None
+        for short in self._shortfalls(waiting):
+            expiry = self.week.next_expiry(short.unit) if short.name == GPU_HOURS else None
+            if expiry is not None:
+                self.frees_at = expiry if self.frees_at is None else min(self.frees_at, expiry)
+            if not short.is_soft:
+                return short
+            if soft is None and self._is_contested(short.unit):
+                soft = short
+        return soft
 
     def has_array_room(self, waiting: Waiting) -> bool:
         """Whether the array's own limit leaves room for this job."""
@@ -73,7 +166,84 @@ class Allowance:
 
     def take(self, waiting: Waiting, *, in_booking: bool = False) -> None:
         """Count a job that starts."""
+        self._contenders = None
         if waiting.array_id is not None:
             self._arrays[waiting.array_id] = self._arrays.get(waiting.array_id, 0) + 1
         if not in_booking:
-            self._devices[waiting.uid] = self._devices.get(waiting.uid, 0) + waiting.gpus
+            self._hold(waiting.uid, waiting.account, waiting.gpus)
+        self.week.commit(waiting)
+
+    def _hold(self, uid: Uid, account: str, gpus: int) -> None:
+        for unit in self.units(uid, account):
+            self._devices[unit] = self._devices.get(unit, 0) + gpus
+
+    def _shortfalls(self, waiting: Waiting) -> Iterator[Shortfall]:
+        """Yield the limits, hard and soft, that leave no room for a job beside the promised head."""
+        head = self._promised
+        if not waiting.gpus:
+            return
+        beside: list[Unit] = []
+        if head is not None and head.job_id != waiting.job_id:
+            beside = self.units(head.uid, head.account)
+        for unit in self.units(waiting.uid, waiting.account):
+            quota = _quota_of_unit(self._settings, unit)
+            is_beside = head is not None and unit in beside
+            if quota.running_gpus is not None:
+                held = self.devices_held(unit) + (head.gpus if head and is_beside else 0)
+                if held + waiting.gpus > quota.running_gpus:
+                    soft = RUNNING_GPUS in quota.soft
+                    yield Shortfall(
+                        unit, RUNNING_GPUS, quota.running_gpus, held, waiting.gpus, soft
+                    )
+            if quota.gpu_hours_per_week is not None:
+                used = self.week.hours(unit) + (hours_wanted(head) if head and is_beside else 0)
+                wanted, limit = hours_wanted(waiting), quota.gpu_hours_per_week
+                if used + wanted > limit:
+                    frees_at = self.week.frees_at(unit, used + wanted - limit)
+                    soft = GPU_HOURS in quota.soft
+                    yield Shortfall(unit, GPU_HOURS, limit, used, wanted, soft, frees_at)
+
+    def _is_contested(self, unit: Unit) -> bool:
+        """Whether somebody outside the unit waits whom no limit keeps from being served."""
+        if self._contenders is None:
+            self._contenders = [
+                self.units(other.uid, other.account)
+                for other in self._next_jobs()
+                if next(self._shortfalls(other), None) is None
+            ]
+        return any(unit not in units for units in self._contenders)
+
+
+def has_weekly_quota(settings: PolicySettings) -> bool:
+    """Whether anybody's device-hours of a week are limited."""
+    return any(quota.gpu_hours_per_week is not None for quota in _every_quota(settings))
+
+
+def _every_quota(settings: PolicySettings) -> Iterator[Quota]:
+    yield settings.default_quota
+    yield from settings.quotas.values()
+    yield from settings.group_quotas.values()
+
+
+def _quotas(settings: PolicySettings, uid: Uid, account: str) -> Iterator[tuple[Unit, Quota]]:
+    for unit in (uid, *lineage(_parents(settings), account)):
+        yield unit, _quota_of_unit(settings, unit)
+
+
+def _quota_of_unit(settings: PolicySettings, unit: Unit) -> Quota:
+    if isinstance(unit, str):
+        return settings.group_quotas.get(unit, _NO_QUOTA)
+    return quota_of(settings, unit)
+
+
+def _parents(settings: PolicySettings) -> dict[str, str]:
+    return {group.name: group.parent for group in settings.groups}
+
+
+def _parts(settings: PolicySettings, group: str) -> list[str]:
+    """Return a group and all that are part of it."""
+    parents = _parents(settings)
+    return [name for name in parents if group in lineage(parents, name)]
+
+
+_NO_QUOTA = Quota()

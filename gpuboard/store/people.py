@@ -21,6 +21,15 @@ class UsageRow(msgspec.Struct, frozen=True):
     shares: float = 1.0
 
 
+class AccountUsageRow(msgspec.Struct, frozen=True):
+    """What a person owes for one of their groups: decayed device-seconds as of `at`."""
+
+    uid: Uid
+    account: str
+    device_seconds: float
+    at: int
+
+
 class PeopleTable(Table):
     """Queries on `people` and `usage`."""
 
@@ -56,10 +65,39 @@ class PeopleTable(Table):
         )
         return [UsageRow(*row) for row in rows]
 
+    def save_account_usage(self, rows: Sequence[AccountUsageRow]) -> None:
+        """Write what people owe for groups, each whole; the person must be known."""
+        self._connection.write_many(
+            "INSERT INTO account_usage (uid, account, device_seconds, at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (uid, account) DO UPDATE SET device_seconds = excluded.device_seconds,"
+            " at = excluded.at",
+            [(row.uid, row.account, row.device_seconds, row.at) for row in rows],
+        )
+
+    def load_account_usage(self) -> list[AccountUsageRow]:
+        """Return what everybody owes for groups."""
+        rows = self._connection.rows(
+            "SELECT uid, account, device_seconds, at FROM account_usage ORDER BY uid, account"
+        )
+        return [AccountUsageRow(*row) for row in rows]
+
+    def released_since(self, since_at: int) -> list[tuple[int, str, int, int]]:
+        """Return (uid, group, from, until) of the leases that ended at or after an instant (ms)."""
+        return list(
+            self._connection.rows(
+                "SELECT leases.uid, ifnull(json_extract(spec, '$.account'), ifnull(account, '')),"
+                " granted_at, released_at FROM leases LEFT JOIN jobs ON jobs.id = job_id"
+                " LEFT JOIN reservations ON reservations.id = leases.reservation_id"
+                " WHERE released_at >= ?",
+                (since_at,),
+            )
+        )
+
     def charged_since(self, since_at: int, now: int) -> Mapping[int, float]:
         """Return device-seconds held from `since_at` to `now` by uid, from the leases, not decayed."""
         rows = self._connection.rows(
-            "SELECT uid, sum(max(0, min(ifnull(released_at, ?2), ?2) - max(granted_at, ?1))) / 1000.0"
+            "SELECT uid, sum(part * max(0, min(ifnull(released_at, ?2), ?2) - max(granted_at, ?1)))"
+            " / 1000.0"
             " FROM leases WHERE granted_at < ?2 AND (released_at IS NULL OR released_at > ?1)"
             " GROUP BY uid",
             (since_at, now),

@@ -28,6 +28,7 @@ _COLUMNS = (
     "ended_at",
     "series_id",
     "rule",
+    "account",
 )
 _SELECT = f"SELECT id, {', '.join(_COLUMNS)} FROM reservations"
 _INSERT = f"INSERT INTO reservations ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)})"
@@ -114,6 +115,7 @@ def _values(reservation: Reservation) -> tuple[object, ...]:
         reservation.ended_at,
         reservation.series_id,
         reservation.rule,
+        reservation.account,
     )
 
 
@@ -133,4 +135,5 @@ def _reservation(row: Row) -> Reservation:
         ended_at=row[12],
         series_id=None if row[13] is None else ReservationId(row[13]),
         rule=row[14],
+        account=row[15],
     )

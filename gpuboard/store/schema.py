@@ -209,11 +209,81 @@ HOURS = (
 
 FENCED = ("ALTER TABLE jobs ADD COLUMN fenced TEXT NOT NULL DEFAULT ''",)
 
+GROUPS = (
+    """
+    CREATE TABLE account_usage (
+      uid INTEGER NOT NULL REFERENCES people (uid),
+      account TEXT NOT NULL CHECK (account <> ''),
+      device_seconds REAL NOT NULL CHECK (device_seconds >= 0),
+      at INTEGER NOT NULL,
+      PRIMARY KEY (uid, account)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "ALTER TABLE reservations ADD COLUMN account TEXT NOT NULL DEFAULT ''",
+)
+
+SHARES = (
+    """
+    ALTER TABLE leases ADD COLUMN memory_bytes INTEGER CHECK (memory_bytes > 0)
+    """,
+    """
+    ALTER TABLE leases ADD COLUMN capacity_bytes INTEGER
+      CHECK ((capacity_bytes IS NULL) = (memory_bytes IS NULL))
+    """,
+    """
+    ALTER TABLE leases ADD COLUMN part REAL NOT NULL DEFAULT 1
+      CHECK (part > 0 AND part <= 1 AND (part = 1 OR memory_bytes IS NOT NULL))
+    """,
+    "DROP INDEX leases_live",
+    """
+    CREATE UNIQUE INDEX leases_live ON leases (device)
+    WHERE released_at IS NULL AND memory_bytes IS NULL
+    """,
+    """
+    CREATE UNIQUE INDEX leases_shared ON leases (device, job_id)
+    WHERE released_at IS NULL AND memory_bytes IS NOT NULL
+    """,
+    """
+    CREATE TRIGGER leases_alone BEFORE INSERT ON leases
+    WHEN NEW.released_at IS NULL AND NEW.memory_bytes IS NULL AND EXISTS (
+      SELECT 1 FROM leases WHERE device = NEW.device
+      AND released_at IS NULL AND memory_bytes IS NOT NULL)
+    BEGIN
+      SELECT raise(ABORT, 'the device is shared');
+    END
+    """,
+    """
+    CREATE TRIGGER leases_together BEFORE INSERT ON leases
+    WHEN NEW.released_at IS NULL AND NEW.memory_bytes IS NOT NULL AND (
+      EXISTS (
+        SELECT 1 FROM leases WHERE device = NEW.device
+        AND released_at IS NULL AND memory_bytes IS NULL)
+      OR NEW.memory_bytes + (
+        SELECT ifnull(sum(memory_bytes), 0) FROM leases WHERE device = NEW.device
+        AND released_at IS NULL AND memory_bytes IS NOT NULL) > NEW.capacity_bytes)
+    BEGIN
+      SELECT raise(ABORT, 'the device has no room for this share');
+    END
+    """,
+    """
+    CREATE TRIGGER leases_stay_ended BEFORE UPDATE ON leases
+    WHEN OLD.released_at IS NOT NULL AND NEW.released_at IS NULL
+      OR OLD.device IS NOT NEW.device OR OLD.memory_bytes IS NOT NEW.memory_bytes
+    BEGIN
+      SELECT raise(ABORT, 'a lease that ended, its device and its share stay as they are');
+    END
+    """,
+)
+"""Leases of a part of a device's memory. Beside the index that allows a device one lease of its own,
+triggers keep the two kinds apart and the shares within the device, whoever writes."""
+
 STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m001_first", FIRST),
     ("m002_series", SERIES),
     ("m003_hours", HOURS),
     ("m004_fenced", FENCED),
+    ("m005_groups", GROUPS),
+    ("m006_shares", SHARES),
 )
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 
