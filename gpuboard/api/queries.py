@@ -92,3 +92,12 @@ class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: int = 1000
     job: str = ""
     """Only those of this job."""
+class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fair share as it stands, or (`over`) a past window."""
+
+    over: str = ""
+    """`day`, `week`, `month`, or a span such as `36h`, up to now."""
+
+
+    last: int = 0
+    """Only so many of the newest; 0: all."""

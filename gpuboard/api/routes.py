@@ -18,7 +18,9 @@ from gpuboard.api import queries
 from gpuboard.errors import InvalidRequest
 from gpuboard.model import requests, views
 from gpuboard.model.person import Caller
+from gpuboard.model.adminviews import AdminState
 from gpuboard.service.services import Services
+from gpuboard.model.usageviews import UsageReport
 
 _LONGEST_LIST = 100_000
 _LONGEST_HISTORY_S = 86_400
@@ -138,7 +140,16 @@ def _submit(services: Services, caller: Caller, ask: Ask) -> views.SubmitResult 
 def _events(services: Services, caller: Caller, ask: Ask) -> views.EventList:
     query: queries.EventsQuery = ask.query
     limit = _within(query.limit, 1, 10_000, "limit")
-    return services.board.events(caller, query.after, limit, query.job or None)
+    after = query.after
+    if query.last:
+        last = _within(query.last, 1, 10_000, "last")
+        after = max(after, services.board.last_event_id() - last)
+    return services.board.events(caller, after, limit, query.job or None)
+
+
+def _usage(services: Services, caller: Caller, ask: Ask) -> Any:
+    over: str = ask.query.over
+    return services.usage.report(caller, over) if over else services.board.usage(caller)
 
 
 def _device_history(services: Services, caller: Caller, ask: Ask) -> views.DeviceHistory:
@@ -243,8 +254,8 @@ BOARD: tuple[Route, ...] = (
         call=_device_history, query=queries.DeviceHistoryQuery, answers=(views.DeviceHistory,),
     ),
     Route(
-        "GET", "/usage", "showUsage", "Usage and fair share of everybody",
-        call=lambda s, c, _a: s.board.usage(c), answers=(views.UsageView,),
+        "GET", "/usage", "showUsage", "Usage and fair share of everybody, or a report on a past window",
+        call=_usage, query=queries.UsageQuery, answers=(views.UsageView, UsageReport), works=True,
     ),
     Route(
         "GET", "/images", "listImages", "Local images that jobs may use",
@@ -304,3 +315,7 @@ ADMIN: tuple[Route, ...] = (
 
 ROUTES: tuple[Route, ...] = JOBS + BOOKINGS + BOARD + ADMIN
 """Fixed paths stand before `{selector}` ones of the same method."""
+    Route(
+        "GET", "/admin/state", "showAdminState", "Configuration as loaded, database, runtimes, drains, blackouts",
+        call=lambda s, c, _a: s.admin.state(c), answers=(AdminState,), works=True,
+    ),

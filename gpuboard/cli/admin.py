@@ -126,6 +126,19 @@ def blackout(
     return _act(session, "/admin/blackout", body)
 
 
+@admin.command("state")
+@json_option
+@pass_session
+def state(session: Session) -> None:
+    """Show how the daemon itself is: configuration as loaded, database, runtimes, drains, blackouts."""
+    if session.as_json:
+        session.pass_through("/admin/state")
+        return
+    from gpuboard.cli.daemonstate import print_state
+
+    print_state(session.client.get("/admin/state"))
+
+
 @admin.group("config")
 def config() -> None:
     """The configuration file."""

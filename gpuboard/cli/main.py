@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "board": ("Box", "board:board", "Open the app, or print the board as text."),
     "top": ("Box", "board:top", "Watch the GPUs: the app, or a few lines under the prompt."),
     "timeline": ("Box", "timeline:timeline", "Print bookings and runs as bars, a row a GPU."),
-    "usage": ("Box", "board:usage", "Show who used how much, and fair share."),
+    "usage": ("Box", "usage:usage", "Show who used how much, and fair share."),
     "images": ("Box", "board:images", "List the images that jobs may use."),
     "doctor": ("Box", "board:doctor", "Say what is wrong with the box and what mends it."),
     "reserve": ("Bookings", "bookings:reserve", "Book GPUs: gpuboard reserve 2 1h30m."),

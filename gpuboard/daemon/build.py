@@ -56,15 +56,16 @@ def build_box(
     *,
     personal: bool = False,
     read_config: Callable[[], Config] | None = None,
+    config_file: Callable[[], str] = lambda: "",
     directory: Directory | None = None,
     runtimes: dict[str, Runtime] | None = None,
 ) -> Box:
     """Put a box together and let its engine run; the caller holds the lock of `state_dir`.
 
-    `read_config` reads the configuration anew for a reload; `directory` names people (default: the
-    host's); `runtimes` run the jobs (default: those that the configuration names). Raises what
-    opening the database raises. Runtimes are checked in the background: one that is down is tried
-    again.
+    `read_config` reads the configuration anew for a reload, `config_file` names its file;
+    `directory` names people (default: the host's); `runtimes` run the jobs (default: those that
+    the configuration names). Raises what opening the database raises. Runtimes are checked in the
+    background: one that is down is tried again.
     """
     holders = HeldDevices()
     probe = make_probe(config, holders)
@@ -101,6 +102,7 @@ def build_box(
         history=_History(recorder),
         personal=personal,
         simulated=probe.name == "simulated",
+        config_file=config_file,
     )
     engine.core.recheck = partial(recheck, context)
     made = Box(config, personal, thread, engine, Services.over(context), context, probe)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gpuboard import __version__
 from gpuboard.api.places import private_dir
-from gpuboard.config import Config, load_config
+from gpuboard.config import Config, config_file, load_config
 from gpuboard.daemon.build import Box, build_box
 from gpuboard.daemon.lock import DaemonLock
 from gpuboard.daemon.notify import Notifier, take_listening_sockets
@@ -94,6 +94,7 @@ class Daemon:
             self._config,
             personal=self._personal,
             read_config=self._read_config,
+            config_file=self._config_file,
         )
         try:
             loop.add_signal_handler(signal.SIGHUP, self._reload_soon, box)
@@ -153,6 +154,9 @@ class Daemon:
 
     def _read_config(self) -> Config:
         return load_config(self._config_path, personal=self._personal)
+
+    def _config_file(self) -> str:
+        return config_file(self._config_path, personal=self._personal)
 
     def _reload_soon(self, box: Box) -> None:
         self._begin(self._reload(box))

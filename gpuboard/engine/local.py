@@ -40,6 +40,7 @@ from gpuboard.engine.workers import Workers
 from gpuboard.engine.world import device_facts, policy_settings, usage_now
 from gpuboard.errors import StateError
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
+from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.person import Person
@@ -313,9 +314,14 @@ class LocalEngine:
 
     # reservations
 
-    def admit(self, owner: Person, request: ReservationRequest) -> Admission:  # noqa: ARG002
-        """Say whether a booking could be promised."""
-        return self._desk.admit(request)
+    def admit(
+        self,
+        owner: Person,  # noqa: ARG002
+        request: ReservationRequest,
+        replacing: ReservationId | None = None,
+    ) -> Admission:
+        """Say whether a booking could be promised, or the window of one that is there replaced."""
+        return self._desk.admit(request, replacing)
 
     def reserve(self, owner: Person, request: ReservationRequest, name: str = "") -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
@@ -488,3 +494,11 @@ class LocalEngine:
     def check_database(self) -> str:
         """Run the integrity check; return `ok` or what is wrong."""
         return self._store.check_database()
+    def halted_words(self) -> str:
+        """Return why nothing is scheduled any more; empty while all is well."""
+        return self.core.halted
+
+    def database_state(self) -> DatabaseView:
+        """Return sizes, version and newest backup of the database. From any thread."""
+        return self._store.state()
+

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from gpuboard.devices.attribution import DeviceUse
+from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
@@ -133,8 +134,10 @@ class Engine(Protocol):
         """Return a function that, called on any worker thread with an `is_cancelled`, yields the log."""
 
     # reservations
-    def admit(self, owner: Person, request: ReservationRequest) -> Admission:
-        """Say whether a booking could be promised."""
+    def admit(
+        self, owner: Person, request: ReservationRequest, replacing: ReservationId | None = None
+    ) -> Admission:
+        """Say whether a booking could be promised, or the window of one that is there replaced."""
 
     def reserve(self, owner: Person, request: ReservationRequest, name: str = "") -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
@@ -257,3 +260,9 @@ class Engine(Protocol):
 
     def check_database(self) -> str:
         """Run the integrity check; return `ok` or what is wrong. From any thread."""
+    def halted_words(self) -> str:
+        """Return why nothing is scheduled any more; empty while all is well."""
+
+    def database_state(self) -> DatabaseView:
+        """Return sizes, version and newest backup of the database. From any thread."""
+

@@ -31,6 +31,8 @@ class HeldSpan(msgspec.Struct, frozen=True):
     uid: int
     from_at: int
     until_at: int
+    account: str = ""
+    """The group that it was charged to; empty: the person alone."""
 
 
 class WaitSpan(msgspec.Struct, frozen=True):
@@ -48,3 +50,5 @@ class Past(msgspec.Struct, frozen=True):
     held: list[HeldSpan] = []
     hours: list[DeviceHour] = []
     waits: list[WaitSpan] = []
+    names: dict[int, str] = {}
+    """User names by uid, of everybody who ever came here."""

@@ -91,6 +91,8 @@ class ReserveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     timezone: str = ""
     dry_run: bool = False
+    suggest: bool = False
+    """With `dry_run`: a refusal is an answer, with the nearest windows, and no error."""
     repeat: str = ""
     """`daily`, `weekly`, `weekdays`, or a rule of RFC 5545: `until` then ends the series."""
     count: int | None = None
@@ -106,6 +108,8 @@ class ReservationUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     gpus: int | None = None
     name: str | None = None
     timezone: str = ""
+    dry_run: bool = False
+    """Only say whether it could be had; a refusal is an answer, with the nearest windows."""
 
 
 class DrainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

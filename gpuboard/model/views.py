@@ -126,6 +126,25 @@ class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
     events: list[EventView] = []
 
 
+class AheadView(msgspec.Struct, frozen=True, kw_only=True):
+    """A waiting job that is served before another."""
+
+    id: int
+    user: str
+    gpus: int
+    limit_s: int
+    expected_start_at: str | None = None
+
+
+class PriorityView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a waiting job's place comes from."""
+
+    share: float
+    """Its owner's part of everybody's decayed usage, 0..1."""
+    lead_s: int
+    """So much earlier than its submission it counts as submitted."""
+
+
 class WhyView(msgspec.Struct, frozen=True, kw_only=True):
     """`gpuboard why`: why a job waits, when it starts, what would start it now."""
 
@@ -306,7 +325,7 @@ class ReservationList(msgspec.Struct, frozen=True, kw_only=True):
 
 class ReserveResult(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to `reserve` (also with `dry_run`). A refusal is the error `refused`, whose
-    message gives the causes and whose hint the nearest windows.
+    message gives the causes and whose hint the nearest windows; a dry run with `suggest` gives both here.
     """
 
     schema: int = SCHEMA
@@ -315,6 +334,13 @@ class ReserveResult(msgspec.Struct, frozen=True, kw_only=True):
     """The booking; of a series the first one."""
     series: list[ReservationView] = []
     """All bookings of a series, by start."""
+class WindowView(msgspec.Struct, frozen=True):
+    """A window that could be booked."""
+
+    from_at: str
+    until_at: str
+
+
 
 
 class SubmitResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -326,6 +352,10 @@ class SubmitResult(msgspec.Struct, frozen=True, kw_only=True):
     """The first 100."""
 
 
+    refused: str = ""
+    """With `suggest`: why it cannot be had, in words."""
+    windows: list[WindowView] = []
+    """With `suggest`: the nearest windows of this length that could be had, the earliest first."""
 class JobIds(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers behind selectors: numbers, ranges, `@`, names, array ids."""
 
@@ -394,6 +424,10 @@ class TimelineView(msgspec.Struct, frozen=True, kw_only=True):
     until_at: str
     devices: list[DeviceRef] = []
     entries: list[TimelineEntry] = []
+    latest_from_at: str | None = None
+    """Of a forecast: it starts no later than that."""
+    rule: str = ""
+    """Of a booking in a series: how that repeats."""
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):

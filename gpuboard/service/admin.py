@@ -1,4 +1,4 @@
-"""Use cases of administrators: drain, resume, notice, blackout, backup, check, reload."""
+"""Use cases of administrators: drain, resume, notice, blackout, backup, check, reload, state."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gpuboard.errors import InvalidRequest
+from gpuboard.model.adminviews import AdminState
 from gpuboard.model.durations import parse_duration
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.instants import parse_instant
@@ -14,6 +15,7 @@ from gpuboard.model.person import Caller
 from gpuboard.model.requests import BlackoutRequest, DrainRequest, NoticeRequest
 from gpuboard.model.views import AdminResult
 from gpuboard.policy.words import clock_words
+from gpuboard.service.adminstate import Checked, admin_state
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, insist
@@ -26,6 +28,8 @@ class AdminService:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._engine = context.engine
+        self._started_at = context.clock.now_ms()
+        self._checked: Checked | None = None
 
     def drain(self, caller: Caller, request: DrainRequest) -> AdminResult:
         """Take devices out of service; what runs on them goes on."""
@@ -131,9 +135,15 @@ class AdminService:
 
         def check() -> AdminResult:
             words = self._engine.check_database()
+            self._checked = (self._context.clock.now_ms(), words)
             return AdminResult(ok=words == "ok", words=words)
 
         return check
+
+    def state(self, caller: Caller) -> Callable[[], AdminState]:
+        """Return what says, on a worker, how the daemon itself is."""
+        insist(caller, Action.ADMINISTER, what="state")
+        return admin_state(self._context, self._started_at, self._checked)
 
     def reload(self, caller: Caller) -> AdminResult:
         """Read the configuration again; a wrong one raises and leaves the old one in force."""

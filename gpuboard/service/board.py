@@ -170,6 +170,10 @@ class BoardService:
             events=[views.event(row, is_private=self._is_private(caller, row)) for row in rows]
         )
 
+    def last_event_id(self) -> int:
+        """Return the id of the newest event."""
+        return self._engine.last_event_id()
+
     def _is_private(self, caller: Caller, row: EventRow) -> bool:
         if row.job_id is None:
             return False

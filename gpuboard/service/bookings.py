@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
-from gpuboard.engine.refusal import insist_admitted
+from gpuboard.engine.refusal import insist_admitted, refusal_words
 from gpuboard.errors import InvalidRequest, NotFound, QuotaExceeded
 from gpuboard.model.durations import format_duration, parse_duration
 from gpuboard.model.ids import DeviceUuid, ReservationId
@@ -19,7 +19,13 @@ from gpuboard.model.recurrence import occurrences, read_rule
 from gpuboard.model.requests import ReservationUpdate, ReserveRequest
 from gpuboard.model.reservation import Reservation, ReservationState
 from gpuboard.model.text import plain
-from gpuboard.model.views import ReservationList, ReservationView, ReserveResult, TimelineView
+from gpuboard.model.views import (
+    ReservationList,
+    ReservationView,
+    ReserveResult,
+    TimelineView,
+    WindowView,
+)
 from gpuboard.policy.words import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
@@ -62,6 +68,8 @@ class BookingService:
             return self._reserve_series(caller, request, wanted, name, now)
         self._check_far_ahead(caller.person, caller.is_admin, [wanted], now)
         admission = self._engine.admit(caller.person, wanted)
+        if request.dry_run and request.suggest and not admission.accepted:
+            return self._suggestion(_not_booked(caller, wanted, name, now), caller, admission, now)
         insist_admitted(admission, wanted, now)
         if request.dry_run:
             booking = _not_booked(caller, wanted, name, now)
@@ -133,8 +141,38 @@ class BookingService:
             self._check_window(wanted, now, is_past_start_fine=has_begun)
         self._check_far_ahead(booking.owner, caller.is_admin, [wanted], now, [booking.id])
         name = booking.name if request.name is None else bounded(request.name, MAX_NAME, "name")
+        if request.dry_run:
+            return self._trial(caller, booking, wanted, name, now)
         changed = self._engine.change_reservation(booking.id, caller.person, wanted, name)
         return ReserveResult(reservation=self._answer(caller, changed, None))
+
+    def _trial(
+        self, caller: Caller, booking: Reservation, wanted: ReservationRequest, name: str, now: int
+    ) -> ReserveResult:
+        """Return what a change of a booking would come to; nothing is changed."""
+        changed = replace(
+            booking, gpus=wanted.gpus, from_at=wanted.from_at, until_at=wanted.until_at, name=name
+        )
+        admission = self._engine.admit(booking.owner, wanted, booking.id)
+        if not admission.accepted:
+            return self._suggestion(changed, caller, admission, now)
+        view = self._view(caller, changed, self._names(), admission.devices)
+        return ReserveResult(dry_run=True, reservation=view)
+
+    def _suggestion(
+        self, wanted: Reservation, caller: Caller, admission: Admission, now: int
+    ) -> ReserveResult:
+        """Return why a window cannot be had, and the nearest that can."""
+        asked = ReservationRequest(wanted.gpus, wanted.from_at, wanted.until_at)
+        return ReserveResult(
+            dry_run=True,
+            reservation=self._view(caller, wanted, self._names()),
+            refused=refusal_words(admission, asked, now),
+            windows=[
+                WindowView(iso(window.from_at) or "", iso(window.until_at) or "")
+                for window in admission.nearest
+            ],
+        )
 
     def cancel(
         self, caller: Caller, reservation_id: int, *, series: bool = False

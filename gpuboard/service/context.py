@@ -35,5 +35,7 @@ class ServiceContext:
     personal: bool = False
     """A personal daemon: its owner rules it."""
     simulated: bool = False
+    config_file: Callable[[], str] = lambda: ""
+    """Names the configuration file in force; empty: there is none."""
     reload_config: Callable[[], Config] | None = None
     """Reads the configuration again (the daemon's); None where there is no file."""

@@ -41,7 +41,7 @@ class Action(StrEnum):
     """Raise the limit of a running job even where others wait for its devices."""
     CHANGE_BOOKING = "change_booking"
     ADMINISTER = "administer"
-    """Drain, resume, notice, blackout, backup, check, reload."""
+    """Drain, resume, notice, blackout, backup, check, reload, state."""
 
 
 _EVERYBODY = frozenset(Role)

@@ -9,6 +9,7 @@ from gpuboard.service.board import BoardService
 from gpuboard.service.bookings import BookingService
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.jobs import JobService
+from gpuboard.service.usage import UsageService
 from gpuboard.service.validation import start_check
 
 
@@ -20,6 +21,7 @@ class Services:
     bookings: BookingService
     board: BoardService
     admin: AdminService
+    usage: UsageService
 
     @classmethod
     def over(cls, context: ServiceContext) -> Services:
@@ -30,4 +32,5 @@ class Services:
             bookings=BookingService(context),
             board=BoardService(context),
             admin=AdminService(context),
+            usage=UsageService(context),
         )

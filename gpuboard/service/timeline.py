@@ -91,6 +91,7 @@ class _Bars:
             reservation_id=booking.id,
             name=booking.name,
             gpus=gpus,
+            rule=booking.rule,
         )
 
     def forecasts(self, until_at: int) -> list[TimelineEntry]:
@@ -117,6 +118,7 @@ class _Bars:
                     job_id=job.id,
                     name=job.spec.name,
                     gpus=1 if device is not None else job.spec.gpus,
+                    latest_at=forecast.latest_start_at,
                 )
                 for device in targets
             )
@@ -151,6 +153,8 @@ class _Bars:
         reservation_id: int | None = None,
         name: str = "",
         gpus: int = 1,
+        latest_at: int | None = None,
+        rule: str = "",
     ) -> TimelineEntry:
         return TimelineEntry(
             device=self._names.ref(device).label if device is not None else None,
@@ -164,4 +168,6 @@ class _Bars:
             gpus=gpus,
             from_at=iso(from_at) or "",
             until_at=iso(until_at) or "",
+            latest_from_at=iso(latest_at),
+            rule=rule,
         )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.job import Job
 from gpuboard.model.past import Past
 from gpuboard.model.reservation import Reservation
@@ -21,6 +22,7 @@ from gpuboard.store.past import read_past
 from gpuboard.store.people import PeopleTable
 from gpuboard.store.reservations import ReservationTable
 from gpuboard.store.space import FLOOR_BYTES, Room
+from gpuboard.store.state import database_state
 
 FILE_NAME = "gpuboard.db"
 
@@ -104,6 +106,10 @@ class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable, Ho
         backup_database(self.path, target)
         prune_backups(str(folder))
         return target
+
+    def state(self) -> DatabaseView:
+        """Return sizes, version and newest backup. Safe on any thread."""
+        return database_state(self.path, self.backup_folder)
 
     def past(self, from_at: int, until_at: int) -> Past:
         """Return leases, hours and waits between two instants (ms). Safe on any thread."""

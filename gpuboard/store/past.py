@@ -13,7 +13,8 @@ from gpuboard.model.past import HOUR_MS, DeviceHour, HeldSpan, Past, WaitSpan
 from gpuboard.store.connection import connect, told
 
 _HELD = (
-    "SELECT device, uid, max(granted_at, ?1), min(ifnull(released_at, ?2), ?2) FROM leases"
+    "SELECT device, leases.uid, max(granted_at, ?1), min(ifnull(released_at, ?2), ?2),"
+    " ifnull(json_extract(spec, '$.account'), '') FROM leases LEFT JOIN jobs ON jobs.id = job_id"
     " WHERE granted_at < ?2 AND (released_at IS NULL OR released_at > ?1)"
 )
 _HOURS = (
@@ -35,10 +36,11 @@ def read_past(path: str, from_at: int, until_at: int) -> Past:
     window = (from_at, until_at)
     try:
         with contextlib.closing(connect(path, read_only=True)) as connection:
-            connection.execute("BEGIN")  # one instant for all three
+            connection.execute("BEGIN")  # one instant for all of them
             held = connection.execute(_HELD, window).fetchall()
             hours = connection.execute(_HOURS, (from_at // HOUR_MS * HOUR_MS, until_at)).fetchall()
             waits = connection.execute(_WAITS, window).fetchall()
+            names = connection.execute("SELECT uid, name FROM people").fetchall()
     except sqlite3.Error as error:
         raise told(error, path, str) from error
     return Past(
@@ -47,4 +49,5 @@ def read_past(path: str, from_at: int, until_at: int) -> Past:
         held=[HeldSpan(*row) for row in held if row[3] > row[2]],
         hours=[DeviceHour(*row) for row in hours],
         waits=[WaitSpan(*row) for row in waits],
+        names=dict(names),
     )

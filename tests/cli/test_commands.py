@@ -13,7 +13,7 @@ import pytest
 
 from gpuboard import errors
 from gpuboard.cli.main import COMMANDS, cli
-from gpuboard.model import views
+from gpuboard.model import adminviews, usageviews, views
 from tests.cli.conftest import Gpuboard, Ran, assert_harmless
 from tests.support.fake_server import (
     AT,
@@ -94,6 +94,48 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
     ]
     check = views.CheckView(name="driver", status="warning", words=text, mend=text)
     admin = built(views.AdminResult(words=text))
+    used = usageviews.UsedRow(
+        name=text, uid=1, mine=True, held_s=7200, seen_s=7200, used_s=3600, idle_s=60, starts=2,
+        wait_median_s=30, wait_p90_s=90,
+    )  # fmt: skip
+    report = usageviews.UsageReport(
+        at=AT,
+        over="week",
+        from_at=AT,
+        until_at=AT,
+        total=used,
+        people=[used],
+        groups=[used],
+        devices=[used],
+    )
+    state = adminviews.AdminState(
+        at=AT,
+        version="1",
+        started_at=AT,
+        halted=text,
+        config_file=text,
+        driver=text,
+        checked_at=AT,
+        check_words=text,
+        settings=[
+            adminviews.SettingView(section="jobs", key="max_time", value=text, is_default=False)
+        ],
+        runtimes=[adminviews.RuntimeView(name="docker", fault=text)],
+        database=adminviews.DatabaseView(
+            path=text,
+            version=3,
+            sqlite="3",
+            size_bytes=1,
+            wal_bytes=0,
+            free_bytes=1,
+            backup=text,
+            backup_at=AT,
+        ),
+        drains=[adminviews.DrainView(device=REF, at=AT, by=text, note=text)],
+        blackouts=[
+            adminviews.BlackoutView(id=1, from_at=AT, until_at=AT, note=text, devices=[REF])
+        ],
+    )
     said: dict[tuple[str, str], Any] = {
         ("GET", "/jobs"): job_list(one, job(13, name=text, held_by="user"), total=99),
         ("GET", "/history"): job_list(one, job(11, name=text, state="failed", exit_code=3, exit_words=text, ended_at=AT)),
@@ -107,7 +149,10 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
         **{("POST", f"/jobs/{verb}"): done for verb in ("cancel", "hold", "release", "update")},
         ("GET", "/board"): page,
         ("GET", "/timeline"): built(line),
-        ("GET", "/usage"): built(views.UsageView(at=AT, half_life_s=604800, people=people)),
+        ("GET", "/usage"): lambda asked: built(report) if asked.query else built(
+            views.UsageView(at=AT, half_life_s=604800, people=people)
+        ),
+        ("GET", "/admin/state"): built(state),
         ("GET", "/images"): built(views.ImageList(images=[views.ImageView(reference=text, id="sha256:" + "a" * 64, created_at=AT, size_bytes=2**30)])),
         ("GET", "/doctor"): built(views.DoctorView(checks=[check])),
         ("GET", "/reservations"): built(views.ReservationList(at=AT)) | {"reservations": [book]},
@@ -146,12 +191,16 @@ CALLS: list[tuple[str, ...]] = [
     ("top", "--inline"),
     ("timeline",),
     ("usage",),
+    ("usage", "--over", "week"),
+    ("usage", "--over", "month", "--by", "group"),
+    ("usage", "--over", "day", "--by", "device"),
     ("images",),
     ("doctor",),
     ("reserve", "2", "1h30m"),
     ("reserve", "--change", "7", "2", "3h"),
     ("reservations",),
     ("unreserve", "7"),
+    ("admin", "state"),
     ("admin", "drain", "2", "--note", "fan"),
     ("admin", "resume", "2"),
     ("admin", "notice", "hello", "all"),

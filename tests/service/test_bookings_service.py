@@ -8,6 +8,7 @@ import pytest
 from gpuboard.config import Config, ReservationsConfig
 from gpuboard.errors import GpuboardError, QuotaExceeded, Refused
 from gpuboard.model.requests import ReservationUpdate, ReserveRequest, SubmitRequest
+from gpuboard.runtimes.simulated import Script
 from gpuboard.service.services import Services
 from tests.support.engine import Box
 from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over, simulated_config
@@ -145,3 +146,57 @@ def test_moving_a_far_booking_does_not_count_it_twice(box: Box) -> None:
 def services_over_limits(box: Box, limits: ReservationsConfig) -> Services:
     box.config = msgspec.structs.replace(box.config, reservations=limits)
     return services_over(box)
+
+
+def test_dry_run_that_asks_for_suggestions_answers_a_refusal_with_windows(
+    box: Box, services: Services
+) -> None:
+    """The same cause and windows as the error, as data; nothing is booked."""
+    services.bookings.reserve(AS_ANN, ReserveRequest(gpus=4, duration="1h", at="now+1h"))
+    wanted = ReserveRequest(gpus=2, duration="2h", dry_run=True, suggest=True)
+    answer = services.bookings.reserve(AS_BEN, wanted)
+    assert answer.dry_run
+    assert "cannot be promised" in answer.refused
+    first = answer.windows[0]
+    taken = msgspec.structs.replace(wanted, at=first.from_at, suggest=False)
+    assert services.bookings.reserve(AS_BEN, taken).reservation.from_at == first.from_at
+    assert len(services.bookings.list(AS_BEN).reservations) == 1
+
+
+def test_change_can_be_tried_without_changing_anything(box: Box, services: Services) -> None:
+    """One's own window does not stand in the way; somebody else's does, and windows are offered."""
+    booked = services.bookings.reserve(
+        AS_ANN, ReserveRequest(gpus=4, duration="1h", at="now+1h")
+    ).reservation
+    services.bookings.reserve(AS_BEN, ReserveRequest(gpus=1, duration="1h", at="now+3h"))
+    fine = services.bookings.change(
+        AS_ANN, booked.id, ReservationUpdate(duration="90m", dry_run=True)
+    )
+    assert (fine.refused, fine.dry_run) == ("", True)
+    refused = services.bookings.change(
+        AS_ANN, booked.id, ReservationUpdate(duration="4h", dry_run=True)
+    )
+    assert "cannot be promised" in refused.refused
+    assert refused.windows
+    [still] = services.bookings.list(AS_ANN, mine=True).reservations
+    assert (still.from_at, still.until_at) == (booked.from_at, booked.until_at)
+
+
+def test_timeline_tells_a_forecasts_latest_start_and_how_a_booking_repeats(
+    box: Box, services: Services
+) -> None:
+    """About when, and no later than."""
+    box.scripts["long"] = Script(run_s=50000)
+    for _ in range(2):
+        services.jobs.submit(
+            AS_ANN, SubmitRequest(command=["x"], gpus=4, name="long", time_limit="1h")
+        )
+    services.bookings.reserve(
+        AS_ANN, ReserveRequest(duration="1h", at="now+5h", repeat="daily", count=2)
+    )
+    box.advance(40)
+    entries = services.bookings.timeline(AS_ANN).entries
+    forecasts = [entry for entry in entries if entry.kind == "forecast"]
+    assert forecasts
+    assert all((entry.latest_from_at or "") >= entry.from_at for entry in forecasts)
+    assert {entry.rule for entry in entries if entry.kind == "booking"} == {"FREQ=DAILY"}

@@ -31,6 +31,7 @@ USES: dict[str, tuple[Action, Use]] = {
     "board": (Action.SEE, lambda s, c: s.board.board(c)),
     "device history": (Action.SEE, lambda s, c: s.board.history(c)),
     "usage": (Action.SEE, lambda s, c: s.board.usage(c)),
+    "report": (Action.SEE, lambda s, c: s.usage.report(c, "week")()),
     "images": (Action.SEE, lambda s, c: s.board.images(c)()),
     "events": (Action.SEE, lambda s, c: s.board.events(c, 0)),
     "queue": (Action.SEE, lambda s, c: s.jobs.live(c)),
@@ -69,6 +70,7 @@ USES: dict[str, tuple[Action, Use]] = {
     "backup": (Action.ADMINISTER, lambda s, c: s.admin.backup(c, "")),
     "check": (Action.ADMINISTER, lambda s, c: s.admin.check_database(c)),
     "reload": (Action.ADMINISTER, lambda s, c: s.admin.reload(c)),
+    "daemon's state": (Action.ADMINISTER, lambda s, c: s.admin.state(c)),
 }
 
 

@@ -49,6 +49,7 @@ def test_leases_are_cut_to_the_window_and_live_ones_end_with_it(store):
             tx.open_lease(device, ALICE.uid, job_id=job.id, granted_at=100, until_at=9999)
         tx.close_lease(DEVICES[0], 500)
     past = store.past(200, 1000)
+    assert past.names == {ALICE.uid: "alice"}
     assert sorted(past.held, key=lambda span: span.until_at) == [
         HeldSpan(DEVICES[0], ALICE.uid, 200, 500),
         HeldSpan(DEVICES[1], ALICE.uid, 200, 1000),

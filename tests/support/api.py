@@ -20,8 +20,10 @@ from gpuboard.api.server import ApiServer
 from gpuboard.config import ApiConfig
 from gpuboard.errors import NotFound, PermissionDenied, StateError
 from gpuboard.model import views
+from gpuboard.model.adminviews import AdminState, DatabaseView
 from gpuboard.model.ids import Uid
 from gpuboard.model.person import Caller, Person
+from gpuboard.model.usageviews import UsageReport, UsedRow
 from gpuboard.service.services import Services
 
 AT = "2026-11-22T20:01:00Z"
@@ -83,6 +85,7 @@ class ScriptedBox:
                 board=ScriptedBoard(self),
                 admin=ScriptedAdmin(self),
             ),
+                usage=ScriptedUsage(self),
         )
 
 
@@ -148,6 +151,30 @@ class ScriptedJobs:
 
 
 class ScriptedBookings:
+class ScriptedQueue:
+    def __init__(self, box: ScriptedBox) -> None:
+        self.box = box
+
+    def own(self, caller: Caller, limit: int) -> views.JobList:
+        self.box.note("own", caller, limit)
+        return views.JobList(at=AT, jobs=[job_view()], total=1, revision=self.box.revision)
+
+    def page(self, caller: Caller, **query: Any) -> Any:
+        self.box.note("page", caller, query)
+        found = views.JobList(at=AT, jobs=[job_view()], total=1, offset=query["offset"])
+        return (lambda: lambda: found) if query["text"] else found
+
+
+class ScriptedUsage:
+    def __init__(self, box: ScriptedBox) -> None:
+        self.box = box
+
+    def report(self, caller: Caller, over: str) -> Callable[[], UsageReport]:
+        self.box.note("report", caller, over)
+        total = UsedRow(name="total", held_s=3600)
+        return lambda: UsageReport(at=AT, over=over, from_at=AT, until_at=AT, total=total)
+
+
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
@@ -215,6 +242,15 @@ class ScriptedAdmin:
         self.box = box
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+    def state(self, caller: Caller) -> Callable[[], AdminState]:
+        self.box.note("state", caller)
+        if not caller.is_admin:
+            raise PermissionDenied("only administrators may do this")
+        database = DatabaseView(
+            path="/x", version=3, sqlite="3", size_bytes=1, wal_bytes=0, free_bytes=1
+        )
+        return lambda: AdminState(at=AT, version="1", started_at=AT, database=database)
+
         def act(caller: Caller, request: Any = None) -> Any:
             self.box.note(name, caller, request)
             if not caller.is_admin:
