@@ -79,13 +79,18 @@ class FairShare:
         """Look at usage. Without groups, what a person is charged counts however it was charged."""
         rows = list(usage)
         self._tree = FairTree(rows, settings.groups) if settings.groups else None
-        self._factors = {} if self._tree else fair_share_factors(rows, settings)
+        self._rows = {row.uid: row for row in rows}
+        """Factors are made as they are asked for: a box has many people, a queue few of them."""
+        self._total = sum(row.device_seconds for row in rows)
+        self._shares = sum(row.shares for row in rows)
+        self._counts = settings.priority_window_s > 0 and self._total > 0 and self._shares > 0
 
     def factor(self, uid: Uid, account: str = "") -> float:
         """Return F in [0, 1] of a person, charged to one of their groups; of somebody new, 1."""
         if self._tree is not None:
             return self._tree.rank(uid, account).factor
-        return self._factors.get(uid, 1.0)
+        row = self._rows.get(uid) if self._counts else None
+        return 1.0 if row is None else _factor(row, self._total, self._shares)
 
     def rank(self, uid: Uid, account: str = "") -> Rank | None:
         """Return a person's rank; None where there are no groups."""

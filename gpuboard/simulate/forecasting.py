@@ -17,7 +17,7 @@ import msgspec
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.plan import StartForecast
-from gpuboard.model.world import PolicySettings, Usage
+from gpuboard.model.world import PolicySettings
 from gpuboard.policy.calibration import UNWORTHY_MS, Calibration
 from gpuboard.policy.forecast import forecast_starts
 from gpuboard.policy.habits import RUNS_OF_ALL, RUNS_TO_REMEMBER, Habits
@@ -143,14 +143,14 @@ class _Foretold(Simulation):
         super()._advance(to_at)
 
     def _tell(self, waiting: list[JobId]) -> None:
-        self._decay()
         for uid in self._held:
             self._charge(uid)
+        self._decay()
         world = msgspec.structs.replace(
             self._world,
             holders=tuple(self._holders.values()),
             head=self._head,
-            usage=tuple(Usage(uid, used) for uid, used in self._used.items()),
+            usage=tuple(self._usage.values()),
             usage_at=self._now,
         )
         made = forecast_starts(

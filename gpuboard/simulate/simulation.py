@@ -28,7 +28,10 @@ from gpuboard.simulate.policies import Order
 from gpuboard.simulate.trace import TraceJob
 
 USAGE_REFRESH_MS = 900_000
-"""Usage is looked at anew so often (Slurm's PriorityCalcPeriod); little against a half-life of days."""
+"""Usage is looked at anew so often; little against a half-life of days."""
+HALF_LIVES_AHEAD = 20
+"""Only ratios of usage count, so rather than that all of it decays all the time, what is new is
+written up; after so many half-lives all is written down again, lest numbers outgrow a float's digits."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -109,6 +112,8 @@ class Simulation:
         self._idle = gpus
         self._used: dict[Uid, float] = {}
         """Device-seconds as they count at `_decayed_at`; what came later is written up to it."""
+        self._usage: dict[Uid, Usage] = {}
+        """The same, as the policy wants it."""
         self._decayed_at = 0
         self._charged_at: dict[Uid, int] = {}
         self._held: dict[Uid, int] = {}
@@ -156,7 +161,8 @@ class Simulation:
     def _advance(self, to_at: int) -> None:
         self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
         self._now = to_at
-        if to_at - self._decayed_at >= USAGE_REFRESH_MS:
+        half_life_s = self._world.settings.half_life_s
+        if half_life_s > 0 and to_at - self._decayed_at >= HALF_LIVES_AHEAD * half_life_s * 1000:
             self._decay()
 
     def _submit(self, job_id: JobId, job: TraceJob) -> bool:
@@ -301,13 +307,18 @@ class Simulation:
             half_life_s = self._world.settings.half_life_s
             new = charge(0.0, held, self._charged_at[uid], self._now, half_life_s)
             left = decayed(1.0, self._decayed_at, self._now, half_life_s)
-            self._used[uid] = self._used.get(uid, 0.0) + new / left
+            self._set_used(uid, self._used.get(uid, 0.0) + new / left)
         self._charged_at[uid] = self._now
 
     def _decay(self) -> None:
         left = decayed(1.0, self._decayed_at, self._now, self._world.settings.half_life_s)
-        self._used = {uid: used * left for uid, used in self._used.items()}
+        for uid, used in self._used.items():
+            self._set_used(uid, used * left)
         self._decayed_at = self._now
+
+    def _set_used(self, uid: Uid, device_seconds: float) -> None:
+        self._used[uid] = device_seconds
+        self._usage[uid] = Usage(uid, device_seconds, self._shares.get(uid, 1.0))
 
     def _order_now(self) -> ServingOrder:
         """Return the serving order, with usage looked at anew now and then."""
@@ -316,10 +327,7 @@ class Simulation:
         if self._order is None or is_stale:
             for uid in self._held:
                 self._charge(uid)
-            shares = self._shares
-            usage = tuple(
-                Usage(uid, used, shares.get(uid, 1.0)) for uid, used in self._used.items()
-            )
+            usage = tuple(self._usage.values())
             self._world = msgspec.structs.replace(self._world, usage=usage)
             if self._conditions.order is Order.SATURATING_AGE:
                 self._order = SaturatingOrder(self._world, self._now)
