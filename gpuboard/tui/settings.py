@@ -1,10 +1,14 @@
-"""What a person set for the app: theme and keys, from `$XDG_CONFIG_HOME/gpuboard/app.toml`.
+"""What a person set for the app: theme, refresh, symbols and keys, in `$XDG_CONFIG_HOME/gpuboard/app.toml`.
 
     theme = "light"            # dark, light, contrast
+    refresh = 2                # seconds between two looks at the board
+    ascii = true               # symbols of ASCII only
+    tour = false               # the tour was seen, or skipped
     [keys]
     "app.new" = "a"            # ids as the help shows them
 
-A fault in the file is told in the app and never keeps it from starting.
+The app writes the file too (its settings dialog) and leaves a person's comments where they are. A
+fault in the file is told in the app and never keeps it from starting.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from gpuboard.errors import HostError
 from gpuboard.tui.bindings import known_ids
 
 THEME_NAMES = {
@@ -22,6 +28,9 @@ THEME_NAMES = {
     "light": "gpuboard-light",
     "contrast": "gpuboard-contrast",
 }
+REFRESHES_S = (1, 2, 5, 10)
+"""The choices of the settings dialog; the file may have any number of them up to 60."""
+KNOWN = ("theme", "refresh", "ascii", "tour", "keys")
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,12 @@ class Settings:
     """One person's choices."""
 
     theme_name: str = THEME_NAMES["dark"]
+    refresh_s: float = 1.0
+    """Seconds between two looks at the board, 1 to 60."""
+    is_ascii: bool = False
+    """Whether only symbols of ASCII are drawn, whatever the terminal can show."""
+    wants_tour: bool = False
+    """Whether the tour is still to be shown: where a person has no file yet, it is."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Binding id to textual's key names, comma-separated."""
     faults: tuple[str, ...] = ()
@@ -47,22 +62,62 @@ def load_settings(path: Path | None = None) -> Settings:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return Settings()
+        return Settings(wants_tour=True)
     except (OSError, ValueError) as error:
         return Settings(faults=(f"{path} cannot be read: {error}",))
-    faults: list[str] = [
-        f"{path}: unknown setting '{name}'" for name in content if name not in ("theme", "keys")
-    ]
+    faults = [f"{path}: unknown setting '{name}'" for name in content if name not in KNOWN]
     theme = content.get("theme", "dark")
     if theme not in THEME_NAMES:
         faults.append(f"{path}: theme '{theme}' is none of {', '.join(THEME_NAMES)}")
         theme = "dark"
+    refresh = content.get("refresh", 1)
+    if isinstance(refresh, bool) or not isinstance(refresh, (int, float)) or not 1 <= refresh <= 60:
+        faults.append(f"{path}: refresh '{refresh}' is no number of seconds from 1 to 60")
+        refresh = 1
+    for name in ("ascii", "tour"):
+        if not isinstance(content.get(name, False), bool):
+            faults.append(f"{path}: {name} '{content[name]}' is neither true nor false")
+    return Settings(
+        theme_name=THEME_NAMES[theme],
+        refresh_s=float(refresh),
+        is_ascii=content.get("ascii") is True,
+        wants_tour=content.get("tour", True) is True,
+        keys=_keys(content.get("keys", {}), path, faults),
+        faults=tuple(faults),
+    )
+
+
+def _keys(given: object, path: Path, faults: list[str]) -> dict[str, str]:
     keys = {}
-    given = content.get("keys", {})
     known = known_ids()
     for name, value in given.items() if isinstance(given, dict) else ():
         if name not in known or not isinstance(value, str):
             faults.append(f"{path}: there is no key '{name}'")
         else:
             keys[name] = value
-    return Settings(THEME_NAMES[theme], keys, tuple(faults))
+    return keys
+
+
+def save_settings(changes: Mapping[str, object], path: Path | None = None) -> None:
+    """Write settings by their names in the file (`keys` as a whole) and leave all the rest as it is.
+
+    Raises HostError where the file cannot be read, understood or written; it is then as it was.
+    """
+    import tomlkit  # keeps comments and order, which the standard library cannot
+    from tomlkit.exceptions import TOMLKitError
+
+    path = path or settings_path()
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        document: Any = tomlkit.parse(text)
+        for name, value in changes.items():
+            document[name] = value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
+        fresh.replace(path)
+    except (OSError, ValueError, TOMLKitError) as error:
+        raise HostError(
+            f"{path} cannot be written: {error}",
+            hint="the setting holds until the app ends; mend the file to keep it",
+        ) from error
