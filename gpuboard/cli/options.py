@@ -45,6 +45,8 @@ JOB_OPTIONS: tuple[click.Option, ...] = (
     _option("--stop-signal", metavar="SIGNAL", help="Signal that asks it to end (default SIGTERM)."),
     _option("--grace", metavar="SPAN", help="From that signal to SIGKILL, e.g. 30s."),
     _option("--note", metavar="TEXT", help="A note to yourself."),
+    _option("-A", "--account", metavar="GROUP", help="Group of mine to charge (default my first)."),
+    _option("--class", "--qos", "class_name", metavar="NAME", help="Class of the job (default the box's)."),
 )  # fmt: skip
 """What a job is asked for with; all of it may also stand in a script's #GPUBOARD lines."""
 

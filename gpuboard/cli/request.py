@@ -41,12 +41,14 @@ _AS_THEY_ARE = {
     "memory": "memory", "begin": "begin", "array": "array", "gpu_type": "gpu_type",
     "preemptible": "preemptible", "requeue": "requeue", "hold": "hold",
     "stop_signal": "stop_signal", "grace": "grace", "note": "note",
+    "account": "account", "class_name": "class",
 }  # fmt: skip
 """Flags that are fields of SubmitRequest under this name."""
 
 FLAGS = {field: f"--{flag.replace('_', '-')}" for flag, field in _AS_THEY_ARE.items()} | {
     "image": "--image", "runtime": "--runtime", "gpu_ids": "--gpu-ids", "env": "--env",
     "mounts": "--volume", "workdir": "--workdir", "depends_on": "--depends-on",
+    "class": "--class",
 }  # fmt: skip
 """Field of SubmitRequest -> the flag that a person knows it by."""
 

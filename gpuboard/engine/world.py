@@ -54,6 +54,7 @@ def build_world(core: Core, now: int) -> World:
         head=core.ledger.head,
         promises=core.ledger.promises,
         spent=_spent(core, now),
+        links=core.snapshot.links,
         settings=policy_settings(core),
     )
 
@@ -117,7 +118,22 @@ def _holder(core: Core, job: Job, now: int) -> Holder:
         grace_s=job.spec.grace_s,
         predicted_s=core.ledger.predicted.get(job.id),
         account=job.spec.account,
+        gpu_memory_bytes=_budget(core, job),
     )
+
+
+def shareable_bytes(core: Core, device: DeviceUuid) -> int:
+    """Return what the budgets of jobs that share a device may come to."""
+    total = next(
+        (r.device.memory_bytes for r in core.snapshot.readings if r.device.uuid == device), None
+    )
+    return max(0, (total or 0) - core.config.policy.sharing_reserve_bytes)
+
+
+def _budget(core: Core, job: Job) -> int:
+    """Return the budget with which a job shares its device now; 0: it has its devices to itself."""
+    shares = core.ledger.shares_of(job.devices[0]) if len(job.devices) == 1 else ()
+    return next((x.share.memory_bytes for x in shares if x.share and x.job_id == job.id), 0)
 
 
 def ends_at(core: Core, job: Job, now: int) -> int:
@@ -165,6 +181,8 @@ def waiting_of(owner: Person, spec: JobSpec, now: int) -> Waiting:
         limit_s=spec.limit_s,
         gpu_uuids=spec.gpu_uuids,
         gpu_type=spec.gpu_type,
+        gpu_memory_bytes=spec.gpu_memory_bytes or 0,
+        nvlink=spec.nvlink,
         begin_at=spec.begin_at,
         preemptible=spec.preemptible,
         grace_s=spec.grace_s,
@@ -213,16 +231,16 @@ def _bound(leases: Iterable[Lease], reservation_id: ReservationId) -> tuple[Devi
 def usage_now(core: Core, now: int) -> tuple[Usage, ...]:
     """Return everybody's decayed usage at `now`, running leases included; with groups, for each."""
     ledger = core.ledger
-    held: dict[tuple[int, str], int] = {}
+    held: dict[tuple[int, str], float] = {}
     owed: dict[tuple[int, str], Account] = {}
     if core.config.groups:
-        for lease in ledger.leases.values():
+        for lease in ledger.every_lease():
             whose = (lease.uid, ledger.account_of(lease))
-            held[whose] = held.get(whose, 0) + 1
+            held[whose] = held.get(whose, 0) + lease.devices_charged
         owed = {**ledger.group_accounts, **_owed_outside_groups(core, now)}
     else:
-        for lease in ledger.leases.values():
-            held[lease.uid, ""] = held.get((lease.uid, ""), 0) + 1
+        for lease in ledger.every_lease():
+            held[lease.uid, ""] = held.get((lease.uid, ""), 0) + lease.devices_charged
         owed = {(uid, ""): account for uid, account in ledger.accounts.items()}
     shares = core.config.policy.shares
     half_life_s = core.config.policy.half_life_s
@@ -258,9 +276,8 @@ def _owed_outside_groups(core: Core, now: int) -> dict[tuple[int, str], Account]
 def _spent(core: Core, now: int) -> tuple[Spent, ...]:
     """Return what was held in the last week, bookings without a job included; () without weekly quotas."""
     quota = core.config.quota
-    limits = [quota.gpu_hours_per_week]
-    limits += [own.get(GPU_HOURS) for own in (*quota.users.values(), *quota.groups.values())]
-    if all(limit is None for limit in limits):
+    named = (own.get(GPU_HOURS) for own in (*quota.users.values(), *quota.groups.values()))
+    if quota.gpu_hours_per_week is None and all(limit is None for limit in named):
         return ()
     ledger = core.ledger
     live = (
@@ -282,6 +299,9 @@ def policy_settings(core: Core) -> PolicySettings:
     )
     return PolicySettings(
         half_life_s=policy.half_life_s,
+        sharing=policy.sharing,
+        sharing_reserve_bytes=policy.sharing_reserve_bytes,
+        job_mix=core.job_mix,
         priority_window_s=policy.priority_window_s,
         backfill=policy.backfill,
         default_quota=default,

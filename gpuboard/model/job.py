@@ -117,6 +117,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: str = ""
     """The group that it is charged to; empty where there are no groups."""
     class_name: str = msgspec.field(default="", name="class")
+    """Its class; empty: none."""
 
 
 class StopCause(StrEnum):

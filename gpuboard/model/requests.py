@@ -47,6 +47,10 @@ class SubmitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Idempotency key: a retry with the same token returns the same jobs."""
     timezone: str = ""
     """IANA name of the client's zone, for `begin`; empty = the box's."""
+    account: str = ""
+    """The group to charge, one of the person's; empty = their first."""
+    class_name: str = msgspec.field(default="", name="class")
+    """Empty = the box's default."""
 
 
 class JobSelection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +101,8 @@ class ReserveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`daily`, `weekly`, `weekdays`, or a rule of RFC 5545: `until` then ends the series."""
     count: int | None = None
     """How many bookings in the series."""
+    account: str = ""
+    """The group to charge, one of the person's; empty = their first."""
 
 
 class ReservationUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

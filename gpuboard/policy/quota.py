@@ -226,8 +226,9 @@ def _every_quota(settings: PolicySettings) -> Iterator[Quota]:
 
 
 def _quotas(settings: PolicySettings, uid: Uid, account: str) -> Iterator[tuple[Unit, Quota]]:
-    for unit in (uid, *lineage(_parents(settings), account)):
-        yield unit, _quota_of_unit(settings, unit)
+    yield uid, quota_of(settings, uid)
+    for group in lineage(_parents(settings), account):
+        yield group, _quota_of_unit(settings, group)
 
 
 def _quota_of_unit(settings: PolicySettings, unit: Unit) -> Quota:

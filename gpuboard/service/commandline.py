@@ -20,6 +20,8 @@ _FLAGS = (
     ("stop_signal", "--stop-signal"),
     ("grace", "--grace"),
     ("note", "--note"),
+    ("account", "--account"),
+    ("class_name", "--class"),
 )
 _SWITCHES = ("preemptible", "requeue", "hold")
 

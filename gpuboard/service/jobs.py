@@ -25,6 +25,7 @@ from gpuboard.model.views import (
     WhyView,
 )
 from gpuboard.runtimes.sandbox import check_submission
+from gpuboard.service.charging import Charging
 from gpuboard.service.commandline import submit_line
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
@@ -103,7 +104,11 @@ class JobService:
             self._context.clock.now_ms(),
             self._names(),
             lambda selector: [job.id for job in self._own(caller, [selector])],
+            charging=self._charging(),
         )
+
+    def _charging(self) -> Charging:
+        return Charging(self._context.config, self._context.directory)
 
     # looking
 
@@ -266,6 +271,8 @@ class JobService:
         if spec.gpus < 0 or (self._names().is_known and spec.gpus > self._names().count("")):
             raise InvalidRequest(f"--gpus {spec.gpus}: this box has not so many", field="gpus")
         spec = msgspec.structs.replace(spec, begin_at=begin_at)
+        if (spec.gpus, spec.limit_s) != (job.spec.gpus, job.spec.limit_s):
+            self._charging().check(spec)
         check_submission(spec, job.owner, sandbox_settings(self._context.config))
         return spec
 

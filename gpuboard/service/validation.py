@@ -25,6 +25,7 @@ from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import parse_size
 from gpuboard.model.text import plain
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
+from gpuboard.service.charging import Charging
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, audit_refusal
@@ -75,17 +76,21 @@ class SpecReader:
         now: int,
         devices: DeviceNames,
         resolve_job: Callable[[str], list[JobId]],
+        *,
+        charging: Charging,
     ) -> None:
         self._caller = caller
         self._config = config
         self._now = now
         self._devices = devices
         self._resolve_job = resolve_job
+        self._charging = charging
 
     def read(self, request: SubmitRequest) -> Submission:
         """Return the jobs asked for. Raises InvalidRequest, Refused, PermissionDenied."""
-        spec = self._spec(request)
         try:
+            spec = self._spec(request)
+            self._charging.check(spec)
             check_submission(spec, self._caller.person, sandbox_settings(self._config))
         except PermissionDenied as error:
             audit_refusal(self._caller.uid, Action.SUBMIT, self._caller.uid, error.message)
@@ -101,6 +106,7 @@ class SpecReader:
         jobs = self._config.jobs
         runtime = self._runtime(request)
         uuids = self._devices.resolve(request.gpu_ids, "gpu_ids")
+        class_name = self._charging.class_name(self._caller.person, request.class_name)
         grace_s = (
             jobs.default_grace_s
             if request.grace in ("", None)
@@ -114,7 +120,7 @@ class SpecReader:
             gpus=self._gpus(request, uuids),
             gpu_uuids=uuids,
             gpu_type=self._gpu_type(request.gpu_type),
-            limit_s=self.limit_s(request.time_limit),
+            limit_s=self.limit_s(request.time_limit, class_name),
             env=request.env,
             mounts=tuple(request.mounts),
             workdir=request.workdir,
@@ -128,6 +134,8 @@ class SpecReader:
             stop_signal=_signal(request.stop_signal),
             grace_s=grace_s,
             note=bounded(request.note, MAX_NOTE, "note"),
+            account=self._charging.account(self._caller.person, request.account),
+            class_name=class_name,
         )
 
     def _runtime(self, request: SubmitRequest) -> RuntimeName:
@@ -168,11 +176,11 @@ class SpecReader:
     def _gpu_type(self, text: str) -> str:
         return bounded(text, MAX_NAME, "gpu_type").strip()
 
-    def limit_s(self, text: str | int) -> int:
-        """Return a kill limit in seconds; the configuration's default for an empty one."""
+    def limit_s(self, text: str | int, class_name: str = "") -> int:
+        """Return a kill limit in seconds; for an empty one the default, as far as the class allows."""
         jobs = self._config.jobs
         if text == "":
-            return min(jobs.default_time_s, jobs.max_time_s)
+            return min(jobs.default_time_s, self._charging.most_time_s(class_name))
         limit_s = parse_duration(text, field="time_limit")
         if limit_s > jobs.max_time_s:
             raise InvalidRequest(
