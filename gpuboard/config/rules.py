@@ -24,6 +24,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "docker.network": ("bridge", "none"),
     "devices.probe": ("nvml", "simulated"),
     "devices.foreign": ("busy", "warn"),
+    "policy.sharing": ("off", "person", "all"),
+    "policy.sharing_overuse": ("stop", "warn"),
     "quota.soft": QUOTAS,
 }
 """The words that a text, or each of a list, may be."""
@@ -50,6 +52,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "devices.timeout": (0.1, 600),
     "devices.idle_after": (1, MAX_S),
     "policy.half_life": (1, MAX_S),
+    "policy.sharing_reserve": (0, math.inf),
+    "policy.sharing_patience": (0, 86400),
     "policy.priority_window": (0, MAX_S),
     "policy.shares": (0, 1e9),
     "groups.*.shares": (0, 1e9),

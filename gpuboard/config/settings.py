@@ -93,6 +93,14 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backfill: bool = True
     shares: dict[str, float] = {}
     """By user name; 1 when absent."""
+    sharing: str = "person"
+    """Who may share a device by memory budgets (`--gpu-mem`): `off`, `person`, `all`."""
+    sharing_reserve_bytes: int = 2**30
+    """Memory of a device that is given to no budget."""
+    sharing_overuse: str = "stop"
+    """A job over its budget: `stop` it, or `warn`."""
+    sharing_patience_s: int = 30
+    """For how long a job may be over its budget before it is stopped."""
     default_class: str = ""
     """The class of a job that names none; empty: no class."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import Job
-from gpuboard.model.reservation import Drain, Reservation
+from gpuboard.model.reservation import Drain, Lease, Reservation, Share
 
 Detail = dict[str, str | int | float | bool | None]
 
@@ -25,6 +25,8 @@ class NewLease:
     reservation_id: ReservationId | None
     until_at: int
     attempt: int = 1
+    share: Share | None = None
+    """None: the whole device."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Change:
     """Names the crash points on both sides of the commit."""
     closed: list[DeviceUuid] = field(default_factory=list)
     """Devices whose live lease ends."""
+    closed_shares: list[Lease] = field(default_factory=list)
+    """Leases of shared devices that end."""
     jobs: dict[JobId, Job] = field(default_factory=dict)
     reservations: dict[ReservationId, Reservation] = field(default_factory=dict)
     opened: list[NewLease] = field(default_factory=list)

@@ -103,6 +103,8 @@ class Core:
     """Of which snapshot and revision that was made."""
     lists_processes: set[DeviceUuid] = field(default_factory=set)
     """Devices whose process list could be read at least once."""
+    job_mix: tuple[tuple[int, float], ...] = ()
+    """What the box was asked for of late, as (devices, weight); empty: not known."""
     progress: dict[JobId, str] = field(default_factory=dict)
     """What a starting or stopping job is at, in words (`pulling ...`); never stored."""
     recheck: Callable[[Job], str] = lambda _job: ""

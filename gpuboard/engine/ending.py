@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from gpuboard.engine import company
 from gpuboard.engine.change import Change, NewLease
 from gpuboard.engine.conclude import honour_cancel
 from gpuboard.engine.core import Core, log
@@ -101,7 +102,8 @@ class Ender:
             cancel_dependents(core, change, after, now)
         core.journal.commit(change)
         for device in job.devices:
-            core.settling[device] = now
+            if not core.ledger.shares_of(device):
+                core.settling[device] = now
         if job.devices:
             core.probe.sweep_soon()
         core.progress.pop(job.id, None)
@@ -113,6 +115,9 @@ class Ender:
 
     def _close_leases(self, change: Change, job: Job, now: int) -> None:
         for lease in self._core.ledger.leases_of(job.id):
+            if lease.share is not None:
+                company.leave(self._core.ledger, change, lease)
+                continue
             change.closed.append(lease.device)
             booking = (
                 self._core.ledger.reservations.get(lease.reservation_id)

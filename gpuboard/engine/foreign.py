@@ -26,12 +26,12 @@ def _attributed(core: Core) -> dict[DeviceUuid, DeviceUse]:
     ledger = core.ledger
     leased: dict[DeviceUuid, tuple[str, ...]] = {}
     booked: dict[DeviceUuid, int] = {}
-    for device, lease in ledger.leases.items():
+    for lease in ledger.every_lease():
         job = ledger.holding.get(lease.job_id) if lease.job_id is not None else None
         if job is not None:
-            leased[device] = (job.runtime_name,)
+            leased[lease.device] = (*leased.get(lease.device, ()), job.runtime_name)
         else:
-            booked[device] = lease.uid
+            booked[lease.device] = lease.uid
     containers = {
         job.handle: job.runtime_name
         for job in ledger.holding.values()

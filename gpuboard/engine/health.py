@@ -47,12 +47,13 @@ class HealthWatch:
             core.plan_soon()
         if core.config.jobs.on_device_fault != "stop":
             return
-        lease = core.ledger.leases.get(uuid)
-        job = core.ledger.holding.get(lease.job_id) if lease and lease.job_id else None
-        if job is not None and job.stop_cause is None:
-            self._stopper.request(
-                job, StopCause.DEVICE_FAULT, "gpuboard", reason=f"its device failed, {words}"
-            )
+        own = core.ledger.leases.get(uuid)
+        for lease in core.ledger.shares_of(uuid) or ([own] if own is not None else []):
+            job = core.ledger.holding.get(lease.job_id) if lease.job_id is not None else None
+            if job is not None and job.stop_cause is None:
+                self._stopper.request(
+                    job, StopCause.DEVICE_FAULT, "gpuboard", reason=f"its device failed, {words}"
+                )
 
 
 MAX_FAILED_STARTS = 3

@@ -58,6 +58,9 @@ class Journal:
             for device in change.closed:
                 if not store.close_lease(device, now):
                     raise StateError(f"device {device} has no lease to close")
+            for lease in change.closed_shares:
+                if not store.close_share(lease.id, now):
+                    raise StateError(f"lease {lease.id} of a shared device is over already")
             for job in change.jobs.values():
                 store.save_job(job)
             for reservation in change.reservations.values():
@@ -71,6 +74,7 @@ class Journal:
                     granted_at=now,
                     until_at=new.until_at,
                     attempt=new.attempt,
+                    share=new.share,
                 )
                 for new in change.opened
             ]
@@ -105,6 +109,8 @@ class Journal:
         ledger = self._ledger
         for device in change.closed:
             del ledger.leases[device]
+        for lease in change.closed_shares:
+            ledger.close_share(lease)
         for lease in opened:
             ledger.open_lease(lease)
         for device, until_at in change.extended.items():
@@ -136,6 +142,7 @@ class Journal:
         """Return what those whose holding changes owe at `now`."""
         ledger = self._ledger
         uids = {ledger.leases[device].uid for device in change.closed if device in ledger.leases}
+        uids |= {lease.uid for lease in change.closed_shares}
         uids |= {new.uid for new in change.opened}
         return {uid: self._settled_account(uid, now) for uid in sorted(uids)}
 
@@ -147,16 +154,18 @@ class Journal:
     def _settled_groups(self, change: Change, now: int) -> dict[tuple[int, str], Account]:
         """Return what people owe at `now` for the groups for which their holding changes."""
         ledger = self._ledger
-        held: dict[tuple[int, str], int] = {}
-        for lease in ledger.leases.values():
-            account = ledger.account_of(lease)
+        held: dict[tuple[int, str], float] = {}
+        for live in ledger.every_lease():
+            account = ledger.account_of(live)
             if account:
-                held[lease.uid, account] = held.get((lease.uid, account), 0) + 1
+                whose = (live.uid, account)
+                held[whose] = held.get(whose, 0) + live.devices_charged
         changing = {
             (lease.uid, ledger.account_of(lease))
             for device in change.closed
             if (lease := ledger.leases.get(device)) is not None
         }
+        changing |= {(lease.uid, ledger.account_of(lease)) for lease in change.closed_shares}
         changing |= {(new.uid, self._account_of_new(change, new)) for new in change.opened}
         settled = {}
         for uid, account in sorted(changing):
@@ -380,7 +389,7 @@ class Journal:
 
     def check(self) -> None:
         """Raise StateError when leases and jobs contradict each other (SAFETY.md C6, I1-I4)."""
-        for lease in self._ledger.leases.values():
+        for lease in self._ledger.every_lease():
             if lease.job_id is None:
                 if lease.reservation_id not in self._ledger.reservations:
                     raise StateError(f"device {lease.device} is leased to a booking that is over")

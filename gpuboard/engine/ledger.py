@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gpuboard.engine.dependencies import Standing, standing
@@ -31,6 +31,9 @@ class Ledger:
         self.holding: dict[JobId, Job] = {}
         """Those of `jobs` that are starting, running or stopping."""
         self.leases: dict[DeviceUuid, Lease] = {}
+        """Of each leased device one lease: its own, or of a shared device that of the oldest job."""
+        self._shares: dict[DeviceUuid, dict[JobId, Lease]] = {}
+        """Of shared devices all leases."""
         self.reservations: dict[ReservationId, Reservation] = {}
         self.blackouts: dict[int, Blackout] = {}
         self.drains: dict[DeviceUuid, Drain] = {}
@@ -104,18 +107,46 @@ class Ledger:
         self._dependents.pop(ended, None)
 
     def open_lease(self, lease: Lease) -> None:
-        """Let a lease be live. Raises StateError when the device already has one."""
-        if lease.device in self.leases:
-            raise StateError(f"device {lease.device} would be leased twice")
-        self.leases[lease.device] = lease
+        """Let a lease be live. Raises StateError when the device already has one, or is shared."""
+        device = lease.device
+        if lease.share is not None and lease.job_id is not None:
+            shares = self._shares.setdefault(device, {})
+            if lease.job_id in shares or (device in self.leases and not shares):
+                raise StateError(f"device {device} would be leased twice")
+            shares[lease.job_id] = lease
+            self.leases[device] = shares[min(shares)]
+            return
+        if device in self.leases:
+            raise StateError(f"device {device} would be leased twice")
+        self.leases[device] = lease
+
+    def close_share(self, lease: Lease) -> None:
+        """Let the lease of one that shares a device be over."""
+        if lease.job_id is None:
+            return
+        shares = self._shares[lease.device]
+        del shares[lease.job_id]
+        if shares:
+            self.leases[lease.device] = shares[min(shares)]
+        else:
+            del self._shares[lease.device], self.leases[lease.device]
+
+    def every_lease(self) -> Iterator[Lease]:
+        """Yield all live leases, of shared devices each job's."""
+        for device, lease in self.leases.items():
+            yield from self._shares[device].values() if device in self._shares else (lease,)
+
+    def shares_of(self, device: DeviceUuid) -> list[Lease]:
+        """Return the leases of the jobs that share a device, by job; none when it is not shared."""
+        return [lease for _, lease in sorted(self._shares.get(device, {}).items())]
 
     def leases_of(self, job_id: JobId) -> list[Lease]:
         """Return the live leases of a job."""
-        return [lease for lease in self.leases.values() if lease.job_id == job_id]
+        return [lease for lease in self.every_lease() if lease.job_id == job_id]
 
-    def held_by(self, uid: int) -> int:
+    def held_by(self, uid: int) -> float:
         """Return how many devices a person is charged for now."""
-        return sum(1 for lease in self.leases.values() if lease.uid == uid)
+        return sum(lease.devices_charged for lease in self.every_lease() if lease.uid == uid)
 
     def account_of(self, lease: Lease) -> str:
         """Return the group that a lease is charged to; empty: the person alone."""
@@ -143,6 +174,8 @@ class Ledger:
             limit_s=spec.limit_s,
             gpu_uuids=spec.gpu_uuids,
             gpu_type=spec.gpu_type,
+            gpu_memory_bytes=spec.gpu_memory_bytes or 0,
+            nvlink=spec.nvlink,
             begin_at=spec.begin_at,
             is_held=job.is_held or job.id in self._preparing,
             held_by=job.held_by,

@@ -7,7 +7,7 @@ from gpuboard.engine.core import Core
 from gpuboard.engine.reconcile import Reconciler
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.stopping import Stopper
-from gpuboard.engine.world import build_world
+from gpuboard.engine.world import build_world, shareable_bytes
 from gpuboard.errors import StateError
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import JobState, StopCause
@@ -98,11 +98,22 @@ class Planner:
         """Hold the plan against the ledger: a device is free, or its booking's and without a job."""
         for device in start.devices:
             lease = self._core.ledger.leases.get(device)
-            if lease is None:
+            if start.gpu_memory_bytes and lease is not None and lease.share is not None:
+                self._check_room(start, device)
+            elif lease is None:
                 if start.reservation_id is not None:
                     raise StateError(f"device {device} is not bound to the booking of its start")
             elif lease.job_id is not None or lease.reservation_id != start.reservation_id:
                 raise StateError(f"the plan starts job {start.job_id} on leased device {device}")
+
+    def _check_room(self, start: Start, device: DeviceUuid) -> None:
+        """Hold a start on a shared device against the ledger: the budgets still fit."""
+        shares = [lease.share for lease in self._core.ledger.shares_of(device)]
+        given = sum(share.memory_bytes for share in shares if share is not None)
+        if given + start.gpu_memory_bytes > shareable_bytes(self._core, device):
+            raise StateError(
+                f"the plan gives more of device {device} to job {start.job_id} than is left"
+            )
 
     def _check_free(self, devices: tuple[DeviceUuid, ...]) -> None:
         taken = [device for device in devices if device in self._core.ledger.leases]

@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 
+from gpuboard.engine import company
 from gpuboard.engine.change import Change, NewLease
 from gpuboard.engine.conclude import back_to_queue, start_failed
 from gpuboard.engine.core import Core, log
@@ -20,6 +21,7 @@ from gpuboard.engine.health import StartFailures
 from gpuboard.engine.images import Images
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
+from gpuboard.engine.world import shareable_bytes
 from gpuboard.errors import (
     CannotStartNow,
     HostError,
@@ -80,9 +82,14 @@ class Starter:
             live = core.ledger.leases.get(device)
             if live is not None and live.job_id is None and start.reservation_id is not None:
                 change.closed.append(device)
-            change.opened.append(
-                NewLease(device, job.owner.uid, job.id, start.reservation_id, until_at, job.attempt)
+            new = NewLease(
+                device, job.owner.uid, job.id, start.reservation_id, until_at, job.attempt
             )
+            if start.gpu_memory_bytes:
+                capacity_bytes = shareable_bytes(core, device)
+                company.join(core.ledger, change, new, start.gpu_memory_bytes, capacity_bytes)
+            else:
+                change.opened.append(new)
         change.job(starting, "job.starting", devices=",".join(start.devices))
         core.journal.commit(change)
         self.create(starting)

@@ -1,13 +1,21 @@
-"""Who has which device: leases, and drains. The database itself refuses a second live lease."""
+"""Who has which device: leases, and drains.
+
+The database itself refuses a second live lease of a device, and shares that are too much for it.
+"""
 
 from __future__ import annotations
 
+import msgspec
+
 from gpuboard.model.ids import DeviceUuid, JobId, LeaseId, ReservationId
-from gpuboard.model.reservation import Drain, Lease
+from gpuboard.model.reservation import Drain, Lease, Share
 from gpuboard.store.connection import Row
 from gpuboard.store.rows import Table
 
-_SELECT = "SELECT id, device, uid, job_id, reservation_id, granted_at, until_at, released_at, attempt FROM leases"
+_SELECT = (
+    "SELECT id, device, uid, job_id, reservation_id, granted_at, until_at, released_at, attempt,"
+    " memory_bytes, capacity_bytes, part FROM leases"
+)
 
 
 class DeviceTable(Table):
@@ -23,30 +31,56 @@ class DeviceTable(Table):
         granted_at: int,
         until_at: int,
         attempt: int = 1,
+        share: Share | None = None,
     ) -> Lease:
-        """Grant a device. Raises StateError when it has a live lease: the last guard of "no device twice"."""
-        cursor = self._connection.write(
-            "INSERT INTO leases (device, uid, job_id, reservation_id, granted_at, until_at, attempt)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (device, uid, job_id, reservation_id, granted_at, until_at, attempt),
+        """Grant a device, or a share of one.
+
+        Raises StateError when it has a live lease, or no room for the share: the last guard of
+        "no device twice".
+        """
+        memory = (
+            (share.memory_bytes, share.capacity_bytes, share.part) if share else (None, None, 1)
         )
-        lease_id = LeaseId(cursor.lastrowid or 0)
+        cursor = self._connection.write(
+            "INSERT INTO leases (device, uid, job_id, reservation_id, granted_at, until_at, attempt,"
+            " memory_bytes, capacity_bytes, part) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (device, uid, job_id, reservation_id, granted_at, until_at, attempt, *memory),
+        )
         return Lease(
-            lease_id, device, uid, job_id, reservation_id, granted_at, until_at, attempt=attempt
+            LeaseId(cursor.lastrowid or 0),
+            device,
+            uid,
+            job_id,
+            reservation_id,
+            granted_at,
+            until_at,
+            attempt=attempt,
+            share=share,
         )
 
     def close_lease(self, device: DeviceUuid, released_at: int) -> bool:
-        """End the device's live lease; False when it has none."""
+        """End the device's live lease; False when it has none of its own."""
         cursor = self._connection.write(
-            "UPDATE leases SET released_at = ? WHERE device = ? AND released_at IS NULL",
+            "UPDATE leases SET released_at = ?"
+            " WHERE device = ? AND released_at IS NULL AND memory_bytes IS NULL",
             (released_at, device),
+        )
+        return cursor.rowcount == 1
+
+    def close_share(self, lease_id: LeaseId, released_at: int) -> bool:
+        """End a live lease of a part of a device; False when there is none of this number."""
+        cursor = self._connection.write(
+            "UPDATE leases SET released_at = ?"
+            " WHERE id = ? AND released_at IS NULL AND memory_bytes IS NOT NULL",
+            (released_at, lease_id),
         )
         return cursor.rowcount == 1
 
     def extend_lease(self, device: DeviceUuid, until_at: int) -> bool:
         """Change until when the device's live lease runs; False when it has none."""
         cursor = self._connection.write(
-            "UPDATE leases SET until_at = ? WHERE device = ? AND released_at IS NULL",
+            "UPDATE leases SET until_at = ?"
+            " WHERE device = ? AND released_at IS NULL AND memory_bytes IS NULL",
             (until_at, device),
         )
         return cursor.rowcount == 1
@@ -88,4 +122,8 @@ class DeviceTable(Table):
 
 
 def _lease(row: Row) -> Lease:
-    return Lease(*row)
+    lease = Lease(*row[:9])
+    memory_bytes, capacity_bytes, part = row[9:]
+    if memory_bytes is None:
+        return lease
+    return msgspec.structs.replace(lease, share=Share(memory_bytes, capacity_bytes, part))
