@@ -99,6 +99,13 @@ class Unavailable(GpuboardError):
     exit_code = 3
 
 
+class TooManyRequests(GpuboardError):
+    """The caller asks faster than anybody may; nothing was done, later it can be."""
+
+    code = "rate"
+    exit_code = 6
+
+
 class TimedOut(GpuboardError):
     """Waiting ended before the thing waited for came."""
 

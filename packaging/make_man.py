@@ -39,6 +39,9 @@ timed out while waiting
 \fB5\fP
 not permitted
 .TP
+\fB6\fP
+asked too fast: try again in a moment
+.TP
 \fB130\fP
 interrupted
 .PP

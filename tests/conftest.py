@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from tests.support.dockerd import DockerEngine, missing_parts, running_engine  # noqa: E402
+
+# how long an example takes says more about the box's other tenants than about the code
+settings.register_profile("shared-box", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-box")
 
 
 def _without_engine(reason: str) -> None:

@@ -24,6 +24,7 @@ from gpuboard.errors import (
     Refused,
     RequestError,
     TimedOut,
+    TooManyRequests,
     Unavailable,
 )
 
@@ -37,6 +38,7 @@ _STATUS: tuple[tuple[type[GpuboardError], int], ...] = (
     (Conflict, 409),
     (Refused, 422),
     (RequestError, 400),
+    (TooManyRequests, 429),
     (Unavailable, 503),
     (HostError, 503),
     (TimedOut, 503),

@@ -28,6 +28,7 @@ from gpuboard.api.logstream import LogStream, LogStreams
 from gpuboard.api.peer import Identities, Peer, is_in_foreign_container, peer_of
 from gpuboard.api.queries import LogQuery
 from gpuboard.api.routes import ROUTES, Ask, Body, Route, ping
+from gpuboard.api.throttle import Throttle
 from gpuboard.config import ApiConfig
 from gpuboard.errors import (
     GpuboardError,
@@ -77,6 +78,7 @@ class ApiServer:
         self._is_contained = is_contained
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="gb-api")
         self._identities = Identities(caller_of, self._workers)
+        self._throttle = Throttle(limits)
         self._feed = Feed(services, dispatch, marks)
         self._logs = LogStreams()
         self._runner: web.AppRunner | None = None
@@ -130,6 +132,7 @@ class ApiServer:
     def configure(self, limits: ApiConfig) -> None:
         """Take over a reloaded configuration: limits of new connections, and who is an admin."""
         self._limits = limits
+        self._throttle.configure(limits)
         self._identities.forget()
         if self._listener is not None:
             self._listener.set_limits(limits)
@@ -167,12 +170,15 @@ class ApiServer:
         }
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            caller = await self._caller(request)
+            peer = _peer(request)
+            await self._throttle.admit(peer, is_submission=route.name == "submitJob")
+            caller = await self._identities.caller(peer)
             ask = await self._ask(route, request)
             if route.kind in special:
                 with self._counted_stream():
                     return await special[route.kind](request, caller, ask)
-            answer = await self._answer(route, caller, ask)
+            async with self._throttle.turn(peer):
+                answer = await self._answer(route, caller, ask)
             return web.Response(body=messages.encode(answer), headers=_JSON)
 
         return handle
@@ -187,13 +193,6 @@ class ApiServer:
             yield
         finally:
             self._streams.discard(task)
-
-    async def _caller(self, request: web.Request) -> Caller:
-        transport = request.transport
-        protocol = transport.get_protocol() if transport is not None else None
-        if not isinstance(protocol, GuardedProtocol):
-            raise Unavailable("the connection is gone")
-        return await self._identities.caller(protocol.peer)
 
     async def _ask(self, route: Route, request: web.Request) -> Ask:
         pairs: dict[str, list[str]] = {}
@@ -288,6 +287,15 @@ class ApiServer:
         if not self._document:
             self._document = messages.encode(openapi.document())
         return web.Response(body=self._document, headers=_JSON)
+
+
+def _peer(request: web.Request) -> Peer:
+    """Return who is at the other end. Raises Unavailable when nobody is any more."""
+    transport = request.transport
+    protocol = transport.get_protocol() if transport is not None else None
+    if not isinstance(protocol, GuardedProtocol):
+        raise Unavailable("the connection is gone")
+    return protocol.peer
 
 
 def _failure(status: int, error: GpuboardError) -> web.Response:

@@ -75,6 +75,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "logs.max_total": (2**20, math.inf),
     "api.max_connections": (1, 100_000),
     "api.max_connections_per_uid": (1, 100_000),
+    "api.max_requests_per_second": (1, 1e6),
+    "api.max_submissions_per_second": (0.1, 1e6),
     "api.max_request": (1024, 2**30),
     "api.read_timeout": (0.1, 3600),
 }

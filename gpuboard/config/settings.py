@@ -161,6 +161,10 @@ class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_connections: int = 1000
     max_connections_per_uid: int = 64
+    max_requests_per_second: float | None = 100.0
+    """Of one person, in the long run. None: no limit."""
+    max_submissions_per_second: float | None = 20.0
+    """Of one person; an array is one."""
     max_request_bytes: int = 1 << 20
     read_timeout_s: float = 10.0
 

@@ -35,6 +35,7 @@ def defaults_for(personal: bool, env: Mapping[str, str]) -> Config:
         ),
         jobs=replace(system.jobs, default_runtime="process", min_uid=0),
         docker=replace(system.docker, host=_engine(env) or system.docker.host),
+        api=replace(system.api, max_requests_per_second=None, max_submissions_per_second=None),
     )
 
 

@@ -41,7 +41,9 @@ class Captured(io.TextIOWrapper):
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(command=st.sampled_from(ASKING), words=st.lists(WORDS, max_size=6))
 def test_no_words_end_in_a_traceback(tmp_path: Path, command: str, words: list[str]) -> None:

@@ -70,7 +70,7 @@ def check_reading(reading: DeviceReading, condition: str) -> None:
         assert reading.utilization is None
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(storms)
 def test_no_storm_of_faults_confuses_the_sweep(
     box: FakeBox, storms: list[tuple[list[tuple[int, str]], int | str]]

@@ -56,7 +56,7 @@ ATTACKS = (
     Trial(36, "others' jobs: cancel, logs, environment, guessing numbers", "refused in the very words for no such job"),
     Trial(37, "the owner forces a cancel while the job starts", "one stop; the device is free only when nothing lives"),
     Trial(38, "priority, partition, others' bookings without the right", "no such field, or refused"),
-    Trial(39, "submitting as fast as it goes", "bounded; others are answered within 100 ms"),
+    Trial(39, "submitting as fast as it goes", "20 a second a person, the rest wait or are refused; others are answered"),
     Trial(40, "more queued jobs than a person may have", "refused, all or none"),
     Trial(41, "fork bomb, memory hog, CPU hog", "held in the job's own limits"),
     Trial(42, "writing layers, /tmp and shared memory full", "bounded, or stopped by the watch on the disk"),
