@@ -31,8 +31,8 @@ _SHARE = 0.1
 BOARD_EVERY = 2
 """A board each so many polls: 1 Hz."""
 HEARTBEAT_S = 15.0
-QUEUE_LIMIT = 300
-"""Jobs of the `queue` event at most; its `total` says how many there are."""
+OWN_LIMIT = 200
+"""Jobs of the `queue` event at most: the watcher's own. Pages of everybody's are asked for."""
 _PAGE = 500
 _HEARTBEAT = b": still here\n\n"
 
@@ -184,7 +184,7 @@ class Feed:
             if with_board or not frame.messages:
                 look.boards[number] = self._services.board.board(frame.caller)
             if frame.revision != look.marks.revision:
-                look.queues[number] = self._services.jobs.live(frame.caller, limit=QUEUE_LIMIT)
+                look.queues[number] = self._services.queue.own(frame.caller, OWN_LIMIT)
                 look.bookings[number] = self._services.bookings.list(frame.caller)
         look.took_s = time.monotonic() - began
         return look

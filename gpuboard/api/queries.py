@@ -19,6 +19,19 @@ class JobsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: int = 500
 
 
+class QueueQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of the live jobs, running ones first, then the queue in serving order."""
+
+    mine: bool = False
+    user: str = ""
+    state: list[str] = []
+    """Repeated, or separated by commas; `held` too."""
+    text: str = ""
+    """Words that a job's number, name, owner or state must have, all of them, in any case."""
+    offset: int = 0
+    limit: int = 100
+
+
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which jobs of the record."""
 
@@ -85,13 +98,6 @@ class DeviceHistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     seconds: int = 120
 
 
-class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events."""
-
-    after: int = 0
-    limit: int = 1000
-    job: str = ""
-    """Only those of this job."""
 class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fair share as it stands, or (`over`) a past window."""
 
@@ -99,5 +105,12 @@ class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`day`, `week`, `month`, or a span such as `36h`, up to now."""
 
 
+class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events."""
+
+    after: int = 0
     last: int = 0
     """Only so many of the newest; 0: all."""
+    limit: int = 1000
+    job: str = ""
+    """Only those of this job."""

@@ -1,7 +1,8 @@
 """The route table: from it come both the server's routes and the OpenAPI document.
 
 A row says what a route takes, what it answers and which service call gives the answer. The call
-runs on the engine's thread; with `works` it returns a function that then runs on a worker.
+runs on the engine's thread; with `works` it may return a function that then runs on a worker, and
+that one may return a function that runs on the engine's thread again.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from gpuboard import __version__
 from gpuboard.api import queries
 from gpuboard.errors import InvalidRequest
 from gpuboard.model import requests, views
-from gpuboard.model.person import Caller
 from gpuboard.model.adminviews import AdminState
-from gpuboard.service.services import Services
+from gpuboard.model.person import Caller
 from gpuboard.model.usageviews import UsageReport
+from gpuboard.service.services import Services
 
 _LONGEST_LIST = 100_000
+_LONGEST_PAGE = 1000
 _LONGEST_HISTORY_S = 86_400
 
 
@@ -117,6 +119,19 @@ def _live_jobs(services: Services, caller: Caller, ask: Ask) -> views.JobList:
     )
 
 
+def _queue(services: Services, caller: Caller, ask: Ask) -> Any:
+    query: queries.QueueQuery = ask.query
+    return services.queue.page(
+        caller,
+        mine=query.mine,
+        user=query.user,
+        states=query.state,
+        text=query.text,
+        offset=_within(query.offset, 0, 10**9, "offset"),
+        limit=_within(query.limit, 1, _LONGEST_PAGE, "limit"),
+    )
+
+
 def _history(services: Services, caller: Caller, ask: Ask) -> views.JobList:
     query: queries.HistoryQuery = ask.query
     return services.jobs.history(
@@ -171,6 +186,10 @@ JOBS: tuple[Route, ...] = (
     Route(
         "GET", "/jobs", "listJobs", "Live jobs: running first, then the queue in serving order",
         call=_live_jobs, query=queries.JobsQuery, answers=(views.JobList,),
+    ),
+    Route(
+        "GET", "/queue", "pageQueue", "A page of the live jobs: running first, then the queue in serving order",
+        call=_queue, query=queries.QueueQuery, answers=(views.JobList,), works=True,
     ),
     Route(
         "POST", "/jobs", "submitJob", "Put a job or an array into the queue, or only say when it would run",
@@ -308,6 +327,10 @@ ADMIN: tuple[Route, ...] = (
         works=True,
     ),
     Route(
+        "GET", "/admin/state", "showAdminState", "Configuration as loaded, database, runtimes, drains, blackouts",
+        call=lambda s, c, _a: s.admin.state(c), answers=(AdminState,), works=True,
+    ),
+    Route(
         "POST", "/admin/reload", "reload", "Read the configuration again; a wrong one changes nothing",
         call=lambda s, c, _a: s.admin.reload(c), body=requests.Empty, answers=(views.AdminResult,),
     ),
@@ -315,7 +338,3 @@ ADMIN: tuple[Route, ...] = (
 
 ROUTES: tuple[Route, ...] = JOBS + BOOKINGS + BOARD + ADMIN
 """Fixed paths stand before `{selector}` ones of the same method."""
-    Route(
-        "GET", "/admin/state", "showAdminState", "Configuration as loaded, database, runtimes, drains, blackouts",
-        call=lambda s, c, _a: s.admin.state(c), answers=(AdminState,), works=True,
-    ),

@@ -219,9 +219,11 @@ class ApiServer:
             return ping(caller)
         call = partial(route.call, self._services, caller, ask)
         answer = await self._dispatch(call)
-        if route.works:
+        if route.works and callable(answer):
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._workers, answer)
+            if callable(answer):
+                answer = await self._dispatch(answer)
         return answer
 
     async def _send_log(self, request: web.Request, caller: Caller, ask: Ask) -> web.StreamResponse:

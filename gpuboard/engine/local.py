@@ -31,7 +31,8 @@ from gpuboard.engine.ledger import Ledger
 from gpuboard.engine.logs import LogReader, log_reader
 from gpuboard.engine.noshow import NoShows
 from gpuboard.engine.planner import Planner
-from gpuboard.engine.protocol import Capabilities, NewJob
+from gpuboard.engine.protocol import Capabilities, NewJob, QueueSlice, QueueStanding
+from gpuboard.engine.queueview import scan_of_queue, slice_of_queue, standing_of
 from gpuboard.engine.reconcile import Reconciler
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.stopping import Stopper
@@ -227,6 +228,20 @@ class LocalEngine:
     def queue(self, limit: int | None = None) -> Sequence[Job]:
         """Return queued jobs in serving order; held and waiting-for-something ones last."""
         return serving_order(self.core, limit)
+
+    def queue_slice(self, offset: int, limit: int, uid: int | None = None) -> QueueSlice:
+        """Return some queued jobs (of one person), by place in serving order."""
+        return slice_of_queue(self.core, offset, limit, uid)
+
+    def queue_standing(self, job_id: JobId) -> QueueStanding:
+        """Return where a queued job's place comes from. Raises NotFound when it does not wait."""
+        return standing_of(self.core, job_id)
+
+    def queue_scan(
+        self, is_wanted: Callable[[Job], bool]
+    ) -> Callable[[], tuple[Sequence[JobId], Mapping[JobId, int]]]:
+        """Return a function for a worker that gives the queued jobs wanted, in order, and places."""
+        return scan_of_queue(self.core, is_wanted)
 
     def queue_length(self) -> int:
         """Return how many jobs are queued."""

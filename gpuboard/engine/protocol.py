@@ -45,6 +45,29 @@ class NewJob(msgspec.Struct, frozen=True):
     array_index: int | None = None
 
 
+class QueueSlice(msgspec.Struct, frozen=True):
+    """Some of the queue."""
+
+    jobs: Sequence[Job]
+    """In serving order."""
+    places: Mapping[JobId, int]
+    """How many jobs are served before each; those that wait for something else have none."""
+    total: int
+    """How many jobs are queued (by the person asked about)."""
+
+
+class QueueStanding(msgspec.Struct, frozen=True):
+    """Where a waiting job's place comes from."""
+
+    place: int | None
+    ahead: Sequence[Job]
+    """The next ones served before it, nearest first."""
+    share: float
+    """Its owner's part of everybody's decayed usage, 0..1."""
+    lead_s: int
+    """So much earlier than its submission it counts as submitted."""
+
+
 class Engine(Protocol):
     """Submit by idempotency key, find, act, reserve, account, watch."""
 
@@ -74,6 +97,17 @@ class Engine(Protocol):
 
     def queue(self, limit: int | None = None) -> Sequence[Job]:
         """Return queued jobs in serving order; held and waiting-for-something ones last."""
+
+    def queue_slice(self, offset: int, limit: int, uid: int | None = None) -> QueueSlice:
+        """Return some queued jobs (of one person), by place in serving order."""
+
+    def queue_standing(self, job_id: JobId) -> QueueStanding:
+        """Return where a queued job's place comes from. Raises NotFound when it does not wait."""
+
+    def queue_scan(
+        self, is_wanted: Callable[[Job], bool]
+    ) -> Callable[[], tuple[Sequence[JobId], Mapping[JobId, int]]]:
+        """Return a function for a worker that gives the queued jobs wanted, in order, and places."""
 
     def queue_length(self) -> int:
         """Return how many jobs are queued."""

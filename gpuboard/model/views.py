@@ -52,6 +52,10 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """Private."""
     gpus: int
     gpu_type: str = ""
+    gpu_memory_bytes: int | None = None
+    """Its budget of the one device, which it may share; null: whole devices."""
+    nvlink: bool = False
+    """Only devices linked with each other by NVLink will do."""
     devices: list[DeviceRef] = []
     limit_s: int
     attempt: int = 1
@@ -82,6 +86,9 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: list[str] = []
     """`afterok:12`."""
     reservation_id: int | None = None
+    account: str = ""
+    """The group that it is charged to."""
+    class_name: str = msgspec.field(default="", name="class")
     note: str = ""
     """Private."""
 
@@ -160,6 +167,10 @@ class WhyView(msgspec.Struct, frozen=True, kw_only=True):
     latest_start_at: str | None = None
     would_start_now: str = ""
     p90_start_at: str | None = None
+    """Nine of ten such forecasts began before it."""
+    ahead: list[AheadView] = []
+    """The next ones to be served before it, nearest first, at most three."""
+    priority: PriorityView | None = None
 
 
 class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +197,20 @@ class BookingRef(msgspec.Struct, frozen=True):
     user: str
     from_at: str
     until_at: str
+
+
+class SharerView(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the jobs that share a device by memory budgets."""
+
+    user: str
+    mine: bool = False
+    job_id: int
+    job_name: str = ""
+    memory_bytes: int
+    """Its budget."""
+    used_bytes: int | None = None
+    """What its processes have of the device now; null where the driver does not say."""
+    until_at: str | None = None
 
 
 class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,6 +251,53 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     processes: list[ProcessView] = []
     processes_known: bool = True
     """False: the list could not be read."""
+    sharers: list[SharerView] = []
+    """The jobs that share it (then `user`, `job_id` and `job_name` are those of the oldest)."""
+    given_bytes: int = 0
+    """What their budgets come to."""
+    shareable_bytes: int = 0
+    """What they may come to; 0: it is not shared now."""
+    numa_node: int | None = None
+    cpus: str = ""
+    """The CPUs that are near: `0-31,64-95`; empty: not known."""
+    bus_id: str = ""
+
+
+class TopologyLink(msgspec.Struct, frozen=True):
+    """How two devices are linked."""
+
+    a: str
+    """Label."""
+    b: str
+    kind: str
+    """`NV`, `PIX`, `PXB`, `PHB`, `NODE` or `SYS`, as `nvidia-smi topo -m` has them."""
+    nvlinks: int = 0
+    words: str = ""
+    """`NV4`, `SYS`."""
+
+
+class TopologyDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device and where on the box it is."""
+
+    uuid: str
+    label: str
+    name: str
+    parent: str | None = None
+    bus_id: str = ""
+    numa_node: int | None = None
+    cpus: str = ""
+
+
+class TopologyView(msgspec.Struct, frozen=True, kw_only=True):
+    """`gpuboard gpus --topology`: how the devices are linked with each other and with CPUs."""
+
+    schema: int = SCHEMA
+    at: str
+    devices: list[TopologyDevice] = []
+    links: list[TopologyLink] = []
+    """Each pair of which something is known, once."""
+    nvlink_sets: list[list[str]] = []
+    """The largest sets of devices (labels) that are all linked with each other by NVLink."""
 
 
 class NoticeView(msgspec.Struct, frozen=True):
@@ -281,15 +353,22 @@ class BoardView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobList(msgspec.Struct, frozen=True, kw_only=True):
-    """`gpuboard ps`, `history`, and the `queue` event of the feed (there: all live jobs, running first,
-    then the queue in serving order, cut at `limit`).
+    """`gpuboard ps`, `history`, a page of `GET /v1/queue`, and the `queue` event of the feed.
+
+    In the feed: the caller's own live jobs alone, cut at 200; `total` counts everybody's. The rest
+    of the queue is asked for page by page when `revision` says that it changed.
     """
 
     schema: int = SCHEMA
     at: str
     jobs: list[JobView] = []
+    """Running ones first, then the queue in serving order."""
     total: int = 0
     """How many match, beyond the cut."""
+    offset: int = 0
+    """How many of those that match come before the first of `jobs`."""
+    revision: int = 0
+    """Raised by every change that a list of jobs could show."""
 
 
 class ReservationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,6 +402,13 @@ class ReservationList(msgspec.Struct, frozen=True, kw_only=True):
     reservations: list[ReservationView] = []
 
 
+class WindowView(msgspec.Struct, frozen=True):
+    """A window that could be booked."""
+
+    from_at: str
+    until_at: str
+
+
 class ReserveResult(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to `reserve` (also with `dry_run`). A refusal is the error `refused`, whose
     message gives the causes and whose hint the nearest windows; a dry run with `suggest` gives both here.
@@ -334,13 +420,10 @@ class ReserveResult(msgspec.Struct, frozen=True, kw_only=True):
     """The booking; of a series the first one."""
     series: list[ReservationView] = []
     """All bookings of a series, by start."""
-class WindowView(msgspec.Struct, frozen=True):
-    """A window that could be booked."""
-
-    from_at: str
-    until_at: str
-
-
+    refused: str = ""
+    """With `suggest`: why it cannot be had, in words."""
+    windows: list[WindowView] = []
+    """With `suggest`: the nearest windows of this length that could be had, the earliest first."""
 
 
 class SubmitResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -352,10 +435,6 @@ class SubmitResult(msgspec.Struct, frozen=True, kw_only=True):
     """The first 100."""
 
 
-    refused: str = ""
-    """With `suggest`: why it cannot be had, in words."""
-    windows: list[WindowView] = []
-    """With `suggest`: the nearest windows of this length that could be had, the earliest first."""
 class JobIds(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers behind selectors: numbers, ranges, `@`, names, array ids."""
 
@@ -413,6 +492,10 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int = 1
     from_at: str
     until_at: str
+    latest_from_at: str | None = None
+    """Of a forecast: it starts no later than that."""
+    rule: str = ""
+    """Of a booking in a series: how that repeats."""
 
 
 class TimelineView(msgspec.Struct, frozen=True, kw_only=True):
@@ -424,10 +507,6 @@ class TimelineView(msgspec.Struct, frozen=True, kw_only=True):
     until_at: str
     devices: list[DeviceRef] = []
     entries: list[TimelineEntry] = []
-    latest_from_at: str | None = None
-    """Of a forecast: it starts no later than that."""
-    rule: str = ""
-    """Of a booking in a series: how that repeats."""
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,11 +14,13 @@ from gpuboard.model.job import EventRow, Job, JobState
 from gpuboard.model.person import Caller
 from gpuboard.model.plan import Cause, Explanation, StartForecast, WaitCause
 from gpuboard.model.views import (
+    AheadView,
     CauseView,
     EventView,
     JobDetail,
     JobView,
     MountView,
+    PriorityView,
     WhyView,
 )
 from gpuboard.policy.words import clock_words
@@ -70,6 +72,8 @@ class JobViews:
             command=[] if is_private else list(spec.command),
             gpus=spec.gpus,
             gpu_type=spec.gpu_type,
+            gpu_memory_bytes=spec.gpu_memory_bytes,
+            nvlink=spec.nvlink,
             devices=self._names.refs(job.devices),
             limit_s=spec.limit_s,
             attempt=job.attempt,
@@ -94,6 +98,8 @@ class JobViews:
             depends_on=[f"{d.kind}:{d.job_id}" for d in spec.depends_on],
             reservation_id=job.reservation_id,
             note="" if is_private else spec.note,
+            account=spec.account,
+            class_name=spec.class_name,
         )
 
     def detail(self, job: Job, events: Iterable[EventRow]) -> JobDetail:
@@ -140,6 +146,7 @@ class JobViews:
         if job.state is not JobState.QUEUED:
             return WhyView(id=job.id, state=str(job.state), words=self._not_waiting(job))
         explained = self._engine.explain(job.id)
+        standing = self._engine.queue_standing(job.id)
         return WhyView(
             id=job.id,
             state=str(job.state),
@@ -151,6 +158,18 @@ class JobViews:
             latest_start_at=iso(explained.latest_start_at),
             p90_start_at=iso(explained.p90_start_at),
             would_start_now=explained.would_start_now,
+            ahead=[self._ahead(each) for each in standing.ahead],
+            priority=PriorityView(share=standing.share, lead_s=standing.lead_s),
+        )
+
+    def _ahead(self, job: Job) -> AheadView:
+        forecast = self._forecasts.get(job.id)
+        return AheadView(
+            id=job.id,
+            user=job.owner.name,
+            gpus=job.spec.gpus,
+            limit_s=job.spec.limit_s,
+            expected_start_at=iso(forecast.expected_start_at) if forecast else None,
         )
 
     def causes(self, causes: Iterable[Cause]) -> list[CauseView]:

@@ -1,4 +1,4 @@
-"""The four use-case objects that transports call, and how they are put together."""
+"""The use-case objects that transports call, and how they are put together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gpuboard.service.board import BoardService
 from gpuboard.service.bookings import BookingService
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.jobs import JobService
+from gpuboard.service.queuepages import QueueService
 from gpuboard.service.usage import UsageService
 from gpuboard.service.validation import start_check
 
@@ -18,6 +19,7 @@ class Services:
     """What a transport may ask for; every method runs on the engine's thread and returns at once."""
 
     jobs: JobService
+    queue: QueueService
     bookings: BookingService
     board: BoardService
     admin: AdminService
@@ -29,6 +31,7 @@ class Services:
         context.engine.recheck_with(start_check(context))
         return cls(
             jobs=JobService(context),
+            queue=QueueService(context),
             bookings=BookingService(context),
             board=BoardService(context),
             admin=AdminService(context),

@@ -286,10 +286,14 @@ def _new_pane(name: str) -> Pane:
         from gpuboard.tui.panes.board import BoardPane
 
         return BoardPane(id="pane-board")
-    if name in ("queue", "jobs"):
-        from gpuboard.tui.panes.joblist import JobsPane, QueuePane
+    if name == "queue":
+        from gpuboard.tui.panes.queue import QueuePane
 
-        return (QueuePane if name == "queue" else JobsPane)(id=f"pane-{name}")
+        return QueuePane(id="pane-queue")
+    if name == "jobs":
+        from gpuboard.tui.panes.jobs import JobsPane
+
+        return JobsPane(id="pane-jobs")
     if name == "timeline":
         from gpuboard.tui.panes.timeline import TimelinePane
 

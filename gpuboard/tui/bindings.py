@@ -66,7 +66,16 @@ FILTERING = (
     Key("list.filter", "slash", "filter", "show only rows with this text", "filter"),
     Key("list.mine", "u", "mine", "only mine, or everybody's", "mine"),
 )
-QUEUED = (Key("queue.hold", "H", "hold", "hold it back, or release it, after a dialog"),)
+LISTED = (
+    Key("list.tag", "space", "tag", "tag it: what is done next is done to all tagged"),
+    Key("list.tag-all", "asterisk", "tag_all", "tag all of mine that are known, or drop all tags"),
+    Key("job.limit", "L", "limit", "give it another time limit, in a form"),
+    Key("queue.hold", "H", "hold", "hold it back, or release it, after a dialog"),
+)
+QUEUED = (
+    Key("queue.state", "f", "state", "show all, or only running, queued or held jobs"),
+    Key("queue.person", "p", "person", "show only this person's jobs, or everybody's"),
+)
 TIMELINE = (
     Key("timeline.left", "left", "move(-1)", "cursor earlier", palette=False),
     Key("timeline.right", "right", "move(1)", "cursor later", palette=False),
@@ -111,7 +120,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = {
     "In a list": MOVING,
     "On a job": ON_A_JOB,
     "Board": GRID,
-    "Queue and jobs": FILTERING,
+    "Queue and jobs": (*FILTERING, *LISTED),
     "Queue": QUEUED,
     "Timeline": TIMELINE,
     "Bookings": BOOKINGS,
@@ -131,7 +140,7 @@ def bindings(*groups: Iterable[Key]) -> list[BindingType]:
 
 
 _NAMES = {
-    "question_mark": "?", "slash": "/", "colon": ":", "plus": "+", "minus": "-", "enter": "enter",
+    "question_mark": "?", "slash": "/", "asterisk": "*", "colon": ":", "plus": "+", "minus": "-", "enter": "enter",
     "equals_sign": "=", "escape": "esc", "pagedown": "pgdn", "pageup": "pgup", "left": "←",
     "right": "→", "up": "↑", "down": "↓",
 }  # fmt: skip

@@ -42,6 +42,7 @@ from gpuboard.model.views import (
     UsageView,
     WhyView,
 )
+from gpuboard.tui.queuewindow import QueueWish
 
 FeedItem = BoardView | JobList | ReservationList | EventView
 
@@ -63,6 +64,10 @@ class Source(Protocol):
 
     def feed(self, after: int | None) -> Iterator[FeedItem]:
         """Yield what changes, from now on; events after the id `after` first."""
+        ...
+
+    def queue_page(self, wish: QueueWish, offset: int, limit: int) -> JobList:
+        """Return a part of the live jobs that are wished for, running first, then in serving order."""
         ...
 
     def history(self) -> DeviceHistory:

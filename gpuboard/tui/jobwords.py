@@ -91,15 +91,19 @@ def queue_heads(width: int) -> str:
     )
 
 
-def queue_row(ink: Ink, job: JobView, width: int, ground: str, now_s: int) -> Strip:
+def queue_row(
+    ink: Ink, job: JobView, width: int, ground: str, now_s: int, *, is_tagged: bool = False
+) -> Strip:
     """Return one line of the queue."""
     glyph, role = state_parts(ink, job)
     name = _name_width(width)
     place = f"{job.place + 1:>3}" if job.place is not None else "   "
     is_waiting = job.state == "queued"
     owner = "mine!" if job.mine else "text"
+    mark = ink.glyphs.tag if is_tagged else " "
     parts: list[Part] = [
-        (glyph[:1] + " " if not is_waiting else "  ", role),
+        (mark if is_tagged or is_waiting else glyph[:1], "accent!" if is_tagged else role),
+        (" ", role),
         (place if is_waiting else "run", "dim" if is_waiting else role),
         (f" {job.id:>5} ", owner),
         (fit(owner_words(job), 10) + " ", owner),
@@ -116,22 +120,34 @@ def _name_width(width: int) -> int:
     return max(12, min(32, width - 96))
 
 
-def job_heads(width: int) -> str:
-    """Return the column heads of my jobs."""
+def job_heads(width: int, *, with_owner: bool = False) -> str:
+    """Return the column heads of a list of jobs."""
+    owner = f"{'WHO':<10} " if with_owner else ""
     return (
-        f"  {'STATE':<12} {'JOB':>5} {fit('NAME', _my_name_width(width))} {'GPUS':<8} "
+        f"  {'STATE':<12} {'JOB':>5} {owner}{fit('NAME', _my_name_width(width))} {'GPUS':<8} "
         f"{'TIME / LIMIT':<13} {'WHEN':<12} HOW"
     )
 
 
-def job_row(ink: Ink, job: JobView, width: int, ground: str, now_s: int) -> Strip:
-    """Return one line of my jobs."""
+def job_row(
+    ink: Ink,
+    job: JobView,
+    width: int,
+    ground: str,
+    now_s: int,
+    *,
+    is_tagged: bool = False,
+    with_owner: bool = False,
+) -> Strip:
+    """Return one line of a list of jobs."""
     words, role = state_parts(ink, job)
     name = _my_name_width(width)
     when = start_words(job, now_s).split(",")[0]
     parts: list[Part] = [
-        ("  " + fit(words, 12) + " ", role),
+        ((ink.glyphs.tag if is_tagged else " ") + " ", "accent!"),
+        (fit(words, 12) + " ", role),
         (f"{job.id:>5} ", "strong!"),
+        (fit(owner_words(job), 10) + " " if with_owner else "", "mine" if job.mine else "text"),
         (fit(job_name(job), name) + " ", "text"),
         (fit(devices_words(job), 8) + " ", "text"),
         (fit(elapsed_words(job, now_s), 13) + " ", "text"),

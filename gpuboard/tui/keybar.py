@@ -9,6 +9,7 @@ from gpuboard.tui.bindings import (
     BOOKINGS,
     EVERYWHERE,
     FILTERING,
+    LISTED,
     ON_A_JOB,
     QUEUED,
     TIMELINE,
@@ -20,8 +21,8 @@ from gpuboard.tui.widgets.painted import Item
 
 GROUPS: Mapping[str, tuple[Key, ...]] = {
     "board": ON_A_JOB,
-    "queue": (*FILTERING, *ON_A_JOB, *QUEUED),
-    "jobs": (*FILTERING, *ON_A_JOB),
+    "queue": (*FILTERING, *QUEUED, *ON_A_JOB, *LISTED),
+    "jobs": (*FILTERING, *ON_A_JOB, *LISTED),
     "timeline": TIMELINE,
     "bookings": BOOKINGS,
     "admin": ADMIN,

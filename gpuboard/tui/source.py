@@ -37,6 +37,7 @@ from gpuboard.model.views import (
     WhyView,
 )
 from gpuboard.tui.feed import FeedItem
+from gpuboard.tui.queuewindow import QueueWish
 
 _View = TypeVar("_View")
 _FEED_TYPES: dict[str, msgspec.json.Decoder[Any]] = {
@@ -76,6 +77,13 @@ class ClientSource:
             decoder = _FEED_TYPES.get(event)
             if decoder is not None:
                 yield decoder.decode(data)
+
+    def queue_page(self, wish: QueueWish, offset: int, limit: int) -> JobList:
+        """Return a part of the live jobs that are wished for."""
+        query = {"mine": int(wish.mine), "user": wish.user, "state": wish.state, "text": wish.text}
+        given = {name: value for name, value in query.items() if value}
+        answer = self._client.get("/queue", offset=offset, limit=limit, **given)
+        return _view(answer, JobList)
 
     def history(self) -> DeviceHistory:
         """Return the last minutes of every device."""

@@ -174,12 +174,14 @@ class Glyphs:
     dot: str = "·"
     down: str = "▾"
     arrow: str = "→"
+    tag: str = "✓"
     is_ascii: bool = False
 
 
 ASCII = Glyphs(
     free="o", leased="*", idle="~", booked="+", drained="-", faulty="X", foreign="!", mine="@",
     edge="|", full="#", empty=".", now="|", line="-", degree="", dot="|", down="v", arrow=">",
+    tag="x",
     is_ascii=True,
 )  # fmt: skip
 

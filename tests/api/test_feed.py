@@ -53,10 +53,10 @@ def test_the_board_comes_about_once_a_second(client: Client, box: ScriptedBox):
 def test_the_queue_comes_again_only_when_something_changed(client: Client, box: ScriptedBox):
     feed = client.feed()
     until(feed, "board", 3)
-    assert [name for name, _, _ in box.asked].count("live") == 1
+    assert [name for name, _, _ in box.asked].count("own") == 1
     box.revision += 1
     assert until(feed, "queue")
-    assert [name for name, _, _ in box.asked].count("live") == 2
+    assert [name for name, _, _ in box.asked].count("own") == 2
 
 
 def test_bookings_come_again_only_when_they_differ(client: Client, box: ScriptedBox):

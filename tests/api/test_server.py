@@ -277,3 +277,10 @@ def test_an_engine_that_hangs_is_unavailable_not_silent(
 
 def test_metrics_are_text(client: Client):
     assert b"".join(client.stream("/metrics")) == b"gpuboard_up 1\n"
+
+
+def test_a_search_of_the_queue_goes_to_a_worker_and_back(client: Client, box: ScriptedBox):
+    """A page comes at once; a search runs elsewhere and its views are made on the engine's thread."""
+    assert client.get("/queue", offset=40, limit=20)["offset"] == 40
+    assert client.get("/queue", text="train")["total"] == 1
+    assert box.last("page")["text"] == "train"

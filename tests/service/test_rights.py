@@ -35,6 +35,7 @@ USES: dict[str, tuple[Action, Use]] = {
     "images": (Action.SEE, lambda s, c: s.board.images(c)()),
     "events": (Action.SEE, lambda s, c: s.board.events(c, 0)),
     "queue": (Action.SEE, lambda s, c: s.jobs.live(c)),
+    "page of the queue": (Action.SEE, lambda s, c: s.queue.page(c)),
     "history": (Action.SEE, lambda s, c: s.jobs.history(c)),
     "show": (Action.SEE, lambda s, c: s.jobs.show(c, "1")),
     "why": (Action.SEE, lambda s, c: s.jobs.why(c, "2")),
@@ -69,8 +70,8 @@ USES: dict[str, tuple[Action, Use]] = {
     ),
     "backup": (Action.ADMINISTER, lambda s, c: s.admin.backup(c, "")),
     "check": (Action.ADMINISTER, lambda s, c: s.admin.check_database(c)),
-    "reload": (Action.ADMINISTER, lambda s, c: s.admin.reload(c)),
     "daemon's state": (Action.ADMINISTER, lambda s, c: s.admin.state(c)),
+    "reload": (Action.ADMINISTER, lambda s, c: s.admin.reload(c)),
 }
 
 

@@ -81,11 +81,12 @@ class ScriptedBox:
             "Services",
             SimpleNamespace(
                 jobs=ScriptedJobs(self),
+                queue=ScriptedQueue(self),
                 bookings=ScriptedBookings(self),
                 board=ScriptedBoard(self),
                 admin=ScriptedAdmin(self),
-            ),
                 usage=ScriptedUsage(self),
+            ),
         )
 
 
@@ -150,7 +151,6 @@ class ScriptedJobs:
         return self.box.log
 
 
-class ScriptedBookings:
 class ScriptedQueue:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
@@ -175,6 +175,7 @@ class ScriptedUsage:
         return lambda: UsageReport(at=AT, over=over, from_at=AT, until_at=AT, total=total)
 
 
+class ScriptedBookings:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
@@ -241,7 +242,6 @@ class ScriptedAdmin:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
     def state(self, caller: Caller) -> Callable[[], AdminState]:
         self.box.note("state", caller)
         if not caller.is_admin:
@@ -251,6 +251,7 @@ class ScriptedAdmin:
         )
         return lambda: AdminState(at=AT, version="1", started_at=AT, database=database)
 
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         def act(caller: Caller, request: Any = None) -> Any:
             self.box.note(name, caller, request)
             if not caller.is_admin:

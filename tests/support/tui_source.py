@@ -21,6 +21,7 @@ from gpuboard.model.views import (
     ActionResult,
     ActionResults,
     AdminResult,
+    AheadView,
     BoardView,
     BookingRef,
     CauseView,
@@ -39,6 +40,7 @@ from gpuboard.model.views import (
     JobView,
     MountView,
     NoticeView,
+    PriorityView,
     ProcessView,
     ReservationList,
     ReservationView,
@@ -50,6 +52,8 @@ from gpuboard.model.views import (
     UsageView,
     WhyView,
 )
+from gpuboard.tui.jobwords import matches
+from gpuboard.tui.queuewindow import QueueWish
 
 DAY = "2026-11-23"
 NOW = f"{DAY}T13:40:00Z"
@@ -166,7 +170,7 @@ def jobs() -> list[JobView]:
     return [
         job(412, "ann", "train-llm", "running", gpus=2, devices=ref(0, 1), limit_s=5 * 3600, started_at=at("11:00"), ends_at=at("16:00")),
         job(398, "bea", "notebook", "running", devices=ref(3), limit_s=8 * 3600, started_at=at("09:10"), ends_at=at("17:10")),
-        job(415, "carl", "diffusion-xl", "queued", gpus=4, limit_s=6 * 3600, place=0, expected_start_at=at("16:00"), latest_start_at=at("17:10"), reason="needs 4 GPUs; GPU 0,1 are ann's until 16:00"),
+        job(415, "carl", "diffusion-xl", "queued", gpus=4, limit_s=6 * 3600, place=0, expected_start_at=at("16:00"), p90_start_at=at("16:40"), latest_start_at=at("17:10"), reason="needs 4 GPUs; GPU 0,1 are ann's until 16:00"),
         job(416, "ann", "eval-llm", "queued", place=1, limit_s=1800, expected_start_at=at("13:45"), latest_start_at=at("16:00"), reason="the free GPU is kept for job 415"),
         job(418, "bea", "sweep", "queued", place=2, limit_s=7200, array_id=418, array_index=0, expected_start_at=at("16:05"), latest_start_at=at("19:10"), reason="2 ahead"),
         job(420, "ann", "after-eval", "queued", limit_s=3600, depends_on=["afterok:416"], reason="waits for job 416 to succeed"),
@@ -290,6 +294,7 @@ class ScriptedSource:
         self.gate: threading.Event | None = None
         """While set to an unset event, every call blocks on it: a daemon that does not answer."""
         self.connections = 0
+        self.revision = 0
         self.is_down = False
         self._items: queue.Queue[object] = queue.Queue()
 
@@ -317,7 +322,22 @@ class ScriptedSource:
             yield item
 
     def queue_view(self) -> JobList:
-        return JobList(at=NOW, jobs=self.jobs, total=len(self.jobs))
+        """What the feed says of it: my jobs, everybody's count, and that something changed."""
+        self.revision += 1
+        mine = [each for each in self.jobs if each.mine]
+        return JobList(at=NOW, jobs=mine, total=len(self.jobs), revision=self.revision)
+
+    def queue_page(self, wish: QueueWish, offset: int, limit: int) -> JobList:
+        self._asked("queue_page", (wish, offset, limit))
+        found = [
+            each
+            for each in self.jobs
+            if (each.mine or not wish.mine)
+            and wish.user in ("", each.user)
+            and wish.state in ("", "held" if each.held_by else each.state)
+            and matches(each, wish.text)
+        ]
+        return JobList(at=NOW, jobs=found[offset : offset + limit], total=len(found), offset=offset)
 
     def history(self) -> DeviceHistory:
         return history()
@@ -346,8 +366,11 @@ class ScriptedSource:
                 CauseView("devices_busy", "GPU 3 is held by bea until 17:10", 1, ref(3), until_at=at("17:10"), user="bea"),
                 CauseView("device_unavailable", "GPU 6 is drained: fan broken", 1, ref(6)),
             ],
-            place=0, ahead_gpus=0, expected_start_at=found.expected_start_at, latest_start_at=found.latest_start_at,
+            place=found.place, ahead_gpus=4 if found.place else 0, expected_start_at=found.expected_start_at, latest_start_at=found.latest_start_at,
             would_start_now="--gpus 1",
+            p90_start_at=found.p90_start_at,
+            ahead=[AheadView(id=415, user="carl", gpus=4, limit_s=6 * 3600, expected_start_at=at("16:00"))] if found.place else [],
+            priority=PriorityView(share=0.31, lead_s=3 * 86400 + 7200),
         )  # fmt: skip
 
     def log(self, selector: str, tail: int) -> ScriptedLog:

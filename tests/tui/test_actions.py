@@ -23,6 +23,13 @@ async def typed(pilot, text):
     await pilot.press(*("space" if char == " " else char for char in text))
 
 
+async def on_the_queue(pilot):
+    """Show the queue, and wait for its rows."""
+    await pilot.press("2")
+    await until(pilot, lambda: pilot.app.query_one("#pane-queue")._known)
+    await until(pilot, lambda: pilot.app.errands.is_idle)
+
+
 class TestTabs:
     @pytest.mark.parametrize(
         ("key", "seen"),
@@ -131,16 +138,18 @@ class TestQueue:
 
     async def test_cursor_stays_on_its_job_when_the_queue_moves(self, source):
         async with opened(source) as pilot:
-            await pilot.press("2", "j", "j", "j")
+            await on_the_queue(pilot)
+            await pilot.press("j", "j", "j")
             source.jobs = [job(500, "carl", "new", "queued", place=0), *source.jobs]
             source.push(source.queue_view())
             await until(pilot, lambda: "500" in screen_text(pilot.app))
             await pilot.press("w")
-            await until(pilot, lambda: source.called("why") == ["416"])
+            await until(pilot, lambda: "Why job 416" in screen_text(pilot.app))
 
     async def test_hold_asks_first(self, source):
         async with opened(source) as pilot:
-            await pilot.press("2", "j", "j", "j", "H")
+            await on_the_queue(pilot)
+            await pilot.press("j", "j", "j", "H")
             await until(pilot, lambda: current(pilot) == "ConfirmScreen")
             assert "gpuboard hold 416" in screen_text(pilot.app)
             assert source.called("hold") == []
@@ -148,8 +157,10 @@ class TestQueue:
             await until(pilot, lambda: source.called("hold") == [["416"]])
 
     async def test_held_job_is_released(self, source):
+        source.jobs[-1] = msgspec.structs.replace(source.jobs[-1], mine=True, user="ann")
         async with opened(source) as pilot:
-            await pilot.press("2", "G", "H")
+            await on_the_queue(pilot)
+            await pilot.press("G", "H")
             await until(pilot, lambda: current(pilot) == "ConfirmScreen")
             await pilot.press("y")
             await until(pilot, lambda: source.called("release") == [["421"]])
@@ -157,7 +168,8 @@ class TestQueue:
     async def test_ten_thousand_rows_paint_only_what_is_seen(self, source):
         source.jobs = [job(i, "bea", f"sweep-{i}", "queued", place=i) for i in range(10_000)]
         async with opened(source) as pilot:
-            await pilot.press("2", "G")
+            await on_the_queue(pilot)
+            await pilot.press("G")
             text = await settled(pilot)
             assert "sweep-9999" in text
             rows = pilot.app.query_one("#pane-queue RowList")
@@ -421,6 +433,7 @@ class TestPaletteAndHelp:
             await pilot.press("ctrl+p")
             await until(pilot, lambda: current(pilot) == "PaletteScreen")
             await typed(pilot, "diffusion")
+            await until(pilot, lambda: "job 415 diffusion-xl" in screen_text(pilot.app))
             await pilot.press("enter")
             await until(pilot, lambda: source.called("job") == ["415"])
 
@@ -498,9 +511,10 @@ class TestBindings:
 class TestASilentDaemon:
     async def test_no_key_waits_for_an_answer(self, source):
         async with opened(source) as pilot:
+            await on_the_queue(pilot)
             source.gate = threading.Event()
             try:
-                await pilot.press("2", "j", "w")
+                await pilot.press("j", "w")
                 await until(pilot, lambda: current(pilot) == "WhyScreen")
                 await pilot.press("escape", "3", "4", "5", "n", "escape", "b", "escape", "1")
                 await until(pilot, lambda: current(pilot) == "Screen")

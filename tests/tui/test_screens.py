@@ -21,7 +21,7 @@ STORIES = {
     "new-job-like": ["n", "ctrl+r"],
     "booking": ["b"],
     "confirm-cancel": ["K"],
-    "confirm-hold": ["2", "G", "H"],
+    "confirm-hold": ["2", "j", "j", "j", "H"],
     "why": ["2", "j", "j", "w"],
     "help": ["question_mark"],
     "palette": ["colon"],
@@ -32,7 +32,10 @@ STORIES = {
 @pytest.mark.parametrize("name", STORIES)
 async def test_screen_looks_as_it_was_last_seen(name, size, source):
     async with opened(source, size) as pilot:
-        await pilot.press(*STORIES[name])
+        for key in STORIES[name]:
+            await pilot.press(key)
+            if key.isdecimal():
+                await settled(pilot)
         if name == "log":
             await until(pilot, lambda: "ended" in _text(pilot))
         if name == "booking":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
@@ -11,14 +11,18 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input
 
+from gpuboard.model.views import JobList, JobView
 from gpuboard.tui.bindings import EVERYWHERE, key_words, keys_of
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.jobactions import JobTarget
 from gpuboard.tui.jobwords import job_name, owner_words
 from gpuboard.tui.keybar import GROUPS
+from gpuboard.tui.queuewindow import QueueWish
 from gpuboard.tui.widgets.rows import RowList
 
+FOUND = 50
+"""Jobs of the whole queue that are offered for what is typed."""
 Act = Callable[[], Awaitable[object] | object]
 
 
@@ -49,6 +53,9 @@ class PaletteScreen(Dialog[None]):
         self._focused = focused
         self._where = where
         self._offers: list[Offer] = []
+        self._words = ""
+        self._asked: str | None = None
+        """Words for which other people's jobs are being looked for; None while nobody is asked."""
 
     def content(self) -> ComposeResult:
         """Return the input and what it finds."""
@@ -63,12 +70,41 @@ class PaletteScreen(Dialog[None]):
         self.query_one(RowList).set_rows(self._offers)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Offer what has these words."""
-        words = event.value.lower().split()
+        """Offer what has these words, and look for such jobs in the whole queue."""
+        self._words = event.value.lower()
+        self._show()
+        self._search()
+
+    def _show(self) -> None:
+        words = self._words.split()
         found = [offer for offer in self._offers if all(w in offer.words.lower() for w in words)]
         rows = self.query_one(RowList)
         rows.set_rows(found)
         rows.move_to(0)
+
+    def _search(self) -> None:
+        words = self._words
+        if self._asked is not None or not words.strip():
+            return
+        self._asked = words
+        self.gpuboard.errands.run(
+            lambda: self.gpuboard.source.queue_page(QueueWish(text=words), 0, FOUND),
+            self._take_found,
+            lambda _error: self._take_found(None),
+        )
+
+    def _take_found(self, page: JobList | None) -> None:
+        asked, self._asked = self._asked, None
+        if not self.is_open:
+            return
+        if page is not None:
+            known = {offer.words for offer in self._offers}
+            fresh = [offer for offer in self._offers_of(page.jobs) if offer.words not in known]
+            if fresh:
+                self._offers += fresh
+                self._show()
+        if asked != self._words:
+            self._search()
 
     async def on_input_submitted(self) -> None:
         """Do what is chosen."""
@@ -108,8 +144,11 @@ class PaletteScreen(Dialog[None]):
 
     def _jobs(self) -> list[Offer]:
         queue = self.gpuboard.snapshot.queue
+        return self._offers_of(queue.jobs if queue else ())
+
+    def _offers_of(self, jobs: Iterable[JobView]) -> list[Offer]:
         offers = []
-        for job in queue.jobs if queue else ():
+        for job in jobs:
             target = JobTarget.of(job)
             offers.append(
                 Offer(

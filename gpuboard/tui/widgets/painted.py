@@ -62,9 +62,10 @@ class Block(Widget):
 
     DEFAULT_CSS = "Block { height: 2; width: 1fr; }"
 
-    def __init__(self, *, least: int = 2, id: str | None = None) -> None:
+    def __init__(self, *, least: int = 2, ground: str = "base", id: str | None = None) -> None:
         super().__init__(id=id)
         self._least = least
+        self._ground = ground
         self._lines: list[list[Part]] = []
 
     def show_lines(self, lines: list[list[Part]]) -> None:
@@ -76,7 +77,8 @@ class Block(Widget):
 
     def render_line(self, y: int) -> Strip:
         """Return one line."""
-        return ink_of(self).line(self._lines[y] if y < len(self._lines) else [], self.size.width)
+        parts = self._lines[y] if y < len(self._lines) else []
+        return ink_of(self).line(parts, self.size.width, self._ground)
 
 
 Item = tuple[list[Part], str]
