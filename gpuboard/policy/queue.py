@@ -60,10 +60,11 @@ class Lane:
     lanes is bound by how much memory it touches.
     """
 
-    __slots__ = ("ids", "key", "limits", "owner", "shortest_ms", "spans_ms", "submitted_at")
+    __slots__ = ("ids", "key", "kind", "limits", "owner", "shortest_ms", "spans_ms", "submitted_at")
 
     def __init__(self, key: LaneKey, owner: object) -> None:
         self.key = key
+        self.kind = key.kind
         self.owner = owner
         """The mark of the one queue that may change it; any other copies it first."""
         self.submitted_at = array("q")
@@ -288,11 +289,12 @@ class WaitingQueue:
             for job in begun:
                 self.add(job)
         self._begun_until = now
-        come = bisect_left(self._timed, (now + 1, JobId(0)))
-        for _, job_id in self._timed[:come]:
-            waiting = self._jobs[job_id]
-            self._lane(waiting).add(waiting)
-        del self._timed[:come]
+        if self._timed and self._timed[0][0] <= now:
+            come = bisect_left(self._timed, (now + 1, JobId(0)))
+            for _, job_id in self._timed[:come]:
+                waiting = self._jobs[job_id]
+                self._lane(waiting).add(waiting)
+            del self._timed[:come]
         return self._lanes[kind].values()
 
     def serving_order(self, world: World, now: int, limit: int | None = None) -> list[JobId]:

@@ -97,7 +97,8 @@ class Allowance:
         self._next_jobs = next_jobs
         self._parents = _parents(settings)
         self._lineages: dict[str, list[Unit]] = {}
-        self._is_open = all(quota.is_open for quota in _every_quota(settings))
+        self.is_open = all(quota.is_open for quota in _every_quota(settings))
+        """Whether nothing that starts is limited, arrays aside."""
         self._devices: dict[Unit, int] = {}
         self._arrays: dict[JobId, int] = {}
         self._promised: Waiting | None = None
@@ -112,7 +113,7 @@ class Allowance:
         for holder in world.holders:
             if holder.array_id is not None:
                 self._arrays[holder.array_id] = self._arrays.get(holder.array_id, 0) + 1
-            if holder.reservation_id is None:
+            if holder.reservation_id is None and not self.is_open:
                 self._hold(holder.uid, holder.account, len(holder.devices))
 
     def units(self, uid: Uid, account: str) -> list[Unit]:
@@ -139,7 +140,7 @@ class Allowance:
 
     def has_device_room(self, waiting: Waiting) -> bool:
         """Whether the quotas of the person and of their groups leave room for this job."""
-        return self._is_open or self.shortfall(waiting) is None
+        return self.is_open or self.shortfall(waiting) is None
 
     def shortfall(self, waiting: Waiting) -> Shortfall | None:
         """Return the limit that keeps this job from starting now, a hard one first; or None."""
@@ -169,9 +170,10 @@ class Allowance:
         self._contenders = None
         if waiting.array_id is not None:
             self._arrays[waiting.array_id] = self._arrays.get(waiting.array_id, 0) + 1
-        if not in_booking:
+        if not in_booking and not self.is_open:
             self._hold(waiting.uid, waiting.account, waiting.gpus)
-        self.week.commit(waiting)
+        if self.is_by_length:
+            self.week.commit(waiting)
 
     def _hold(self, uid: Uid, account: str, gpus: int) -> None:
         for unit in self.units(uid, account):
