@@ -56,7 +56,9 @@ def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
     )
     yield "when", words.when_words(job, now)
     yield "held by", job["held_by"]
-    yield "GPUs", f"{job['gpus']} {job['gpu_type']}".strip()
+    linked = " linked by NVLink" if job["nvlink"] else ""
+    yield "GPUs", f"{job['gpus']} {job['gpu_type']}".strip() + linked
+    yield "GPU memory", _size(job["gpu_memory_bytes"])
     yield "on GPU", words.devices_words(job["devices"])
     yield "limit", words.span(job["limit_s"])
     yield "ran", words.span(job["elapsed_s"])

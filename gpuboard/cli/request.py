@@ -39,6 +39,7 @@ CARRIED = (
 _AS_THEY_ARE = {
     "gpus": "gpus", "time": "time_limit", "name": "name", "shm_size": "shm_size", "cpus": "cpus",
     "memory": "memory", "begin": "begin", "array": "array", "gpu_type": "gpu_type",
+    "gpu_mem": "gpu_memory", "nvlink": "nvlink",
     "preemptible": "preemptible", "requeue": "requeue", "hold": "hold",
     "stop_signal": "stop_signal", "grace": "grace", "note": "note",
     "account": "account", "class_name": "class",

@@ -99,6 +99,21 @@ class DeviceUse(msgspec.Struct, frozen=True):
             )
         )
 
+    def memory_of(self, job_name: str) -> int | None:
+        """Return how much memory (bytes) a job's processes have here; None where that is not known.
+
+        A process without a figure makes the sum unknown; a job without a process has none.
+        """
+        if not self.is_known:
+            return None
+        used = [
+            each.process.memory_bytes
+            for each in self.processes
+            if each.process.job_name == job_name
+        ]
+        known = [bytes_ for bytes_ in used if bytes_ is not None]
+        return sum(known) if len(known) == len(used) else None
+
     def of(self, *belongs: Belongs) -> tuple[DeviceProcess, ...]:
         """Return the processes that belong to one of these."""
         return tuple(each.process for each in self.processes if each.belongs in belongs)

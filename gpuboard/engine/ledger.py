@@ -140,6 +140,10 @@ class Ledger:
         """Return the leases of the jobs that share a device, by job; none when it is not shared."""
         return [lease for _, lease in sorted(self._shares.get(device, {}).items())]
 
+    def shares(self) -> dict[DeviceUuid, list[Lease]]:
+        """Return the leases of the jobs of each shared device, by job."""
+        return {device: self.shares_of(device) for device in self._shares}
+
     def leases_of(self, job_id: JobId) -> list[Lease]:
         """Return the live leases of a job."""
         return [lease for lease in self.every_lease() if lease.job_id == job_id]

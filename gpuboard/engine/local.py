@@ -15,6 +15,7 @@ from gpuboard.devices.history import IdleWatch
 from gpuboard.devices.protocol import Probe
 from gpuboard.engine.bookdesk import BookingDesk
 from gpuboard.engine.booking import Bookings
+from gpuboard.engine.budgetwatch import BudgetWatch
 from gpuboard.engine.clock import Clock
 from gpuboard.engine.core import Core, Pace, RuntimeHealth, log
 from gpuboard.engine.crash import CrashPoints
@@ -26,6 +27,7 @@ from gpuboard.engine.hourbook import HourBook
 from gpuboard.engine.housekeeping import Housekeeper
 from gpuboard.engine.images import Images
 from gpuboard.engine.jobdesk import JobDesk
+from gpuboard.engine.jobmix import JobMix
 from gpuboard.engine.journal import Journal
 from gpuboard.engine.ledger import Ledger
 from gpuboard.engine.logs import LogReader, log_reader
@@ -40,12 +42,12 @@ from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.workers import Workers
 from gpuboard.engine.world import device_facts, policy_settings, usage_now
 from gpuboard.errors import StateError
-from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.adminviews import DatabaseView
+from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
 from gpuboard.model.job import EventRow, Job, JobSpec
-from gpuboard.model.person import Person
 from gpuboard.model.past import Past
+from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
 from gpuboard.model.world import DeviceFact, PolicySettings, Usage
@@ -98,13 +100,15 @@ class LocalEngine:
             self.core, self._bookings, self._starter, self._stopper, self._reconciler
         )
         self._watch = HealthWatch(self.core, self._stopper)
+        self._budgets = BudgetWatch(self.core, self._stopper)
+        self._mix = JobMix(self.core, store)
         self._forecaster = Forecaster(self.core, store)
         self._housekeeper = Housekeeper(self.core, store)
         self._jobs = JobDesk(self.core, store, self._stopper, self._images)
         self._desk = BookingDesk(self.core, store, self._bookings)
         self._idle = IdleWatch()
-        self._facts: tuple[DeviceFact, ...] = ()
         self._hours = HourBook(self.core, store)
+        self._facts: tuple[DeviceFact, ...] = ()
         self.core.on_end += [self._starter.forget, self._stopper.forget]
 
     # time
@@ -128,6 +132,7 @@ class LocalEngine:
             self._no_shows.run()
             self._stopper.enforce()
             self._images.run()
+            self._mix.run()
             self._planner.run()
         except StateError as error:
             self.halt(error)
@@ -174,10 +179,13 @@ class LocalEngine:
         snapshot = core.probe.snapshot()
         if snapshot is core.snapshot:
             return
+        if snapshot.links != core.snapshot.links:
+            core.plan_soon()
         core.snapshot = snapshot
         self._idle.observe(snapshot)
-        self._watch.look(snapshot)
         self._hours.observe(snapshot, self.idle_s())
+        self._watch.look(snapshot)
+        self._budgets.look()
         settle(core)
         facts = device_facts(core)
         if facts != self._facts:
@@ -395,6 +403,10 @@ class LocalEngine:
         """Return live leases by device."""
         return self.core.ledger.leases
 
+    def shares(self) -> Mapping[DeviceUuid, Sequence[Lease]]:
+        """Return, of devices that jobs share, the leases of all."""
+        return self.core.ledger.shares()
+
     def leases_between(self, from_at: int, until_at: int) -> Sequence[Lease]:
         """Return leases that touch a window."""
         return self._store.leases_between(from_at, until_at)
@@ -456,6 +468,14 @@ class LocalEngine:
         """Return device-seconds charged by uid since an instant, not decayed."""
         return self._store.charged_since(since_at, self.core.clock.now_ms())
 
+    def past(self, from_at: int, until_at: int) -> Past:
+        """Return leases, hours of devices and waits between two instants. From any thread."""
+        return self._store.past(from_at, until_at)
+
+    def keep_hours(self) -> None:
+        """Write what was summed up of devices' use since the last minute: the daemon ends."""
+        self._hours.write()
+
     def notices(self) -> Sequence[Notice]:
         """Return the notices in force."""
         return self._desk.notices()
@@ -466,14 +486,6 @@ class LocalEngine:
         return self.core.journal.notify(notice, by)
 
     # watching
-
-    def past(self, from_at: int, until_at: int) -> Past:
-        """Return leases, hours of devices and waits between two instants. From any thread."""
-        return self._store.past(from_at, until_at)
-
-    def keep_hours(self) -> None:
-        """Write what was summed up of devices' use since the last minute: the daemon ends."""
-        self._hours.write()
 
     def events(
         self, after_id: int, limit: int = 1000, job_id: JobId | None = None
@@ -502,13 +514,6 @@ class LocalEngine:
             faults={name: h.fault() for name, h in health.items() if h.fault()},
         )
 
-    def backup(self, path: str) -> None:
-        """Write a consistent copy of the database."""
-        self._store.backup(path)
-
-    def check_database(self) -> str:
-        """Run the integrity check; return `ok` or what is wrong."""
-        return self._store.check_database()
     def halted_words(self) -> str:
         """Return why nothing is scheduled any more; empty while all is well."""
         return self.core.halted
@@ -517,3 +522,10 @@ class LocalEngine:
         """Return sizes, version and newest backup of the database. From any thread."""
         return self._store.state()
 
+    def backup(self, path: str) -> None:
+        """Write a consistent copy of the database."""
+        self._store.backup(path)
+
+    def check_database(self) -> str:
+        """Run the integrity check; return `ok` or what is wrong."""
+        return self._store.check_database()

@@ -213,6 +213,9 @@ class Engine(Protocol):
     def leases(self) -> Mapping[DeviceUuid, Lease]:
         """Return live leases by device."""
 
+    def shares(self) -> Mapping[DeviceUuid, Sequence[Lease]]:
+        """Return, of devices that jobs share, the leases of all; `leases` has the oldest job's."""
+
     def leases_between(self, from_at: int, until_at: int) -> Sequence[Lease]:
         """Return leases that touch a window, for the timeline."""
 
@@ -258,6 +261,9 @@ class Engine(Protocol):
     def usage_since(self, since_at: int) -> Mapping[int, float]:
         """Return device-seconds charged by uid since an instant, not decayed."""
 
+    def past(self, from_at: int, until_at: int) -> Past:
+        """Return leases, hours of devices and waits between two instants. From any thread."""
+
     def notices(self) -> Sequence[Notice]:
         """Return the notices in force."""
 
@@ -277,9 +283,6 @@ class Engine(Protocol):
     def last_event_id(self) -> int:
         """Return the id of the newest event."""
 
-    def past(self, from_at: int, until_at: int) -> Past:
-        """Return leases, hours of devices and waits between two instants. From any thread."""
-
     def revision(self) -> int:
         """Return a number raised by every change that a list of jobs or bookings could show."""
 
@@ -289,14 +292,14 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities:
         """Say what works."""
 
-    def backup(self, path: str) -> None:
-        """Write a consistent copy of the database. From any thread."""
-
-    def check_database(self) -> str:
-        """Run the integrity check; return `ok` or what is wrong. From any thread."""
     def halted_words(self) -> str:
         """Return why nothing is scheduled any more; empty while all is well."""
 
     def database_state(self) -> DatabaseView:
         """Return sizes, version and newest backup of the database. From any thread."""
 
+    def backup(self, path: str) -> None:
+        """Write a consistent copy of the database. From any thread."""
+
+    def check_database(self) -> str:
+        """Run the integrity check; return `ok` or what is wrong. From any thread."""

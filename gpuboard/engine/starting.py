@@ -289,7 +289,7 @@ def run_request(core: Core, job: Job) -> RunRequest:
         home=owner.home,
         image=spec.image if spec.runtime is not RuntimeName.PROCESS else "",
         command=spec.command,
-        env={**spec.env, **_own_environment(job)},
+        env={**_budget_environment(core, job), **spec.env, **_own_environment(job)},
         mounts=spec.mounts,
         workdir=spec.workdir,
         devices=job.devices,
@@ -301,6 +301,23 @@ def run_request(core: Core, job: Job) -> RunRequest:
         stop_signal=spec.stop_signal,
         grace_s=spec.grace_s,
     )
+
+
+def _budget_environment(core: Core, job: Job) -> dict[str, str]:
+    """Return what tells frameworks that take all memory by default to keep to the job's budget.
+
+    What the person sets beats it. The same for every repetition within an attempt: it goes by the
+    lease, not by what is left of the device.
+    """
+    share = next((x.share for x in core.ledger.leases_of(job.id) if x.share is not None), None)
+    if share is None:
+        return {}
+    fraction = 0.9 * share.memory_bytes / share.capacity_bytes  # the rest is for CUDA itself
+    return {
+        "GPUBOARD_GPU_MEM_BYTES": str(share.memory_bytes),
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{fraction:.3f}",
+    }
 
 
 def _own_environment(job: Job) -> dict[str, str]:

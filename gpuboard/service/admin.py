@@ -102,7 +102,8 @@ class AdminService:
         return sorted(
             {
                 lease.job_id
-                for device, lease in self._engine.leases().items()
+                for device, first in self._engine.leases().items()
+                for lease in self._engine.shares().get(device, (first,))
                 if lease.job_id is not None
                 and lease.until_at > from_at
                 and (not devices or device in devices)

@@ -113,8 +113,10 @@ class BoardService:
         week = engine.usage_since(now - _WEEK_MS)
         total = sum(row.device_seconds for row in usage)
         running: dict[int, int] = {}
-        for lease in engine.leases().values():
-            running[lease.uid] = running.get(lease.uid, 0) + 1
+        shares = engine.shares()
+        for device, lease in engine.leases().items():
+            for uid in {one.uid for one in shares.get(device, (lease,))}:
+                running[uid] = running.get(uid, 0) + 1
         queued = engine.queued_by_person()
         charged: dict[int, float] = {row.uid: row.device_seconds for row in usage}
         uids = charged.keys() | running.keys() | queued.keys() | week.keys()

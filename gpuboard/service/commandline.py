@@ -10,6 +10,7 @@ _FLAGS = (
     ("runtime", "--runtime"),
     ("name", "--name"),
     ("gpu_type", "--gpu-type"),
+    ("gpu_memory", "--gpu-mem"),
     ("time_limit", "--time"),
     ("workdir", "--workdir"),
     ("shm_size", "--shm-size"),
@@ -23,7 +24,7 @@ _FLAGS = (
     ("account", "--account"),
     ("class_name", "--class"),
 )
-_SWITCHES = ("preemptible", "requeue", "hold")
+_SWITCHES = ("nvlink", "preemptible", "requeue", "hold")
 
 
 def submit_line(request: SubmitRequest) -> str:

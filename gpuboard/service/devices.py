@@ -9,6 +9,8 @@ from gpuboard.model.device import Device, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.text import plain
 from gpuboard.model.views import DeviceRef
+from gpuboard.model.world import DeviceFact
+from gpuboard.policy.placement import DeviceBox
 
 
 class DeviceNames:
@@ -18,6 +20,8 @@ class DeviceNames:
         self.devices: list[Device] = [reading.device for reading in snapshot.readings]
         self._by_uuid = {device.uuid: device for device in self.devices}
         self._by_label = {device.label: device for device in self.devices}
+        self.links = snapshot.links
+        """How they are linked; empty where that is not known."""
         self.is_known = bool(self.devices) and not snapshot.fault
         """Whether the driver said what is there."""
 
@@ -46,6 +50,26 @@ class DeviceNames:
         """Return how many devices have this in their product name."""
         wanted = type_part.strip().lower()
         return sum(1 for device in self.devices if wanted in device.name.lower())
+
+    def largest_bytes(self, type_part: str, uuids: Sequence[DeviceUuid]) -> int:
+        """Return the most memory that one of the devices has that such a request names."""
+        return max((d.memory_bytes or 0 for d in self._named(type_part, uuids)), default=0)
+
+    def most_linked(self, type_part: str, uuids: Sequence[DeviceUuid]) -> int:
+        """Return how many of the devices that such a request names are all linked by NVLink."""
+        facts = [
+            DeviceFact(device.uuid, device.index, device.name)
+            for device in self._named(type_part, uuids)
+        ]
+        return DeviceBox(facts, self.links).most_linked((), "")
+
+    def _named(self, type_part: str, uuids: Sequence[DeviceUuid]) -> list[Device]:
+        wanted = type_part.strip().lower()
+        return [
+            device
+            for device in self.devices
+            if wanted in device.name.lower() and (not uuids or device.uuid in uuids)
+        ]
 
     def ref(self, uuid: DeviceUuid) -> DeviceRef:
         """Return a device in passing; one that is gone is called by its UUID."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpuboard.devices.attribution import ProcessUse
 from gpuboard.engine.protocol import Engine
 from gpuboard.model.device import DeviceReading, Health
@@ -10,7 +12,8 @@ from gpuboard.model.instants import iso
 from gpuboard.model.job import Job
 from gpuboard.model.person import Caller
 from gpuboard.model.reservation import Lease, Reservation
-from gpuboard.model.views import BookingRef, DeviceView, ProcessView
+from gpuboard.model.sizes import format_size
+from gpuboard.model.views import BookingRef, DeviceView, ProcessView, SharerView
 from gpuboard.service.rights import Action, may
 
 
@@ -23,6 +26,7 @@ class DeviceViews:
         self._now = now
         self._idle_after_s = idle_after_s
         self._leases = engine.leases()
+        self._shares = engine.shares()
         self._drains = engine.drains()
         self._foreign = engine.foreign_use()
         self._in_use_words = engine.in_use_words()
@@ -38,6 +42,7 @@ class DeviceViews:
         lease = self._leases.get(device.uuid)
         job = self._jobs.get(lease.job_id) if lease and lease.job_id is not None else None
         state, words = self._state(reading, lease)
+        shares = self._shares.get(device.uuid, ())
         idle_s = self._idle.get(device.uuid)
         return DeviceView(
             uuid=device.uuid,
@@ -49,12 +54,12 @@ class DeviceViews:
             state=state,
             state_words=words,
             user=self._user(device.uuid, lease, state),
-            mine=lease is not None and lease.uid == self._caller.uid,
+            mine=any(x.uid == self._caller.uid for x in shares or (lease,) if x is not None),
             job_id=job.id if job else None,
             job_name=job.spec.name if job else "",
             reservation_id=lease.reservation_id if lease else None,
             since_at=iso(lease.granted_at) if lease else None,
-            until_at=iso(self._until(lease, job)),
+            until_at=iso(self._last_end(shares) if shares else self._until(lease, job)),
             idle_s=idle_s if idle_s is not None and idle_s >= self._idle_after_s else None,
             next_booking=self._next_booking(device.uuid),
             utilization=reading.utilization,
@@ -70,7 +75,37 @@ class DeviceViews:
             ecc_uncorrected=reading.ecc_uncorrected,
             processes=self._processes(device.uuid),
             processes_known=reading.processes is not None,
+            sharers=[self._sharer(reading, share) for share in shares],
+            given_bytes=sum(x.share.memory_bytes for x in shares if x.share is not None),
+            shareable_bytes=max((x.share.capacity_bytes for x in shares if x.share), default=0),
+            numa_node=device.numa_node,
+            cpus=device.cpus,
+            bus_id=device.bus_id,
         )
+
+    def _sharer(self, reading: DeviceReading, lease: Lease) -> SharerView:
+        job = self._jobs.get(lease.job_id) if lease.job_id is not None else None
+        return SharerView(
+            user=self._engine.person_of(lease.uid),
+            mine=lease.uid == self._caller.uid,
+            job_id=lease.job_id or 0,
+            job_name=job.spec.name if job else "",
+            memory_bytes=lease.share.memory_bytes if lease.share else 0,
+            used_bytes=self._used_by(reading.device.uuid, job) if job else None,
+            until_at=iso(self._until(lease, job)),
+        )
+
+    def _used_by(self, uuid: DeviceUuid, job: Job) -> int | None:
+        """Return how much of a device's memory a job's processes have, where the driver says so."""
+        use = self._uses.get(uuid)
+        return use.memory_of(job.runtime_name) if use is not None else None
+
+    def _last_end(self, shares: Sequence[Lease]) -> int | None:
+        ends = (
+            self._until(lease, self._jobs.get(lease.job_id) if lease.job_id is not None else None)
+            for lease in shares
+        )
+        return max((at for at in ends if at is not None), default=None)
 
     def _state(self, reading: DeviceReading, lease: Lease | None) -> tuple[str, str]:
         uuid = reading.device.uuid
@@ -78,7 +113,8 @@ class DeviceViews:
         if reading.health is not Health.OK:
             return "faulty", reading.fault or str(reading.health)
         if lease is not None and lease.job_id is not None:
-            return "leased", f"drained by {drain.by}: {drain.note}" if drain else ""
+            words = [f"drained by {drain.by}: {drain.note}"] if drain else []
+            return "leased", "; ".join([*self._shared_words(uuid), *words])
         if drain is not None:
             return "drained", f"by {drain.by}: {drain.note}" if drain.note else f"by {drain.by}"
         if lease is not None:
@@ -87,9 +123,20 @@ class DeviceViews:
             return "foreign", self._in_use_words[uuid]
         return "free", ""
 
+    def _shared_words(self, uuid: DeviceUuid) -> list[str]:
+        """Return how much of a shared device is given to how many jobs; nothing when it is not shared."""
+        shares = [lease.share for lease in self._shares.get(uuid, ()) if lease.share is not None]
+        if not shares:
+            return []
+        given = format_size(sum(share.memory_bytes for share in shares))
+        most = format_size(shares[0].capacity_bytes)
+        jobs = "1 job" if len(shares) == 1 else f"{len(shares)} jobs"
+        return [f"shared by {jobs}, {given} of {most}"]
+
     def _user(self, uuid: DeviceUuid, lease: Lease | None, state: str) -> str:
         if lease is not None:
-            return self._engine.person_of(lease.uid)
+            uids = {x.uid: None for x in self._shares.get(uuid, (lease,))}
+            return ", ".join(self._engine.person_of(uid) for uid in uids)
         return self._foreign[uuid] if state == "foreign" else ""
 
     def _until(self, lease: Lease | None, job: Job | None) -> int | None:

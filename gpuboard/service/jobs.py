@@ -28,6 +28,7 @@ from gpuboard.runtimes.sandbox import check_submission
 from gpuboard.service.charging import Charging
 from gpuboard.service.commandline import submit_line
 from gpuboard.service.context import ServiceContext
+from gpuboard.service.deviceasks import check_asks
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.jobviews import JobViews, QueueReasons, why_words
 from gpuboard.service.rights import Action, insist, may, no_such_job, not_yours
@@ -270,6 +271,8 @@ class JobService:
             raise InvalidRequest("the job names its devices: --gpus cannot change", field="gpus")
         if spec.gpus < 0 or (self._names().is_known and spec.gpus > self._names().count("")):
             raise InvalidRequest(f"--gpus {spec.gpus}: this box has not so many", field="gpus")
+        if (spec.gpus, spec.preemptible) != (job.spec.gpus, job.spec.preemptible):
+            check_asks(spec, self._context.config, self._names())
         spec = msgspec.structs.replace(spec, begin_at=begin_at)
         if (spec.gpus, spec.limit_s) != (job.spec.gpus, job.spec.limit_s):
             self._charging().check(spec)

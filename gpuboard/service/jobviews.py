@@ -310,6 +310,7 @@ _KINDS = {
     "job.timed_out": "reached its limit",
     "job.preempted": "preempted",
     "job.lost": "lost",
+    "job.over_budget": "over its budget of GPU memory",
     "job.held": "held",
     "job.released": "released",
     "job.updated": "changed",

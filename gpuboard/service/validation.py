@@ -27,6 +27,7 @@ from gpuboard.model.text import plain
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
 from gpuboard.service.charging import Charging
 from gpuboard.service.context import ServiceContext
+from gpuboard.service.deviceasks import check_asks
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, audit_refusal
 
@@ -90,6 +91,7 @@ class SpecReader:
         """Return the jobs asked for. Raises InvalidRequest, Refused, PermissionDenied."""
         try:
             spec = self._spec(request)
+            check_asks(spec, self._config, self._devices)
             self._charging.check(spec)
             check_submission(spec, self._caller.person, sandbox_settings(self._config))
         except PermissionDenied as error:
@@ -120,6 +122,8 @@ class SpecReader:
             gpus=self._gpus(request, uuids),
             gpu_uuids=uuids,
             gpu_type=self._gpu_type(request.gpu_type),
+            gpu_memory_bytes=_size(request.gpu_memory, "gpu_memory"),
+            nvlink=request.nvlink,
             limit_s=self.limit_s(request.time_limit, class_name),
             env=request.env,
             mounts=tuple(request.mounts),

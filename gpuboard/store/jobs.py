@@ -161,6 +161,15 @@ class JobTable(Table):
         )
         return [row[0] for row in rows]
 
+    def recent_widths(self, n: int) -> dict[int, int]:
+        """Return how many of the last n jobs that wanted devices wanted how many of them."""
+        rows = self._connection.rows(
+            "SELECT gpus, count(*) FROM (SELECT gpus FROM jobs WHERE gpus > 0 ORDER BY id DESC LIMIT ?)"
+            " GROUP BY gpus ORDER BY gpus",
+            (n,),
+        )
+        return {row[0]: row[1] for row in rows}
+
     def has_run_since(self, uid: int, at: int) -> bool:
         """Whether a job of the person that has ended ran at or after `at` (ms)."""
         row = self._connection.row(

@@ -13,10 +13,18 @@ from gpuboard.engine.crash import CrashPoints
 from gpuboard.engine.local import LocalEngine
 from gpuboard.engine.protocol import NewJob
 from gpuboard.engine.workers import InlineWorkers, StepWorkers
-from gpuboard.model.device import Device, DeviceProcess, DeviceReading, Health, ProbeSnapshot
+from gpuboard.model.device import (
+    Device,
+    DeviceLink,
+    DeviceProcess,
+    DeviceReading,
+    Health,
+    ProbeSnapshot,
+)
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.job import Job, JobSpec, RuntimeName
 from gpuboard.model.person import Person
+from gpuboard.model.reservation import Lease
 from gpuboard.runtimes.protocol import RunRequest
 from gpuboard.runtimes.simulated import Script, SimulatedRuntime
 from gpuboard.store.database import Store
@@ -53,6 +61,9 @@ class ScriptedProbe:
         """In percent; of other devices it is not known."""
         self.remnants: dict[DeviceUuid, str] = {}
         """Devices on which the driver still names a process of that attempt."""
+        self.memory: dict[str, int] = {}
+        """Device memory (bytes) of an attempt's process, by runtime name; of others it is not known."""
+        self.links: tuple[DeviceLink, ...] = ()
         self._snapshot = ProbeSnapshot(at=0, fault="not read yet")
         self._sequence = 0
 
@@ -65,13 +76,19 @@ class ScriptedProbe:
             else tuple(self._reading(i) for i in range(self.gpus) if uuid(i) not in self.missing),
             fault=self.fault,
             sequence=self._sequence,
+            links=self.links,
         )
 
     def _reading(self, index: int) -> DeviceReading:
         device = Device(uuid=uuid(index), index=index, name="Simulated GPU", memory_bytes=2**34)
         health, words = self.faults.get(device.uuid, (Health.OK, ""))
         ours = tuple(
-            DeviceProcess(pid=10_000 + p.job_id, uid=0, job_name=p.name)
+            DeviceProcess(
+                pid=10_000 + p.job_id,
+                uid=0,
+                job_name=p.name,
+                memory_bytes=self.memory.get(p.name),
+            )
             for p in self.runtime.truth.processes.values()
             if device.uuid in p.devices
         )
@@ -220,16 +237,23 @@ class Box:
     def check_invariants(self) -> None:
         """No device in two processes, every process has its lease, nothing started twice."""
         taken: dict[str, str] = {}
-        leases = self.store.live_leases()
-        by_device = {lease.device: lease for lease in leases}
-        assert len(by_device) == len(leases)
+        by_device: dict[DeviceUuid, list[Lease]] = {}
+        for lease in self.store.live_leases():
+            by_device.setdefault(lease.device, []).append(lease)
+        for device, leases in by_device.items():
+            assert len(leases) == 1 or all(lease.share for lease in leases), f"{device}: {leases}"
+            given = sum(lease.share.memory_bytes for lease in leases if lease.share)
+            most = min((x.share.capacity_bytes for x in leases if x.share), default=0)
+            assert given <= most, f"{device} is shared beyond its memory: {leases}"
+            assert abs(sum(lease.devices_charged for lease in leases) - 1) < 1e-9, leases
         for process in self.runtime.truth.processes.values():
             for device in process.devices:
-                assert device not in taken, f"{device}: {taken[device]} and {process.name}"
+                leases = by_device.get(device, [])
+                names = {f"gb-{lease.job_id}-{lease.attempt}" for lease in leases}
+                assert process.name in names, f"{process.name} lives on {device} of {names}"
+                shared = all(lease.share for lease in leases)
+                assert shared or device not in taken, f"{device}: {taken[device]}, {process.name}"
                 taken[device] = process.name
-                lease = by_device.get(device)
-                assert lease is not None, f"{process.name} lives on {device} without a lease"
-                assert f"gb-{lease.job_id}-{lease.attempt}" == process.name, (lease, process.name)
         starts = self.runtime.truth.starts
         assert len(starts) == len(set(starts)), "an attempt was started twice"
         assert not self.engine.core.halted, self.engine.core.halted

@@ -43,12 +43,14 @@ class Invariants:
         taken: dict[str, str] = {}
         for process in box.runtime.truth.processes.values():
             for device in process.devices:
-                assert device not in taken, f"I1 {device}: {taken[device]} and {process.name}"
+                shares = ledger.shares_of(device)
+                if not shares:
+                    assert device not in taken, f"I1 {device}: {taken[device]} and {process.name}"
                 taken[device] = process.name
                 lease = ledger.leases.get(device)
                 assert lease is not None, f"I3 {process.name} lives on {device} without a lease"
-                owner = f"gb-{lease.job_id}-{lease.attempt}"
-                assert owner == process.name, f"I3 {process.name} lives on {owner}'s {device}"
+                owners = {f"gb-{one.job_id}-{one.attempt}" for one in shares or [lease]}
+                assert process.name in owners, f"I3 {process.name} lives on {owners}'s {device}"
         self._check_mirror()
         core.journal.check()
         self._check_starts()
@@ -63,8 +65,12 @@ class Invariants:
         self._seen = seen
         assert ledger.jobs == {job.id: job for job in box.store.load_live_jobs()}
         leases = box.store.live_leases()
-        assert ledger.leases == {lease.device: lease for lease in leases}
-        assert len(ledger.leases) == len(leases), "I1 a device has two leases"
+        assert sorted(ledger.every_lease(), key=lambda lease: lease.id) == leases
+        alone = [lease.device for lease in leases if lease.share is None]
+        shared = {lease.device for lease in leases if lease.share is not None}
+        assert len(alone) == len(set(alone)), "I1 a device has two leases"
+        assert not shared & set(alone), "I1 a shared device has a lease of its own"
+        assert ledger.leases.keys() == shared | set(alone)
         starts = box.runtime.truth.starts
         assert len(starts) == len(set(starts)), "I2 an attempt was started twice"
 
@@ -78,7 +84,10 @@ class Invariants:
             for key in fresh:
                 for device in held[key].devices:
                     own = held[key].runtime_name
-                    others = [p for p in seen.get(device) or () if p.job_name != own]
+                    beside = {
+                        f"gb-{one.job_id}-{one.attempt}" for one in core.ledger.shares_of(device)
+                    }
+                    others = [p for p in seen.get(device) or () if p.job_name not in (own, *beside)]
                     is_starting = held[key].state == JobState.STARTING
                     assert not others or not is_starting, f"{key} on {device} with {others}"
         self._held = set(held)
@@ -135,11 +144,13 @@ class Invariants:
         box = self.box
         leases = box.store.leases_between(0, 2**62)
         by_device: dict[DeviceUuid, list[tuple[int, int]]] = defaultdict(list)
-        held_ms: dict[int, int] = defaultdict(int)
+        held_ms: dict[int, float] = defaultdict(float)
         for lease in leases:
             assert lease.released_at is not None
-            by_device[lease.device].append((lease.granted_at, lease.released_at))
-            held_ms[lease.uid] += max(0, lease.released_at - lease.granted_at)
+            span_ms = max(0, lease.released_at - lease.granted_at)
+            if lease.share is None:
+                by_device[lease.device].append((lease.granted_at, lease.released_at))
+            held_ms[lease.uid] += span_ms * lease.devices_charged
         if self.jumped_back:
             return  # spans on a clock that was set back say nothing
         for device, spans in by_device.items():
