@@ -35,20 +35,17 @@ class Capacity:
         self.now = now
         settings = world.settings
         self.box = box or DeviceBox(world.devices, world.links, settings.job_mix)
+        self._any = (self.box.available,)
         self.holders = world.holders
         self._reserve_bytes = settings.sharing_reserve_bytes
         self.shared = SharedDevices(self.box, settings, world.holders, now + OVERDUE_MS)
-        self.blackouts = [
-            (self._dark(booking), booking)
-            for booking in _in_order(world)
-            if booking.is_blackout and booking.until_at > now
-        ]
-        self.bookings = [
-            booking
-            for booking in _in_order(world)
-            if not booking.is_blackout and booking.until_at > now
-        ]
+        ahead = [booking for booking in _in_order(world) if booking.until_at > now]
+        self.blackouts = [(self._dark(one), one) for one in ahead if one.is_blackout]
+        self.bookings = [one for one in ahead if not one.is_blackout]
         self._bound_now: dict[ReservationId, int] = {}
+        self._rearranged = 0
+        self.arrangements = 0
+        """How often promises were arranged, or tried to be, anew in this round."""
         self.held = 0
         """Devices that jobs hold."""
         self.bound = 0
@@ -61,7 +58,6 @@ class Capacity:
         self.claims = [claim for booking in self.bookings if (claim := self._claim_of(booking))]
         self.arrangement: Arrangement = self._arrange(self.base, self.claims)
         self._refused: dict[tuple[int, int], int] = {}
-        self._rearranged = 0
 
     def candidates(self, gpu_uuids: tuple[DeviceUuid, ...], gpu_type: str) -> int:
         """Return the devices in service that a request names."""
@@ -69,6 +65,8 @@ class Capacity:
 
     def options(self, asks: Asks) -> tuple[int, ...]:
         """Return sets of devices in service, any `asks.gpus` of one of which would do; see `DeviceBox`."""
+        if not (asks.gpu_memory_bytes or asks.gpu_uuids or asks.gpu_type or asks.nvlink):
+            return self._any
         available = self.box.available
         return tuple(each & available for each in self.box.options(asks, self._reserve_bytes))
 
@@ -271,7 +269,7 @@ class Capacity:
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
             self.held |= devices
             # of jobs that share a device the last to end counts
-            free_at[devices] = max(soonest_at, ends_at, free_at.get(devices, 0))
+            free_at[devices] = max(free_at.get(devices, soonest_at), ends_at)
         releases: dict[int, int] = {}
         bound_until: dict[int, int] = {}
         for booking in self.bookings:
@@ -311,6 +309,7 @@ class Capacity:
         )
 
     def _arrange(self, base: Profile, claims: list[Claim]) -> Arrangement:
+        self.arrangements += 1
         return arrange(base, claims, self._preference())
 
     def _preference(self) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.placement import DeviceBox
+from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import Lane, LaneClass, LaneKey, ServingOrder, WaitingQueue, span_of
 from gpuboard.policy.quota import Allowance
 from gpuboard.policy.sharing import budget_of
@@ -88,12 +89,13 @@ class Round:
         lanes = self._lanes[kind] = []
         is_servable: dict[tuple[object, ...], bool] = {}
         for lane in self.queue.lanes(self.now, kind):
-            key = lane.key
-            wanted = key.kind
-            if wanted not in is_servable:
+            servable = is_servable.get(lane.kind)
+            if servable is None:
+                key = lane.key
                 options = self.capacity.options(key)
-                is_servable[wanted] = any(each.bit_count() >= key.gpus for each in options)
-            if is_servable[wanted]:
+                servable = any(each.bit_count() >= key.gpus for each in options)
+                is_servable[lane.kind] = servable
+            if servable:
                 lanes.append(lane)
         return lanes
 
@@ -104,18 +106,23 @@ class Round:
     def devices_for(self, waiting: Waiting) -> int:
         """Return the devices on which the job could start now without breaking a promise, or 0."""
         capacity = self.capacity
-        until_at = self.now + span_of(waiting)
-        shared = self._device_to_join(waiting)
+        shared = self._device_to_join(waiting) if waiting.gpu_memory_bytes else 0
         if shared:
             return shared
-        grace_ms = waiting.grace_s * 1000
-        found = [
-            capacity.preemptible_devices_for(waiting.gpus, candidates, grace_ms, until_at)
-            if waiting.preemptible
-            else capacity.devices_for(waiting.gpus, candidates, until_at)
-            for candidates in capacity.options(waiting)
-        ]
+        options = capacity.options(waiting)
+        if len(options) == 1:
+            return self._devices_among(waiting, options[0])
+        found = [self._devices_among(waiting, candidates) for candidates in options]
         return capacity.box.best_of([devices for devices in found if devices], capacity.idle)
+
+    def _devices_among(self, waiting: Waiting, candidates: int) -> int:
+        until_at = self.now + span_of(waiting)
+        if waiting.preemptible:
+            grace_ms = waiting.grace_s * 1000
+            return self.capacity.preemptible_devices_for(
+                waiting.gpus, candidates, grace_ms, until_at
+            )
+        return self.capacity.devices_for(waiting.gpus, candidates, until_at)
 
     def _device_to_join(self, waiting: Waiting) -> int:
         """Return the shared device that a job with a budget may join now, or 0."""
@@ -256,17 +263,34 @@ class Round:
         """Start jobs behind the head that delay no promise."""
         if self.head is None or not self.world.settings.backfill:
             return
-        while self.capacity.idle or self.capacity.can_join():
-            started = False
-            for waiting in self._candidates(self._servable(LaneClass.ORDINARY)):
-                devices = self.devices_for(waiting)
-                if devices and self.has_room(waiting):
-                    self._take(waiting, devices)
-                    started = True
-                    if not (self.capacity.idle or self.capacity.can_join()):
-                        return
-            if not started:
+        capacity = self.capacity
+        while capacity.idle or capacity.can_join():
+            arrangements = capacity.arrangements
+            started = self._backfill_once()
+            # What found no place while less was taken finds none now, unless promises were moved,
+            # a device is shared, or a quota holds only while somebody waits.
+            is_plain = capacity.arrangements == arrangements and self.allowance.is_open
+            if not started or (is_plain and not capacity.shared.devices):
                 return
+
+    def _backfill_once(self) -> bool:
+        """Try each candidate once; whether any was started."""
+        capacity, started = self.capacity, False
+        refused: dict[tuple[object, ...], int] = {}
+        for waiting in self._candidates(self._servable(LaneClass.ORDINARY)):
+            kind = (waiting.gpus, waiting.gpu_uuids, waiting.gpu_type, waiting.nvlink)
+            span_ms = span_of(waiting)
+            if span_ms >= refused.get(kind, FOREVER) and not waiting.gpu_memory_bytes:
+                continue
+            devices = self.devices_for(waiting)
+            if not devices:
+                refused[kind] = span_ms
+            elif self.has_room(waiting):
+                self._take(waiting, devices)
+                started = True
+                if not (capacity.idle or capacity.can_join()):
+                    break
+        return started
 
     def _candidates(self, lanes: list[Lane]) -> list[Waiting]:
         """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
@@ -274,17 +298,16 @@ class Round:
         able: list[tuple[Lane, int]] = []
         for lane in lanes:
             key = lane.key
-            kind = (key.kind, key.uid if key.gpu_memory_bytes else None)
+            kind = (lane.kind, key.uid) if key.gpu_memory_bytes else lane.kind
             bound_ms = bounds_ms.get(kind)
             if bound_ms is None:
                 bound_ms = bounds_ms[kind] = self._open_until(key) - self.now
             if lane.shortest_ms <= bound_ms:
                 able.append((lane, bound_ms))
-        found: list[Waiting] = []
-        for job_id in self.order.scan(able, self.world.settings.backfill_scan):
-            waiting = self._unstarted(job_id)
-            if waiting is not None and waiting is not self.head:
-                found.append(waiting)
+        scanned = self.order.scan(able, self.world.settings.backfill_scan)
+        taken: set[JobId | None] = {*self.starts, self.head.job_id if self.head else None}
+        waiting_jobs = (self.queue.get(job_id) for job_id in scanned if job_id not in taken)
+        found = [waiting for waiting in waiting_jobs if waiting is not None]
         if self.world.settings.backfill_shortest_first:
             return _shortest_of_each_first(found)
         return found
@@ -324,6 +347,8 @@ class Round:
 
         A job gives back all its devices, which changes what promises need of the others.
         """
+        if not self.capacity.stoppable:
+            return False
         holders = [
             (self.capacity.box.held_by(holder), holder)
             for holder in self.world.holders
