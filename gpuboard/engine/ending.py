@@ -186,7 +186,6 @@ def ended_job(job: Job, verdict: Verdict, now: int) -> Job:
             state=JobState.QUEUED,
             attempt=job.attempt + 1,
             reason=verdict.reason,
-            image_id="",
             start_issued=False,
             handle="",
             reservation_id=None,

@@ -1,8 +1,10 @@
-"""Images: fetched while a job waits, so that a pull costs neither its limit nor anybody's devices.
+"""Images: what a tag means is settled when a job is taken; what is missing is fetched while it waits.
 
-Where pulling is allowed, a job is not served before its image was found on the box: it is looked
-for, and pulled, from the submission on; others pass it meanwhile. One fetch serves all jobs of that
-image. The start itself never pulls: an image that was removed again sends the job back here.
+The id behind a job's image is looked up right after the submission and recorded: a tag that moves
+later does not change what runs. Where pulling is allowed, a job is not served before its image is
+on the box, and others pass it meanwhile, so that a pull costs neither its limit nor anybody's
+devices; one fetch serves all jobs of that image. Elsewhere an image that is not there (yet) is left
+to the start. The start itself never pulls: an image that was removed again sends the job back here.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
 from gpuboard.engine.change import Change
 from gpuboard.engine.conclude import start_failed
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import cancel_dependents, ended_job
 from gpuboard.engine.workers import Lane
-from gpuboard.errors import RequestError, Unavailable
+from gpuboard.errors import NotFound, RequestError, Unavailable
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobState, RuntimeName
 
@@ -26,48 +30,52 @@ Key = tuple[RuntimeName, str]
 
 @dataclass
 class Fetch:
-    """An image that is not known to be there yet."""
+    """An image whose id is not known yet to these jobs."""
 
     jobs: set[JobId] = field(default_factory=set)
     is_running: bool = False
+    is_pull: bool = False
+    """Whether it is missing and has to be pulled; else it is only looked up."""
     failures: int = 0
     next_boot_ms: int = 0
 
 
 class Images:
-    """Has images fetched, and lets jobs be served once theirs is there."""
+    """Has images looked up and fetched, and lets jobs be served once theirs is there."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._there: set[Key] = set()
         self._fetches: dict[Key, Fetch] = {}
+        self._gone: set[JobId] = set()
+        """Jobs whose image, settled before, was not there at their start."""
         core.on_end.append(self._ended)
 
+    @property
+    def _may_pull(self) -> bool:
+        return self._core.config.docker.pull == "missing"
+
     def require(self, jobs: Iterable[Job]) -> None:
-        """Keep queued jobs from being served until their image is there."""
+        """Have the ids of queued jobs' images settled; where pulling is allowed, serve none before."""
         core = self._core
-        if core.config.docker.pull != "missing":
-            return
         for job in jobs:
-            key = _key(job)
-            if job.state is not JobState.QUEUED or not job.spec.image or key in self._there:
+            is_settled = bool(job.image_id) and job.id not in self._gone
+            if job.state is not JobState.QUEUED or not job.spec.image or is_settled:
                 continue
             if job.spec.runtime not in core.runtimes:
                 continue
-            self._fetches.setdefault(key, Fetch()).jobs.add(job.id)
-            core.ledger.prepare(job.id, is_preparing=True)
+            self._fetches.setdefault(_key(job), Fetch()).jobs.add(job.id)
+            if self._may_pull:
+                core.ledger.prepare(job.id, is_preparing=True)
 
     def is_gone(self, job: Job, error: BaseException | None) -> bool:
-        """Note that an image which was there is not there any more, if that is what happened."""
-        if self._core.config.docker.pull != "missing" or not isinstance(error, RequestError):
-            return False
-        is_gone = error.code == "not_found" and error.field == "image"
+        """Note that an image which was there is not there any more, if it can be fetched again."""
+        is_gone = self._may_pull and _is_missing(error)
         if is_gone:
-            self._there.discard(_key(job))
+            self._gone.add(job.id)
         return is_gone
 
     def run(self) -> None:
-        """Begin the fetches that are due."""
+        """Begin the look-ups and fetches that are due."""
         boot = self._core.clock.boot_ms()
         for key, fetch in self._fetches.items():
             if not fetch.is_running and boot >= fetch.next_boot_ms:
@@ -82,29 +90,58 @@ class Images:
     def _fetch(self, key: Key, fetch: Fetch) -> None:
         fetch.is_running = True
         runtime = self._core.runtimes[key[0]]
-        work = partial(runtime.resolve_image, key[1], True, partial(self._tell, fetch))
-        self._core.workers.submit(work, partial(self._fetched, key), Lane.PULL)
+        work = partial(runtime.resolve_image, key[1], fetch.is_pull, partial(self._tell, fetch))
+        lane = Lane.PULL if fetch.is_pull else Lane.LOOK
+        self._core.workers.submit(work, partial(self._fetched, key), lane)
 
     def _tell(self, fetch: Fetch, words: str) -> None:
         for job_id in tuple(fetch.jobs):
             self._core.progress[job_id] = words
 
-    def _fetched(self, key: Key, _image_id: str | None, error: BaseException | None) -> None:
+    def _fetched(self, key: Key, image_id: str | None, error: BaseException | None) -> None:
         fetch = self._fetches[key]
         fetch.is_running = False
-        if error is None:
-            self._there.add(key)
+        if image_id:
+            self._admit(self._let_go(key), image_id)
+        elif _is_missing(error) and not fetch.is_pull:
+            self._miss(key, fetch)
+        else:
+            self._failed(key, fetch, error)
+
+    def _miss(self, key: Key, fetch: Fetch) -> None:
+        """Pull an image that is not on the box, or leave it to the start."""
+        if self._may_pull:
+            fetch.is_pull = True
+            self._fetch(key, fetch)
+        else:
             self._let_go(key)
-            return
+
+    def _failed(self, key: Key, fetch: Fetch, error: BaseException | None) -> None:
         log.warning("image %s: %s", key[1], error)
         fetch.failures += not isinstance(error, Unavailable)
         is_final = isinstance(error, RequestError)
         if is_final or fetch.failures >= self._core.config.jobs.max_attempts:
-            self._fail(self._let_go(key), f"start failed: {error}")
+            waiting = self._let_go(key)
+            if self._may_pull:
+                self._fail(waiting, f"start failed: {error}")
             return
         pause_s = min(self._core.pace.backoff_max_s, 5.0 * 2 ** max(0, fetch.failures - 1))
         fetch.next_boot_ms = self._core.clock.boot_ms() + int(pause_s * 1000)
-        self._tell(fetch, f"its image is not there yet: {error}")
+        if self._may_pull:
+            self._tell(fetch, f"its image is not there yet: {error}")
+
+    def _admit(self, jobs: Iterable[Job], image_id: str) -> None:
+        """Record what the tag means; a job that was taken for another image than this ends."""
+        moved = [job for job in jobs if job.image_id not in ("", image_id)]
+        change = Change("image.admitted")
+        for job in jobs:
+            if not job.image_id:
+                change.jobs[job.id] = msgspec.structs.replace(job, image_id=image_id)
+        if change.jobs:
+            self._core.journal.commit(change)
+        for job in moved:
+            words = f"the image {job.spec.image} it was taken for ({job.image_id[:19]}) is gone"
+            self._fail([job], f"start failed: {words}; the name now means another one")
 
     def _let_go(self, key: Key) -> list[Job]:
         """Let the image's jobs be served; return those that still wait."""
@@ -114,7 +151,8 @@ class Images:
             core.progress.pop(job_id, None)
             job = core.ledger.jobs.get(job_id)
             if job is not None and job.state is JobState.QUEUED:
-                core.ledger.prepare(job_id, is_preparing=False)
+                if core.ledger.is_preparing(job_id):
+                    core.ledger.prepare(job_id, is_preparing=False)
                 waiting.append(job)
         core.ledger.revision += 1
         core.plan_soon()
@@ -139,10 +177,15 @@ class Images:
         job = self._core.ledger.jobs.get(job_id)
         if job is not None:
             self.require([job])
-            return
-        for fetch in self._fetches.values():
-            fetch.jobs.discard(job_id)
+        else:
+            for fetch in self._fetches.values():
+                fetch.jobs.discard(job_id)
+        self._gone.discard(job_id)
 
 
 def _key(job: Job) -> Key:
     return job.spec.runtime, job.spec.image
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    return isinstance(error, NotFound) and error.field == "image"

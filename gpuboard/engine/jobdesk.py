@@ -157,7 +157,8 @@ class JobDesk:
             raise Conflict(f"job {job_id} is being stopped")
         if job.state is not JobState.QUEUED:
             spec = _only_changeable(job, spec)
-        changed = msgspec.structs.replace(job, spec=spec)
+        image_id = job.image_id if spec.image == job.spec.image else ""
+        changed = msgspec.structs.replace(job, spec=spec, image_id=image_id)
         change = Change("update")
         change.job(changed, "job.updated", uid=by.uid, limit_s=spec.limit_s, gpus=spec.gpus)
         if job.leased_at is not None and spec.limit_s != job.spec.limit_s:

@@ -131,9 +131,11 @@ class LocalEngine:
             self._bookings.keep_time()
             self._no_shows.run()
             self._stopper.enforce()
-            self._images.run()
             self._mix.run()
             self._planner.run()
+            self._images.run()  # what starts at once needs no look-up of its own
+            self._planner.run()
+            self._images.run()  # what starts at once needs no look-up of its own
         except StateError as error:
             self.halt(error)
         self._forecaster.run()

@@ -110,8 +110,8 @@ class Starter:
 
         def work() -> tuple[str, str]:
             core.crash("start.create")
-            image_id = ""
-            if request.image:
+            image_id = job.image_id
+            if request.image and not image_id:
                 image_id = runtime.resolve_image(
                     request.image, False, partial(core.progress.__setitem__, job.id)
                 )

@@ -131,6 +131,7 @@ class SimulatedRuntime:
         self.wrong_devices: tuple[DeviceUuid, ...] | None = None
         """When set, what `devices_of` claims."""
         self.missing_images: set[str] = set()
+        self.image_ids: dict[str, str] = {}
         self.pull_error: Exception | None = None
         """Why no image can be pulled now."""
         self._late: list[tuple[int, Callable[[], object]]] = []
@@ -144,7 +145,7 @@ class SimulatedRuntime:
         return RuntimeCapabilities(version="simulated", images=True, devices="request")
 
     def resolve_image(self, reference: str, pull: bool, progress: Callable[[str], None]) -> str:
-        """Return an id made of the reference."""
+        """Return the id that a test gave the reference, or one made of it."""
         self._reach()
         if reference in self.missing_images:
             if not pull:
@@ -153,6 +154,8 @@ class SimulatedRuntime:
             if self.pull_error is not None:
                 raise self.pull_error
             self.missing_images.discard(reference)
+        if reference in self.image_ids:
+            return self.image_ids[reference]
         return f"sha256:{reference.encode().hex():0<64.64}"
 
     def images(self) -> list[ImageInfo]:
@@ -332,6 +335,8 @@ class SimulatedRuntime:
             if present.request.spec_hash() != request.spec_hash():
                 raise Conflict(f"the name {request.name} is taken by something else")
             return present.handle
+        if request.image in self.missing_images:
+            raise NotFound(f"the image {request.image} is gone from this box", field="image")
         script = self._script(request)
         if script.create_error is not None:
             raise script.create_error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gpuboard.config import Config, DockerConfig, JobsConfig
@@ -94,7 +95,72 @@ def test_image_that_was_removed_again_is_fetched_again(box: Box) -> None:
     box.runtime.missing_images.add(IMAGE)
     second = box.submit(script=Script(run_s=500))
     box.advance(10)
-    assert (box.state(second), box.job(second).attempt) == ("running", 2)
+    assert (box.state(second), box.job(second).attempt) == ("running", 1)
+
+
+def test_image_that_was_removed_before_the_start_is_fetched_again(box: Box) -> None:
+    """It was there at the submission: the start sends the job back to fetch the very same."""
+    job_id = held(box)
+    box.runtime.missing_images.add(IMAGE)
+    box.engine.release(job_id, BEN)
+    box.advance(10)
+    assert (box.state(job_id), box.job(job_id).attempt) == ("running", 2)
+
+
+def test_another_image_under_the_same_name_does_not_run(box: Box) -> None:
+    """What was taken is gone, and the name means something else now: the job ends in words."""
+    job_id = held(box)
+    box.runtime.missing_images.add(IMAGE)
+    box.runtime.image_ids[IMAGE] = "sha256:" + "e" * 64
+    box.engine.release(job_id, BEN)
+    box.advance(10)
+    assert box.state(job_id) == "failed"
+    assert "it was taken for" in box.job(job_id).reason
+    assert box.runtime.truth.starts == []
+
+
+@pytest.mark.parametrize("pull", ["never", "missing"])
+def test_tag_is_settled_when_the_job_is_taken(tmp_path: Path, pull: str) -> None:
+    """A tag moved while the job waits, across a restart too, changes nothing; an update asks anew."""
+    box = Box(tmp_path / "state", config=Config(docker=DockerConfig(pull=pull)))
+    box.settle()
+    taken = box.runtime.resolve_image(IMAGE, False, print)
+    job_id = held(box)
+    assert box.job(job_id).image_id == taken
+    box.runtime.image_ids[IMAGE] = moved = "sha256:" + "e" * 64
+    box.restart()
+    box.settle()
+    spec = msgspec.structs.replace(box.job(job_id).spec, name="renamed")
+    box.engine.update(job_id, BEN, spec)
+    box.engine.release(job_id, BEN)
+    box.advance(3)
+    assert (box.state(job_id), box.job(job_id).image_id) == ("running", taken)
+    assert next(iter(box.runtime.containers.values())).request.image_id == taken
+    other = held(box)
+    assert box.job(other).image_id == moved
+    box.store.close()
+
+
+def test_missing_image_is_left_to_the_start_where_nothing_is_pulled(tmp_path: Path) -> None:
+    """It may be built while the job waits."""
+    box = Box(tmp_path / "state", config=Config())
+    box.settle()
+    box.runtime.missing_images.add(IMAGE)
+    job_id = held(box)
+    assert (box.state(job_id), box.job(job_id).image_id) == ("queued", "")
+    box.runtime.missing_images.discard(IMAGE)
+    box.engine.release(job_id, BEN)
+    box.advance(3)
+    assert box.state(job_id) == "running"
+    assert box.job(job_id).image_id
+    box.store.close()
+
+
+def held(box: Box) -> int:
+    """Submit a held job and let its image be looked up."""
+    job_id = box.submit(held_by="user", script=Script(run_s=500))
+    box.settle()
+    return job_id
 
 
 def test_cancelled_while_pulling_is_over(box: Box) -> None:

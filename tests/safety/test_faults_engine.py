@@ -11,7 +11,7 @@ import pytest
 
 from gpuboard.runtimes.cgroups import ContainerCgroups
 from tests.support.box import wait_until
-from tests.support.dockerd import IMAGE, DockerEngine
+from tests.support.dockerd import IMAGE, DockerEngine, busybox_root
 from tests.support.fakenvml import gpu_uuid
 from tests.support.faultbox import FaultBox, container_rows
 
@@ -148,18 +148,27 @@ def test_fault_23_exit_codes_are_kept(docker_box: FaultBox, record_property) -> 
 def test_fault_41_image_goes_after_admission(
     docker_box: FaultBox, docker_engine: DockerEngine, record_property
 ) -> None:
-    """Said so, with the image's name."""
+    """A tag taken away changes nothing; an image removed is the job's reason, with its name."""
     box = docker_box
     box.start()
+    jobs = []
     with contextlib.closing(docker_engine.client()) as client:
         client.tag(IMAGE, "gpuboard-test/passing", "1")
-        job = box.shell("true", image="gpuboard-test/passing:1", hold=True)
-        client.remove_image("gpuboard-test/passing:1", noprune=True)
-    box.client.post("/jobs/release", {"jobs": [str(job)]})
-    view = box.ended(job)
-    assert view["state"] == "failed"
-    assert "passing" in view["reason"]
-    record_property("seen", view["reason"][:90])
+        data = busybox_root((("which", 0o644, b"fleeting"),))
+        changes = ["ENV PATH=/bin"]
+        client.import_image_from_data(
+            data, repository="gpuboard-test/fleeting", tag="1", changes=changes
+        )
+        for name in ("passing", "fleeting"):
+            jobs.append(box.shell("true", image=f"gpuboard-test/{name}:1", hold=True))
+            wait_until(lambda: box.rows("SELECT image_id FROM jobs WHERE id=?", jobs[-1])[0][0], 20)
+            client.remove_image(f"gpuboard-test/{name}:1", noprune=True)
+    box.client.post("/jobs/release", {"jobs": [str(job) for job in jobs]})
+    untagged, removed = (box.ended(job) for job in jobs)
+    assert untagged["state"] == "succeeded", untagged
+    assert removed["state"] == "failed"
+    assert "fleeting" in removed["reason"]
+    record_property("seen", f"tag gone: ran by its id; image gone: {removed['reason'][:70]}")
 
 
 def test_fault_43_sigterm_during_a_start(
