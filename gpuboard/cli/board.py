@@ -22,12 +22,29 @@ _GPU_COLUMNS = (
 def open_board(session: Session, *, plainly: bool = False) -> int:
     """Open the app on a terminal; else print the board as text."""
     if not plainly and sys.stdout.isatty() and sys.stdin.isatty():
-        socket_path = session.client.socket_path
+        addresses = _reached(session)
         from gpuboard.tui.app import run_app
 
-        return run_app(socket_path)
+        return run_app(addresses)
     print_board(session)
     return 0
+
+
+def _reached(session: Session) -> list[str]:
+    """Return the addresses of the boxes to watch. Other boxes are called once before the app owns the
+    terminal: that is when ssh may ask for a password or a host's key.
+    """
+    from gpuboard.api.client import Client
+
+    if len(session.hosts) < 2 and not session.is_remote:
+        return [session.client.socket_path]
+    from gpuboard.api.ssh import never_ask
+
+    addresses = session.addresses or [session.address]
+    for address in addresses:
+        Client(address).get("/ping")
+    never_ask()
+    return addresses
 
 
 @click.command("board", short_help="Open the app, or print the board as text.")

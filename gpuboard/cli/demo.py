@@ -66,7 +66,7 @@ def main() -> int:
         if sys.stdout.isatty() and sys.stdin.isatty():
             from gpuboard.tui.app import run_app
 
-            return run_app(socket_path)
+            return run_app([socket_path])
         from gpuboard.cli.story import tell
 
         return tell()

@@ -6,6 +6,8 @@ import gc
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,21 +16,22 @@ from textual.binding import BindingType
 from textual.containers import Container
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.views import DeviceHistory, EventView
+from gpuboard.model.views import EventView
 from gpuboard.tui import header
 from gpuboard.tui.bindings import EVERYWHERE, ON_A_JOB, bindings, key_words, keys_of
 from gpuboard.tui.bookingactions import BookingActions
 from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.eventwords import event_words
-from gpuboard.tui.feed import FeedThread, Snapshot, Source
+from gpuboard.tui.feed import Snapshot, Source
 from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.jobactions import JobActions
 from gpuboard.tui.keybar import action_of, key_items
-from gpuboard.tui.notices import Notices, Severity
+from gpuboard.tui.notices import Severity
 from gpuboard.tui.panes.base import Pane
 from gpuboard.tui.settings import Settings
-from gpuboard.tui.theme import DARK, THEMES, Palette, glyphs_for
+from gpuboard.tui.theme import ASCII, DARK, THEMES, Glyphs, Palette, glyphs_for
+from gpuboard.tui.watched import Watched
 from gpuboard.tui.widgets.board import Histories
 from gpuboard.tui.widgets.painted import ActionBar, Bar
 
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 
 STALE_S = 4.0
 """Without an item for so long what is shown is grey, with its age."""
-EVENTS_KEPT = 1000
 _TOLD_EVENTS: dict[str, Severity] = {
     "job.running": "information",
     "job.succeeded": "information",
@@ -49,7 +51,7 @@ _TOLD_EVENTS: dict[str, Severity] = {
 
 
 class GpuboardApp(App[None]):
-    """The terminal app over a `Source`."""
+    """The terminal app over the sources of one box or several."""
 
     TITLE = "gpuboard"
     ENABLE_COMMAND_PALETTE = False
@@ -64,18 +66,22 @@ class GpuboardApp(App[None]):
     Toast { padding: 0 1; width: 64; max-width: 90%; background: $panel; }
     """
 
-    def __init__(self, source: Source, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings | None = None,
+        others: Sequence[Watched] = (),
+        *,
+        name: str = "",
+    ) -> None:
         super().__init__()
         self.settings = settings or Settings()
-        self.source = source
-        self.histories = Histories()
+        self.boxes = [Watched(source, name), *others]
+        self.watched = self.boxes[0]
+        """The box that is shown."""
         self.errands = Errands(self)
         self.jobs = JobActions(self)
         self.bookings = BookingActions(self)
-        self.notices = Notices()
-        self.snapshot = Snapshot()
-        self.events: deque[EventView] = deque(maxlen=EVENTS_KEPT)
-        """What happened since the app began, the latest first."""
         self.is_paused = False
         self._shown = Snapshot()
         self._was_stale = False
@@ -87,13 +93,28 @@ class GpuboardApp(App[None]):
             (colours for colours in THEMES if colours.name == self.settings.theme_name), DARK
         )
         self.theme = self._colours.name
-        self.ink = Ink(Palette(self._colours), glyphs_for())
-        self._feed = FeedThread(
-            source,
-            lambda snapshot: deliver(self, partial(self._take, snapshot)),
-            lambda event: deliver(self, partial(self._take_event, event)),
-            lambda view: deliver(self, partial(self._take_history, view)),
-        )
+        self.ink = Ink(Palette(self._colours), self._glyphs())
+        self._shown_at = 0.0
+
+    @property
+    def source(self) -> Source:
+        """Whom the app asks: the shown box's daemon."""
+        return self.watched.source
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the shown box has said."""
+        return self.watched.snapshot
+
+    @property
+    def histories(self) -> Histories:
+        """The last samples of the shown box's devices."""
+        return self.watched.histories
+
+    @property
+    def events(self) -> deque[EventView]:
+        """What happened on the shown box since the app began, the latest first."""
+        return self.watched.events
 
     @property
     def is_admin(self) -> bool:
@@ -108,7 +129,7 @@ class GpuboardApp(App[None]):
     @property
     def age_s(self) -> float:
         """Seconds since the last item of the feed."""
-        return time.monotonic() - self.snapshot.heard
+        return self.watched.age_s
 
     @property
     def now_iso(self) -> str:
@@ -134,12 +155,27 @@ class GpuboardApp(App[None]):
         for words in self.settings.faults:
             self.say(words, "warning")
         await self.action_tab(self._tab)
-        self._feed.start()
+        for box in self.boxes:
+            box.follow(partial(deliver, self), self._take, self._take_event)
         self.set_interval(1.0, self._watch)
+        if self.settings.wants_tour:
+            self._show_tour()
+
+    def _show_tour(self) -> None:
+        """Show the tour, and remember that it was shown."""
+        from gpuboard.tui.dialogs.tour import TourScreen
+        from gpuboard.tui.settings import save_settings
+
+        self.push_screen(TourScreen())
+        try:
+            save_settings({"tour": False})
+        except GpuboardError:
+            pass  # a home that cannot be written sees the tour again
 
     def on_unmount(self) -> None:
         """Stop listening."""
-        self._feed.stop()
+        for box in self.boxes:
+            box.stop()
 
     def say(self, words: str, severity: Severity = "information", title: str = "") -> None:
         """Tell the person something in passing, as plain text."""
@@ -207,43 +243,80 @@ class GpuboardApp(App[None]):
     def action_theme(self) -> None:
         """Take the next theme."""
         place = next(i for i, colours in enumerate(THEMES) if colours.name == self.theme)
-        self._colours = THEMES[(place + 1) % len(THEMES)]
-        self.ink = Ink(Palette(self._colours), self.ink.glyphs)
+        name = THEMES[(place + 1) % len(THEMES)].name
+        self.use(replace(self.settings, theme_name=name))
+
+    def action_settings(self) -> None:
+        """Open the settings."""
+        from gpuboard.tui.dialogs.settings import SettingsScreen
+
+        self.push_screen(SettingsScreen())
+
+    def use(self, settings: Settings) -> None:
+        """Live by other settings from now on."""
+        self.settings = settings
+        self._colours = next(one for one in THEMES if one.name == settings.theme_name)
+        self.ink = Ink(Palette(self._colours), self._glyphs())
         self.theme = self._colours.name
+        self.set_keymap(dict(settings.keys))
         for pane in self._panes.values():
             pane.repaint()
-        for bar in self.query(Bar):
-            bar.refresh()
+        for screen in self.screen_stack:
+            for bar in screen.query(Bar):
+                bar.refresh()
 
-    def _take(self, snapshot: Snapshot) -> None:
-        if snapshot.board is not None and snapshot.board is not self.snapshot.board:
-            self.histories.add(snapshot.board)
-        self.snapshot = snapshot
-        for words, severity in self.notices.of(snapshot, self._extend_key):
-            self.say(words, severity)
+    def _glyphs(self) -> Glyphs:
+        return ASCII if self.settings.is_ascii else glyphs_for()
+
+    async def action_box(self, number: int) -> None:
+        """Show another box."""
+        if self.boxes[number] is self.watched:
+            return
+        self.watched = self.boxes[number]
+        self.is_paused, self._shown = False, self.watched.snapshot
+        panes, self._panes = self._panes, {}
+        for pane in panes.values():
+            await pane.remove()
+        await self.action_tab("board" if self._tab == "admin" and not self.is_admin else self._tab)
         self._show()
+
+    async def action_next_box(self) -> None:
+        """Show the next box."""
+        if len(self.boxes) == 1:
+            self.say("one box is shown; `gpuboard --host A --host B` shows several")
+            return
+        await self.action_box((self.boxes.index(self.watched) + 1) % len(self.boxes))
+
+    def _take(self, box: Watched, snapshot: Snapshot) -> None:
+        for words, severity in box.notices.of(snapshot, self._extend_key):
+            self.say(words, severity, box.name)
+        if box is self.watched and self._is_due():
+            self._show()
 
     @property
     def _extend_key(self) -> str:
         key = next(key for key in ON_A_JOB if key.id == "job.extend")
         return key_words(keys_of(key, self.settings.keys))
 
-    def _take_event(self, event: EventView) -> None:
-        self.events.appendleft(event)
-        board = self.snapshot.board
+    def _take_event(self, box: Watched, event: EventView) -> None:
+        board = box.snapshot.board
         severity = _TOLD_EVENTS.get(event.kind)
         if severity and board is not None and event.user == board.user:
-            self.say(self.told(event_words(event)), severity)
-
-    def _take_history(self, view: DeviceHistory) -> None:
-        self.histories.begin(view)
+            self.say(self.told(event_words(event)), severity, box.name)
 
     def _watch(self) -> None:
         """Once a second: grey what is stale, and tell its age."""
-        if self.is_stale or self._was_stale:
+        is_behind = self._shown is not self.snapshot and not self.is_paused and self._is_due()
+        if self.is_stale or self._was_stale or is_behind:
             self._show()
 
+    def _is_due(self) -> bool:
+        """Whether the person wants to see the box this often."""
+        wait_s = self.settings.refresh_s
+        return wait_s <= 1 or time.monotonic() - self._shown_at >= wait_s - 0.5
+
     def _show(self) -> None:
+        self._shown_at = time.monotonic()
         self._was_stale = self.is_stale
         if not self.is_paused:
             self._shown = self.snapshot
@@ -265,7 +338,11 @@ class GpuboardApp(App[None]):
             glyphs=glyphs,
         )
         base.query_one("#tabs", ActionBar).show_items(
-            header.tab_items(self._tab, is_admin=self.is_admin), link
+            [
+                *header.tab_items(self._tab, is_admin=self.is_admin),
+                *header.box_items([box.name for box in self.boxes], self.watched.name),
+            ],
+            link,
         )
         base.query_one("#keys", ActionBar).show_items(key_items(self._tab, self.settings.keys))
         host = base.query_one("#host", Bar)
@@ -307,9 +384,9 @@ def _new_pane(name: str) -> Pane:
     return BookingsPane(id="pane-bookings")
 
 
-def run_app(socket_path: str | None = None) -> int:
-    """Run the app on the daemon behind `socket_path` (found, or started, when None)."""
-    from gpuboard.api.client import Client, connect
+def run_app(addresses: Sequence[str]) -> int:
+    """Run the app on the daemons at the addresses: sockets' paths, or `ssh://HOST`."""
+    from gpuboard.api.client import Client
     from gpuboard.tui.settings import load_settings
     from gpuboard.tui.source import ClientSource
 
@@ -317,8 +394,13 @@ def run_app(socket_path: str | None = None) -> int:
         raise GpuboardError(
             "the app needs a terminal", hint="`gpuboard gpus` and `gpuboard ps` print text"
         )
-    client = Client(socket_path) if socket_path else connect()
-    app = GpuboardApp(ClientSource(client), load_settings())
+    boxes = [
+        Watched(ClientSource(Client(address)), address.removeprefix("ssh://"))
+        for address in addresses
+    ]
+    first, *others = boxes
+    name = first.name if others else ""
+    app = GpuboardApp(first.source, load_settings(), others, name=name)
     # What is imported by now lives as long as the app: no collection needs to walk it again.
     gc.freeze()
     app.run()

@@ -33,13 +33,15 @@ EVERYWHERE = (
     Key("app.queue", "2", "tab('queue')", "show the queue"),
     Key("app.jobs", "3", "tab('jobs')", "show my jobs"),
     Key("app.timeline", "4", "tab('timeline')", "show the timeline"),
-    Key("app.bookings", "5", "tab('bookings')", "show bookings and people"),
+    Key("app.people", "5", "tab('people')", "show people and their usage"),
     Key("app.admin", "6", "tab('admin')", "show the admin's tab", palette=False),
     Key("app.new", "n", "new_job", "start a new job", "new job"),
     Key("app.book", "b", "book", "book GPUs", "book"),
     Key("app.palette", "colon,ctrl+p", "palette", "do anything by name", palette=False),
     Key("app.pause", "z", "pause", "freeze or go on with the display"),
     Key("app.theme", "t", "theme", "next colour theme"),
+    Key("app.settings", "comma", "settings", "change settings and keys"),
+    Key("app.box", "B", "next_box", "show the next box (of several --host)"),
     Key("app.help", "question_mark,h,f1", "help", "show this help", "help"),
     Key("app.quit", "q,ctrl+q", "quit", "leave (jobs go on)", "quit"),
 )
@@ -85,21 +87,45 @@ TIMELINE = (
     Key("timeline.shorter", "shift+left", "widen(-1)", "choose a shorter window", palette=False),
     Key("timeline.more", "shift+down", "more(1)", "one GPU more", palette=False),
     Key("timeline.fewer", "shift+up", "more(-1)", "one GPU fewer", palette=False),
-    Key("timeline.in", "plus,equals_sign", "zoom(-1)", "zoom in", "zoom"),
-    Key("timeline.out", "minus", "zoom(1)", "zoom out"),
-    Key("timeline.now", "0", "now", "back to now", "now"),
+    Key(
+        "timeline.in",
+        "plus,equals_sign",
+        "zoom(-1)",
+        "zoom in (while moving a booking: longer)",
+        "zoom",
+    ),
+    Key("timeline.out", "minus", "zoom(1)", "zoom out (while moving a booking: shorter)"),
+    Key("timeline.now", "0", "now", "back to now"),
     Key(
         "timeline.choose", "enter", "choose", "book this window, or show what is here", "book here"
     ),
+    Key("timeline.drop", "escape", "drop", "leave the booking where it was", palette=False),
 )
 BOOKINGS = (
-    Key("booking.cancel", "K", "stop", "cancel the booking, after a dialog", "cancel"),
-    Key("booking.mine", "u", "mine", "only mine, or everybody's", "mine"),
+    Key("booking.move", "m", "grab", "move or lengthen my booking: arrows, then enter", "move"),
+    Key("booking.list", "v", "view", "the bookings as a list, or the timeline", "list"),
+    Key("booking.cancel", "K", "stop", "cancel the booking or job, after a dialog"),
+    Key("booking.mine", "u", "mine", "only mine, or everybody's"),
+    Key("booking.person", "p", "person", "only one person's, picked by name"),
+    Key("booking.export", "i", "export", "write bookings to a calendar file"),
+)
+PEOPLE = (
+    Key("people.day", "d", "over('day')", "over the last day", "day"),
+    Key("people.week", "w", "over('week')", "over the last week", "week"),
+    Key("people.month", "m", "over('month')", "over the last 30 days", "month"),
+    Key("people.by", "v", "by", "by person, by group or by GPU", "by"),
+    Key("people.person", "p", "person", "find a person by name"),
 )
 ADMIN = (
+    Key("admin.view", "v", "view(1)", "the next part: health, events, configuration, daemon", "next"),
+    Key("admin.back", "V", "view(-1)", "the part before", palette=False),
     Key("admin.drain", "D", "drain", "drain this GPU, or resume it, after a dialog", "drain"),
     Key("admin.notice", "N", "notice", "write a notice to everybody", "notice"),
-    Key("admin.reload", "R", "reload", "read the configuration again, after a dialog", "reload"),
+    Key("admin.blackout", "M", "blackout", "announce maintenance", "blackout"),
+    Key("admin.cancel", "K", "stop", "take the blackout under the cursor back, after a dialog"),
+    Key("admin.reload", "R", "reload", "read the configuration again, after a dialog"),
+    Key("admin.backup", "S", "backup", "write a copy of the database, after a dialog"),
+    Key("admin.check", "C", "check", "check the database, after a dialog"),
     Key("admin.filter", "slash", "filter", "show only events with this text", "filter"),
 )
 LOG = (
@@ -124,6 +150,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = {
     "Queue": QUEUED,
     "Timeline": TIMELINE,
     "Bookings": BOOKINGS,
+    "People": PEOPLE,
     "Admin": ADMIN,
     "A log": LOG,
     "A job's page": DETAIL,
@@ -140,7 +167,8 @@ def bindings(*groups: Iterable[Key]) -> list[BindingType]:
 
 
 _NAMES = {
-    "question_mark": "?", "slash": "/", "asterisk": "*", "colon": ":", "plus": "+", "minus": "-", "enter": "enter",
+    "question_mark": "?", "slash": "/", "comma": ",", "asterisk": "*", "colon": ":", "plus": "+",
+    "minus": "-", "enter": "enter",
     "equals_sign": "=", "escape": "esc", "pagedown": "pgdn", "pageup": "pgup", "left": "←",
     "right": "→", "up": "↑", "down": "↓",
 }  # fmt: skip
@@ -165,3 +193,24 @@ def keys_of(key: Key, keymap: Mapping[str, str]) -> str:
 def known_ids() -> set[str]:
     """Return the ids that may be remapped."""
     return {key.id for group in SECTIONS.values() for key in group}
+
+
+_TOGETHER = (
+    {"Everywhere", "On a job", "In a list", "Board"},
+    {"Everywhere", "On a job", "In a list", "Queue and jobs", "Queue"},
+    {"Everywhere", "Timeline"},
+    {"Everywhere", "In a list", "Bookings"},
+    {"Everywhere", "In a list", "Admin"},
+)
+"""Sections whose keys are heard at the same time."""
+
+
+def rival_of(key: Key, wanted: str, keymap: Mapping[str, str]) -> Key | None:
+    """Return the entry that has a key already where `key` would hear it too, or nothing."""
+    home = next(name for name, keys in SECTIONS.items() if key in keys)
+    heard = {home}.union(*(names for names in _TOGETHER if home in names))
+    for name in SECTIONS:
+        for other in SECTIONS[name] if name in heard else ():
+            if other.id != key.id and wanted in keys_of(other, keymap).split(","):
+                return other
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpuboard.model.views import BoardView, HostView
 from gpuboard.tui.feed import Snapshot
-from gpuboard.tui.ink import Part, clean, width_of
+from gpuboard.tui.ink import Part, clean, cut, width_of
 from gpuboard.tui.instants import clock, epoch_s, gigabytes, span
 from gpuboard.tui.theme import Glyphs
 from gpuboard.tui.widgets.painted import Item
@@ -34,6 +34,19 @@ def tab_items(chosen: str, *, is_admin: bool = False) -> list[Item]:
             )
         )
     return items
+
+
+def box_items(names: list[str], chosen: str) -> list[Item]:
+    """Return the boxes that are watched, where there are several."""
+    if len(names) == 1:
+        return []
+    return [
+        (
+            [(f" {cut(clean(name), 16)} ", "accent!" if name == chosen else "dim")],
+            f"app.box({number})",
+        )
+        for number, name in enumerate(names)
+    ]
 
 
 def link_parts(
@@ -96,6 +109,10 @@ def _host_words(host: HostView) -> list[str]:
         words.append(
             f"mem {gigabytes(host.memory_used_bytes)}/{gigabytes(host.memory_total_bytes)}G"
         )
+    if host.shm_total_bytes:
+        words.append(f"shm {gigabytes(host.shm_used_bytes)}/{gigabytes(host.shm_total_bytes)}G")
+    if host.disk_free_bytes is not None:
+        words.append(f"disk {gigabytes(host.disk_free_bytes)}G free")
     if host.engine and not host.engine_fault:
         words.append(clean(host.engine))
     if host.driver and not host.driver_fault:

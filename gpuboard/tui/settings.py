@@ -74,9 +74,11 @@ def load_settings(path: Path | None = None) -> Settings:
     if isinstance(refresh, bool) or not isinstance(refresh, (int, float)) or not 1 <= refresh <= 60:
         faults.append(f"{path}: refresh '{refresh}' is no number of seconds from 1 to 60")
         refresh = 1
-    for name in ("ascii", "tour"):
-        if not isinstance(content.get(name, False), bool):
-            faults.append(f"{path}: {name} '{content[name]}' is neither true nor false")
+    faults += [
+        f"{path}: {name} '{content[name]}' is neither true nor false"
+        for name in ("ascii", "tour")
+        if not isinstance(content.get(name, False), bool)
+    ]
     return Settings(
         theme_name=THEME_NAMES[theme],
         refresh_s=float(refresh),

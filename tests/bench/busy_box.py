@@ -51,7 +51,11 @@ class BusyBox:
             "TERM": "xterm-256color",
             "COLORTERM": "truecolor",
             "LC_ALL": "C.UTF-8",
+            "XDG_CONFIG_HOME": str(folder / "config"),
         }
+        settings = folder / "config" / "gpuboard" / "app.toml"
+        settings.parent.mkdir(parents=True)
+        settings.write_text("tour = false\n")
         self.box = Box(folder / "box", CONFIG, self.environment)
         self.environment["GPUBOARD_SOCKET"] = str(self.box.socket)
 

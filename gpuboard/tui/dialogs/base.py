@@ -102,8 +102,12 @@ class Page(Dialog[None]):
         """Show the first lines."""
         super().on_mount()
         self.query_one(Lines).focus()
-        self.query_one("#page-keys", ActionBar).show_items(self.items())
+        self.show_items()
         self.call_after_refresh(self.rebuild)
+
+    def show_items(self) -> None:
+        """Show the keys as they are now."""
+        self.query_one("#page-keys", ActionBar).show_items(self.items())
 
     def on_resize(self) -> None:
         """Wrap for the new width."""

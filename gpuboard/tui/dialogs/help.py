@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from textual.binding import Binding
+
 from gpuboard.tui.bindings import SECTIONS, Key, key_words, keys_of
 from gpuboard.tui.dialogs.base import Line, Page, titled
+from gpuboard.tui.dialogs.tour import TourScreen, shapes
 from gpuboard.tui.ink import fit
-from gpuboard.tui.theme import Glyphs
+from gpuboard.tui.widgets.painted import Item
 
 
 class HelpScreen(Page):
     """The help."""
+
+    BINDINGS = [
+        Binding("t", "tour", "the tour", show=False),
+        Binding("s", "settings", "settings", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__("Keys")
@@ -17,16 +25,29 @@ class HelpScreen(Page):
     def lines(self, width: int) -> list[Line]:
         """Return the table, in two columns when there is room."""
         with_ids = width >= 74
-        lines: list[Line] = _shapes(self.gpuboard.ink.glyphs)
+        lines: list[Line] = shapes(self.gpuboard.ink.glyphs)
         for section, keys in SECTIONS.items():
             lines += [[], titled(section)]
             lines += [self._line(key, with_ids=with_ids) for key in keys]
-        lines += [
-            [],
-            [("Give an action another key in ~/.config/gpuboard/app.toml:", "dim")],
-            [('  [keys]   "app.new" = "a"', "dim")],
-        ]
         return lines
+
+    def items(self) -> list[Item]:
+        """Return the keys below the page."""
+        return [
+            ([(" t", "key!"), (" the tour ", "text")], "screen.tour"),
+            ([(" s", "key!"), (" settings, other keys ", "text")], "screen.settings"),
+            *super().items(),
+        ]
+
+    def action_tour(self) -> None:
+        """Show the tour again."""
+        self.dismiss(None)
+        self.app.push_screen(TourScreen())
+
+    async def action_settings(self) -> None:
+        """Open the settings."""
+        self.dismiss(None)
+        await self.app.run_action("settings")
 
     def _line(self, key: Key, *, with_ids: bool) -> Line:
         keys = key_words(
@@ -36,20 +57,3 @@ class HelpScreen(Page):
         if with_ids:
             line.append((key.id, "faint"))
         return line
-
-
-def _shapes(glyphs: Glyphs) -> list[Line]:
-    shapes = (
-        (glyphs.free, "free", "free"),
-        (glyphs.mine, "yours", "mine"),
-        (glyphs.leased, "in use", "used"),
-        (glyphs.idle, "held, idle", "idle"),
-        (glyphs.booked, "booked", "booked"),
-        (glyphs.drained, "drained", "drained"),
-        (glyphs.faulty, "faulty", "faulty"),
-        (glyphs.foreign, "foreign, rogue", "foreign"),
-    )
-    line: Line = []
-    for glyph, words, role in shapes:
-        line += [(f"{glyph} ", role), (f"{words}  ", "dim")]
-    return [line[:10], line[10:]]

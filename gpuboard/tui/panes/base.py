@@ -65,7 +65,7 @@ class Pane(Vertical):
 
     def action_extend(self) -> None:
         """Give my job under the cursor, or the one whose limit was told last, more time."""
-        target, near = self.target(), self.gpuboard.notices.near_limit
+        target, near = self.target(), self.gpuboard.watched.notices.near_limit
         if near is not None and (target is None or not target.mine):
             target = JobTarget.of(near)
         if target:
