@@ -134,8 +134,6 @@ class LocalEngine:
             self._mix.run()
             self._planner.run()
             self._images.run()  # what starts at once needs no look-up of its own
-            self._planner.run()
-            self._images.run()  # what starts at once needs no look-up of its own
         except StateError as error:
             self.halt(error)
         self._forecaster.run()
