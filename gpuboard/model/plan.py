@@ -103,6 +103,12 @@ class Explanation(msgspec.Struct, frozen=True):
     """The smallest change that starts it now: `--gpus 1`, `--time 1h`; empty when there is none."""
     p90_start_at: int | None = None
     """As in `StartForecast`."""
+    promised_start_at: int | None = None
+    """What a job of a promised class, or the head, was promised: it only moves earlier."""
+    rank: int | None = None
+    """Where there are groups: the person's place by fair share, 1 = first."""
+    ranked: int = 0
+    """Among how many."""
 
 
 class StartForecast(msgspec.Struct, frozen=True):

@@ -165,6 +165,9 @@ class Promise(msgspec.Struct, frozen=True, gc=False):
 
     job_id: JobId
     start_at: int
+    gpus: int
+    span_ms: int
+    """For how long it may hold its devices: a job that asks for more has to be promised anew."""
 
 
 class PolicySettings(msgspec.Struct, frozen=True):

@@ -62,6 +62,7 @@ class _Desk:
             self.capacity = _without(world, replacing, now, round_)
         self._soonest_at = now + self._patience_ms(world)
         self._head = round_.head
+        self._queue = queue
         box = self.capacity.box
         self._named = box.candidates(request.gpu_uuids, request.gpu_type)
         self._candidates = self._named & box.available
@@ -125,7 +126,7 @@ class _Desk:
             yield Cause(WaitCause.DEVICE_UNAVAILABLE, words, devices=(fact.uuid,))
         yield from self._holders()
         yield from self._bookings()
-        yield from self._promise()
+        yield from self._promises()
 
     def _holders(self) -> Iterator[Cause]:
         box, now = self.capacity.box, self._now
@@ -170,24 +171,28 @@ class _Desk:
                 count = (mask & self._candidates).bit_count()
                 yield Cause(WaitCause.BLACKOUT, words, count=count, until_at=blackout.until_at)
 
-    def _promise(self) -> Iterator[Cause]:
-        head = self._head
-        claim = next(
-            (claim for claim in self.capacity.claims if claim.reservation_id is None), None
-        )
-        if head is None or claim is None or not claim.candidates & self._candidates:
-            return
-        if claim.from_at < self._request.until_at and self._request.from_at < claim.until_at:
+    def _promises(self) -> Iterator[Cause]:
+        """Yield the promises to waiting jobs: to the head, and to those of promised classes."""
+        for claim in self.capacity.claims:
+            if claim.reservation_id is not None or not claim.candidates & self._candidates:
+                continue
+            job = self._head if claim.job_id is None else self._queue.get(claim.job_id)
+            is_between = (
+                claim.from_at < self._request.until_at and self._request.from_at < claim.until_at
+            )
+            if job is None or not is_between:
+                continue
+            next_words = "next and " if claim.is_of_head else ""
             words = (
-                f"job {head.job_id} is next and promised "
-                f"{count_words(head.gpus, 'GPU', 'GPUs')} by {clock_words(claim.from_at, self._now)}"
+                f"job {job.job_id} is {next_words}promised "
+                f"{count_words(job.gpus, 'GPU', 'GPUs')} by {clock_words(claim.from_at, self._now)}"
             )
             yield Cause(
                 WaitCause.WOULD_DELAY_HEAD,
                 words,
-                count=head.gpus,
-                job_ids=(head.job_id,),
-                user=head.user,
+                count=job.gpus,
+                job_ids=(job.job_id,),
+                user=job.user,
                 until_at=claim.until_at,
             )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gpuboard.model.ids import ReservationId
+from gpuboard.model.ids import JobId, ReservationId
 from gpuboard.policy.profile import FOREVER, Profile
 from gpuboard.policy.topology import take_lowest
 
@@ -33,12 +33,20 @@ class Claim(NamedTuple):
     candidates: int
     """The devices that would do, as a set."""
     reservation_id: ReservationId | None = None
-    """None: the head's promise."""
+    """None: a promise to a job."""
+    job_id: JobId | None = None
+    """The job of a promised class; None for the head's promise."""
+
+    @property
+    def is_of_head(self) -> bool:
+        """Whether it is the head's promise."""
+        return self.reservation_id is None and self.job_id is None
 
     @property
     def identity(self) -> tuple[int, ...]:
         """Return what tells it from any other claim, for a stable order."""
-        return self.reservation_id or 0, self.until_at, self.gpus, self.candidates
+        job_id = self.job_id or 0
+        return self.reservation_id or 0, job_id, self.until_at, self.gpus, self.candidates
 
     @property
     def is_pinned(self) -> bool:
@@ -81,6 +89,19 @@ class Arrangement:
             chosen = _choose(late, 0, missing, wanted_by_others, preference)
             self._give(claim, chosen, at)
             missing -= chosen.bit_count()
+
+    def withdraw(self, claim: Claim) -> int:
+        """Take a claim out and return the devices that it had at its start."""
+        devices = 0
+        for given, some, from_at in self.given:
+            if given == claim:
+                self.profile.unblock(some, from_at, claim.until_at)
+                devices |= some if from_at == claim.from_at else 0
+        self.given = [entry for entry in self.given if entry[0] != claim]
+        if claim in self.short:
+            self.short.discard(claim)
+            self.shortage -= claim.gpus - devices.bit_count()
+        return devices
 
     def _give(self, claim: Claim, devices: int, from_at: int) -> None:
         if devices:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from gpuboard.model.ids import DeviceUuid, ReservationId, Uid
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.world import Booking, Holder, World
 from gpuboard.policy.arrangement import Arrangement, Claim, arrange
 from gpuboard.policy.placement import Asks, DeviceBox
@@ -190,11 +190,13 @@ class Capacity:
             self.arrangement = self._arrange(self.base, self.claims)
         return devices
 
-    def promise(self, gpus: int, options: Sequence[int], span_ms: int) -> int | None:
-        """Promise the earliest start by limits to the head, and return it; None: not in sight.
+    def promise(
+        self, gpus: int, options: Sequence[int], span_ms: int, job_id: JobId | None = None
+    ) -> int | None:
+        """Promise the earliest start by limits to the head, or to `job_id`, and return it.
 
-        `options`: sets of devices of which one must hold all. From here on nothing that would
-        delay the head may start.
+        None: not in sight. `options`: sets of devices of which one must hold all. From here on
+        nothing that would delay it may start.
         """
         profile = self.arrangement.profile
         able = [candidates for candidates in options if candidates.bit_count() >= gpus]
@@ -203,7 +205,7 @@ class Capacity:
             if free.bit_count() < gpus:
                 continue
             until_at = at + span_ms
-            claim = Claim(at, until_at, gpus, candidates)
+            claim = Claim(at, until_at, gpus, candidates, None, job_id)
             usable = profile.free_throughout(at, until_at) & candidates
             if usable.bit_count() >= gpus:
                 self.claims.append(claim)
@@ -229,11 +231,50 @@ class Capacity:
         """End the head's promise and return the devices that were arranged for it."""
         promised = 0
         for claim, devices, _ in self.arrangement.given:
-            if claim.reservation_id is None:
+            if claim.is_of_head:
                 promised |= devices
-        self.claims = [claim for claim in self.claims if claim.reservation_id is not None]
+        self.claims = [claim for claim in self.claims if not claim.is_of_head]
         self.arrangement = self._arrange(self.base, self.claims)
         return promised
+
+    def add_claims(self, claims: Sequence[Claim]) -> None:
+        """Lay promises out together with those known."""
+        self.claims += claims
+        self.arrangement = self._arrange(self.base, self.claims)
+
+    def withdraw(self, claim: Claim) -> int:
+        """Take one claim out and return the devices that it had at its start."""
+        self.claims.remove(claim)
+        self._refused.clear()
+        return self.arrangement.withdraw(claim)
+
+    def lay(self, claim: Claim) -> None:
+        """Lay one claim out beside those known, moving none."""
+        self.claims.append(claim)
+        self.arrangement.lay(claim, 0, self._preference())
+
+    def earliest(self, claim: Claim) -> Claim | None:
+        """Return a claim moved to the earliest start by limits that moves no other, or None."""
+        profile, span_ms = self.arrangement.profile, claim.until_at - claim.from_at
+        for at, free in zip(profile.times, profile.masks, strict=True):
+            if at > claim.from_at:
+                break
+            if free.bit_count() < claim.gpus:
+                continue
+            usable = profile.free_throughout(at, at + span_ms) & claim.candidates
+            if usable.bit_count() >= claim.gpus:
+                return claim._replace(from_at=at, until_at=at + span_ms)
+        return None
+
+    def ready_for(self, claim: Claim) -> int:
+        """Return the devices on which a claim that begins now can be served at once, or 0."""
+        profile = self.arrangement.profile
+        usable = profile.free_throughout(self.now, claim.until_at) & claim.candidates & self.idle
+        if usable.bit_count() < claim.gpus:
+            return 0
+        return self.box.choose(
+            usable, claim.gpus, profile.free_throughout(self.now, FOREVER), self.idle
+        )
 
     def dark_between(self, from_at: int, until_at: int) -> int:
         """Return the devices that a blackout takes at some time of [from_at, until_at)."""

@@ -60,12 +60,16 @@ def explain_wait(  # noqa: PLR0917 (all six are needed, and named by the callers
     round_.run()
     reason = _Reasons(round_, waiting)
     place, ahead_gpus = reason.place()
+    rank = round_.order.share.rank(waiting.uid, waiting.account)
     explanation = Explanation(
         job_id,
         tuple(reason.causes(place, ahead_gpus)),
         place=place,
         ahead_gpus=ahead_gpus,
         would_start_now=_would_start_now(round_, waiting),
+        promised_start_at=_promised_start(round_, waiting),
+        rank=rank.place if rank is not None else None,
+        ranked=rank.of if rank is not None else 0,
     )
     return _with_forecast(explanation, forecast)
 
@@ -291,8 +295,9 @@ class _Reasons:
             if claim.from_at >= self._until_at or not (mask & kept or is_enough):
                 continue
             if claim.reservation_id is None:
-                if head is not None and head.job_id != waiting.job_id and is_enough:
-                    yield self._delays(head)
+                other = head if claim.job_id is None else round_.queue.get(claim.job_id)
+                if other is not None and other.job_id != waiting.job_id and is_enough:
+                    yield self._delays(other)
                 continue
             booking = next(
                 b for b in self._capacity.bookings if b.reservation_id == claim.reservation_id
@@ -302,18 +307,20 @@ class _Reasons:
             words += ", and it could still run then"
             yield self._booked(booking, words, mask & kept, booking.until_at, claim.gpus)
 
-    def _delays(self, head: Waiting) -> Cause:
-        start_at = self._round.head_start_at or self._now
+    def _delays(self, other: Waiting) -> Cause:
+        start_at = _promised_start(self._round, other)
+        is_next = "next and " if other is self._round.head else ""
         words = (
-            f"it would delay job {head.job_id}, which is next and promised "
-            f"{count_words(head.gpus, 'GPU', 'GPUs')} by {clock_words(start_at, self._now)}"
+            f"it would delay job {other.job_id}, which is {is_next}promised "
+            f"{count_words(other.gpus, 'GPU', 'GPUs')} by "
+            f"{clock_words(start_at or self._now, self._now)}"
         )
         return Cause(
             WaitCause.WOULD_DELAY_HEAD,
             words,
-            job_ids=(head.job_id,),
-            user=head.user,
-            until_at=self._round.head_start_at,
+            job_ids=(other.job_id,),
+            user=other.user,
+            until_at=start_at,
         )
 
     def _booked(
@@ -338,6 +345,13 @@ def shortfall_words(short: Shortfall, now: int) -> str:
     if short.frees_at is not None:
         words += f"; frees {clock_words(short.frees_at, now)}"
     return words
+
+
+def _promised_start(round_: Round, waiting: Waiting) -> int | None:
+    """Return when (ms) a job is promised to start, as head or by its class; None when it is not."""
+    if round_.head is not None and round_.head.job_id == waiting.job_id:
+        return round_.head_start_at
+    return round_.promises.start_at(waiting.job_id)
 
 
 def _booker(booking: Booking) -> str:

@@ -132,7 +132,7 @@ class _Run:
         )
 
     def _apply(self, plan: Plan) -> None:
-        self._world = replace(self._world, head=plan.head)
+        self._world = replace(self._world, head=plan.head, promises=plan.promises)
         for bind in plan.binds:
             booking = self._bookings[bind.reservation_id, False]
             bound = replace(booking, devices=(*booking.devices, *bind.devices))

@@ -18,6 +18,7 @@ from gpuboard.model.ids import JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
+from gpuboard.policy.conservative import MOST_PROMISES, Promises
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import Lane, LaneClass, LaneKey, ServingOrder, WaitingQueue, span_of
@@ -52,6 +53,7 @@ class Round:
         self.capacity = Capacity(world, now, box)
         self.allowance = Allowance(world, now, self._next_of_each_lane)
         self.order = order or ServingOrder(world)
+        self.promises = Promises(world, queue, self.capacity, now)
         self._lanes: dict[LaneClass, list[Lane]] = {}
         self.starts: dict[JobId, Start] = {}
         self.binds: list[Bind] = []
@@ -61,11 +63,14 @@ class Round:
 
     def run(self) -> Plan:
         """Decide."""
-        # The head is promised first: which devices a booking gets must not cost the head its start.
+        # Promises come first: which devices a booking gets must not cost anybody a promised start.
+        self.promises.keep(self.has_room)
         self._promise_sticky_head()
         self._serve_bookings()
         self._start_deviceless()
+        self._serve_promised()
         self._serve_head_and_order()
+        self._promise_newcomers()
         self._stop_preemptible()
         while True:
             self._backfill()
@@ -79,6 +84,7 @@ class Round:
             head=self.head.job_id if self.head else None,
             head_start_at=self.head_start_at,
             wake_at=self._wake_at(),
+            promises=self.promises.all(),
         )
 
     def _servable(self, kind: LaneClass) -> list[Lane]:
@@ -231,7 +237,7 @@ class Round:
         closed: set[LaneKey] = set()
         skipped = 0
         for job_id, _, key in self.order.jobs(lanes, closed):
-            waiting = self._unstarted(job_id)
+            waiting = self._unserved(job_id)
             if waiting is None:
                 continue
             if not self.has_room(waiting):
@@ -243,6 +249,8 @@ class Round:
             devices = self.devices_for(waiting)
             if devices:
                 self._take(waiting, devices)
+            elif self._is_to_be_promised(waiting) and self.promises.add(waiting):
+                continue
             elif self._promise(waiting):
                 return
             else:
@@ -258,6 +266,39 @@ class Round:
         self.head, self.head_start_at = waiting, start_at
         self.allowance.promise(waiting)
         return True
+
+    # promised classes
+
+    def _serve_promised(self) -> None:
+        """Start the jobs whose promised time has come, or can be now; promise the others earlier."""
+        for job_id in self.starts:
+            self.promises.forget(job_id)
+        for waiting, devices in self.promises.compress():
+            self._take(waiting, devices)
+
+    def _is_to_be_promised(self, waiting: Waiting) -> bool:
+        return self.promises.is_promised_class(waiting) and self.promises.has_room()
+
+    def _promise_newcomers(self) -> None:
+        """Start, or promise a start to, the jobs of promised classes that come after the head."""
+        if self.head is None or not self.promises.promised_classes or not self.promises.has_room():
+            return
+        classes = self.promises.promised_classes
+        lanes = self._servable(LaneClass.ORDINARY)
+        own = [lane for lane in lanes if lane.key.class_name in classes]
+        for looked, (job_id, _, _) in enumerate(self.order.jobs(own)):
+            if looked >= SKIPS + MOST_PROMISES or not self.promises.has_room():
+                break
+            waiting = self._unserved(job_id)
+            if waiting is None or waiting is self.head or not self.has_room(waiting):
+                continue
+            devices = self.devices_for(waiting)
+            if devices:
+                self._take(waiting, devices)
+            elif self._is_to_be_promised(waiting):
+                self.promises.add(waiting)
+
+    # backfill
 
     def _backfill(self) -> None:
         """Start jobs behind the head that delay no promise."""
@@ -306,6 +347,7 @@ class Round:
                 able.append((lane, bound_ms))
         scanned = self.order.scan(able, self.world.settings.backfill_scan)
         taken: set[JobId | None] = {*self.starts, self.head.job_id if self.head else None}
+        taken.update(self.promises.ids())
         waiting_jobs = (self.queue.get(job_id) for job_id in scanned if job_id not in taken)
         found = [waiting for waiting in waiting_jobs if waiting is not None]
         if self.world.settings.backfill_shortest_first:
@@ -371,6 +413,8 @@ class Round:
         for claim, devices, from_at in self.capacity.arrangement.given:
             if claim.reservation_id is not None:
                 yield devices, from_at, f"booking {claim.reservation_id} needs its devices"
+            elif claim.job_id is not None:
+                yield devices, from_at, f"job {claim.job_id} is promised its devices"
             elif self.head is not None:
                 yield devices, from_at, f"job {self.head.job_id} is next and needs its devices"
         for devices, blackout in self.capacity.blackouts:
@@ -399,6 +443,10 @@ class Round:
                 if waiting is not None:
                     yield waiting
                     break
+
+    def _unserved(self, job_id: JobId) -> Waiting | None:
+        """Return the job of a lane unless it was started, or is promised a start."""
+        return None if job_id in self.promises else self._unstarted(job_id)
 
     def _unstarted(self, job_id: JobId) -> Waiting | None:
         """Return the job of a lane unless this round has started it."""

@@ -54,6 +54,16 @@ class Profile:
         for position in range(low, high):
             masks[position] &= keep
 
+    def unblock(self, devices: int, from_at: int, until_at: int) -> None:
+        """Give devices back to the free set during [from_at, until_at): undo a `block` of free ones."""
+        first = max(from_at, self.times[0])
+        if until_at <= first or not devices:
+            return
+        low = self._split(first)
+        high = self._split(until_at) if until_at < FOREVER else len(self.times)
+        for position in range(low, high):
+            self.masks[position] |= devices
+
     def free_throughout(self, from_at: int, until_at: int) -> int:
         """Return the devices free during all of [from_at, until_at)."""
         times, masks = self.times, self.masks

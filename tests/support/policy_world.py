@@ -72,6 +72,7 @@ class Lab:
     ended: dict[int, int] = field(default_factory=dict)
     held_s: dict[int, float] = field(default_factory=dict)
     refused: int = 0
+    promises: tuple = ()
     promises_changed: bool = False
     """Whether a booking came since the last round: only then may the head's promise move."""
     on_plan: list[Callable[[Lab, World, Plan], None]] = field(default_factory=list)
@@ -84,6 +85,7 @@ class Lab:
             usage=tuple(self.usage.values()),
             usage_at=self.now,
             head=self.head,
+            promises=self.promises,
             settings=self.settings,
         )
 
@@ -155,6 +157,7 @@ class Lab:
 
     def apply(self, plan: Plan, ends: list) -> None:
         self.head = plan.head
+        self.promises = plan.promises
         facts = {fact.uuid: fact for fact in self.devices}
         for bind in plan.binds:
             booking = self.bookings[bind.reservation_id]
