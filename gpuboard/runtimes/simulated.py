@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 KILLED = 137
 """Exit code after SIGKILL."""
+_LIVING = (RunState.RUNNING, RunState.PAUSED)
+_NEVER = 2**62
 
 
 class RunClock(Protocol):
@@ -82,6 +84,8 @@ class Process:
     devices: tuple[DeviceUuid, ...]
     ends_boot_ms: int
     script: Script
+    left_ms: int = 0
+    """Of its run, while it is paused."""
 
 
 @dataclass
@@ -242,7 +246,7 @@ class SimulatedRuntime:
             for name, container in list(self.containers.items()):
                 if container.handle == handle:
                     process = self.truth.processes.get(name)
-                    if process is not None and container.state is RunState.RUNNING:
+                    if process is not None and container.state in _LIVING:
                         self._end(process, KILLED)
                     self._forget(name)
 
@@ -264,6 +268,21 @@ class SimulatedRuntime:
         container.started_at = None
         container.is_wedged = True
 
+    def pause(self, name: str) -> None:
+        """Freeze a running attempt by hand: no time passes for it."""
+        container, process = self.containers[name], self.truth.processes[name]
+        if container.state is RunState.RUNNING:
+            container.state = RunState.PAUSED
+            process.left_ms = process.ends_boot_ms - self._clock.boot_ms()
+            process.ends_boot_ms = _NEVER
+
+    def unpause(self, name: str) -> None:
+        """Let a frozen attempt go on, if it is still there."""
+        container, process = self.containers.get(name), self.truth.processes.get(name)
+        if container is not None and container.state is RunState.PAUSED and process is not None:
+            container.state = RunState.RUNNING
+            process.ends_boot_ms = self._clock.boot_ms() + process.left_ms
+
     def restart(self, *, live_restore: bool = False) -> None:
         """Restart the engine; without live-restore everything in it dies."""
         self.settle()
@@ -273,7 +292,7 @@ class SimulatedRuntime:
             return
         for container in self.containers.values():
             process = self.truth.processes.get(container.request.name)
-            if process is not None and container.state is RunState.RUNNING:
+            if process is not None and container.state in _LIVING:
                 self._end(process, KILLED)
 
     def reboot(self) -> None:
@@ -388,7 +407,7 @@ class SimulatedRuntime:
         del self.truth.processes[process.name]
         self.truth.exits[process.name] = code
         container = self.containers.get(process.name)
-        if container is not None and container.state is RunState.RUNNING:
+        if container is not None and container.state in _LIVING:
             container.state = RunState.EXITED
             container.exit_code = code
             container.oom_killed = process.script.oom_killed

@@ -51,6 +51,7 @@ class ScriptedProbe:
         self.clock = clock
         self.runtime = runtime
         self.fault = ""
+        self.is_hung = False
         self.hurries = 0
         """How often a sweep was asked for."""
         self.faults: dict[DeviceUuid, tuple[Health, str]] = {}
@@ -68,6 +69,8 @@ class ScriptedProbe:
         self._sequence = 0
 
     def sweep(self) -> None:
+        if self.is_hung:
+            return
         self._sequence += 1
         self._snapshot = ProbeSnapshot(
             at=self.clock.now_ms(),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 
+from gpuboard.engine.dependencies import Standing, standing
 from gpuboard.engine.ending import attempt_of
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.job import Job, JobState, StopCause
@@ -75,13 +76,14 @@ class Invariants:
         assert len(starts) == len(set(starts)), "I2 an attempt was started twice"
 
     def _check_starts(self) -> None:
-        """Nothing starts on a device on which the driver named a process that is not its own."""
+        """Nothing starts that may not, or on a device on which the driver named somebody else."""
         core = self.box.engine.core
         held = {(job.id, job.attempt): job for job in core.ledger.holding.values()}
         fresh = held.keys() - self._held
         if fresh:
             seen = {r.device.uuid: r.processes for r in core.snapshot.readings}
             for key in fresh:
+                self._check_leave(held[key])
                 for device in held[key].devices:
                     own = held[key].runtime_name
                     beside = {
@@ -91,6 +93,27 @@ class Invariants:
                     is_starting = held[key].state == JobState.STARTING
                     assert not others or not is_starting, f"{key} on {device} with {others}"
         self._held = set(held)
+
+    def _check_leave(self, job: Job) -> None:
+        """What was asked for is what is given, and nothing that holds a job back was overlooked."""
+        core = self.box.engine.core
+        assert not job.is_held, f"{job.runtime_name} starts though {job.held_by} holds it"
+        assert len(job.devices) == job.spec.gpus, f"{job.runtime_name} got {job.devices}"
+        if job.spec.gpu_uuids:
+            assert set(job.devices) == set(job.spec.gpu_uuids), f"{job.runtime_name}: {job.devices}"
+        if job.state is JobState.STARTING:
+            drained = core.ledger.drains.keys() & set(job.devices)
+            assert not drained, f"{job.runtime_name} starts on drained {drained}"
+        for dependency in job.spec.depends_on:
+            state = core.journal.state_of(dependency.job_id)
+            assert state is not None
+            assert standing(dependency, state) is Standing.MET, f"{job.id} on {dependency}: {state}"
+        if job.array_limit is not None:
+            beside = [j for j in core.ledger.holding.values() if j.array_id == job.array_id]
+            assert len(beside) <= job.array_limit, f"array {job.array_id}: {len(beside)} at once"
+        if job.spec.begin_at is not None and not self.jumped_back:
+            now = self.box.clock.now_ms()
+            assert now >= job.spec.begin_at, f"{job.runtime_name} starts before its time"
 
     def check_end(self, submitted: set[JobId]) -> None:
         """Hold I5-I8 once the weather is clear and all has come to its end."""

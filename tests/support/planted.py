@@ -164,6 +164,31 @@ def _device_not_asked() -> list[Patch]:
     ]
 
 
+def _array_limit_forgotten() -> list[Patch]:
+    """An array's limit is forgotten."""
+    from gpuboard.engine.ledger import Ledger
+
+    real = Ledger._waiting
+
+    def waiting(self, job):
+        return msgspec.structs.replace(real(self, job), array_limit=None)
+
+    return [(Ledger, "_waiting", waiting)]
+
+
+def _dependencies_forgotten_at_restart() -> list[Patch]:
+    """A daemon that starts takes all dependencies for met."""
+    real = Journal.load
+
+    def load(self) -> None:
+        real(self)
+        for job in list(self._ledger.jobs.values()):
+            self._ledger.depend(job.id, ())
+            self._ledger.put_job(job)
+
+    return [(Journal, "load", load)]
+
+
 PLANTED: dict[str, Callable[[], list[Patch]]] = {
     "double-lease": _double_lease,
     "lost-outcome": _lost_outcome,
@@ -177,6 +202,8 @@ PLANTED: dict[str, Callable[[], list[Patch]]] = {
     "charged-twice": _charged_twice,
     "cancel-of-a-start-forgotten": _cancel_of_a_start_forgotten,
     "device-not-asked": _device_not_asked,
+    "array-limit-forgotten": _array_limit_forgotten,
+    "dependencies-forgotten-at-restart": _dependencies_forgotten_at_restart,
 }
 
 

@@ -1,4 +1,4 @@
-"""The real store for simulations: no fsync, no ballast, made by copying; its disk fills on demand.
+"""The real store for simulations: no fsync, no ballast, made by copying; it fails on demand.
 
 SQL, transactions and schema are production's. What is left out is only what the simulation cannot
 lose by: it never cuts the power, it closes the connection as a killed daemon does.
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from gpuboard.errors import HostError
+from gpuboard.errors import HostError, Unavailable
 from gpuboard.store.database import FILE_NAME, Store
 
 _NEVER = 2**62
@@ -32,7 +32,7 @@ def _template() -> bytes:
 
 
 class SimulationStore(Store):
-    """A store whose next commits can be made to find the disk full."""
+    """A store whose next commits can be made to find the disk full, or the database held."""
 
     def __init__(self, state_dir: str) -> None:
         folder = Path(state_dir)
@@ -43,7 +43,9 @@ class SimulationStore(Store):
         self.room.require = lambda: None  # type: ignore[method-assign]
         self._connection._raw.execute("PRAGMA synchronous = OFF")
         self.full_commits = 0
-        """So many of the next commits fail."""
+        """So many of the next commits find the disk full."""
+        self.locked_commits = 0
+        """So many of the next transactions find another program holding the database."""
 
     @property
     def changes(self) -> int:
@@ -54,6 +56,9 @@ class SimulationStore(Store):
     def transaction(self) -> Iterator[Self]:
         """Commit as production does, or find the disk full at the last moment."""
         is_outer = not self._connection.in_transaction
+        if is_outer and self.locked_commits:
+            self.locked_commits -= 1
+            raise Unavailable("another program holds the database of the simulation")
         with super().transaction():
             yield self
             if is_outer and self.full_commits:

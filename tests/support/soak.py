@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.planted import planted
-from tests.support.walk import STEPS, shrink, walk
+from tests.support.shrink import shrink
+from tests.support.walk import STEPS, walk
 
 SEEDS = Path(__file__).with_name("failed_seeds.txt")
 _BATCH = 8

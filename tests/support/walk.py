@@ -12,41 +12,39 @@ import argparse
 import logging
 import random
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from gpuboard.config import Config, JobsConfig, PolicyConfig
 from gpuboard.engine.crash import Crash
 from gpuboard.engine.workers import Lane, StepWorkers
-from gpuboard.errors import GpuboardError, HostError, RequestError
-from gpuboard.model.ids import JobId
-from gpuboard.model.job import JobState
-from gpuboard.model.plan import ReservationRequest
+from gpuboard.errors import CannotStartNow, GpuboardError, HostError
 from gpuboard.runtimes.protocol import RunRequest
 from gpuboard.runtimes.simulated import Script
-from tests.support.engine import ANN, BEN, Box, person, uuid
+from tests.support.engine import Box
+from tests.support.folk import Folk, some_config
 from tests.support.invariants import Invariants
 from tests.support.simstore import SimulationStore, fast_folder
 from tests.support.weather import FAULTS, Weather
 
-PEOPLE = (ANN, BEN, person(1003, "cat"))
 STEPS = 150
-BROKEN = (AssertionError, GpuboardError, KeyError)
+BROKEN = (AssertionError, GpuboardError, LookupError, TypeError, ValueError)
 """What a story ends with that found a bug."""
+MADE_FORECASTS = 30
+"""One forecast in so many is made: nothing is decided by them."""
 
 
 class WalkWorkers(StepWorkers):
-    """Step workers that mostly let forecasts be: nothing is decided by them."""
+    """Step workers that mostly take forecasts for made."""
 
     def __init__(self) -> None:
         super().__init__()
         self._forecasts = 0
 
     def submit(self, work, on_done, lane) -> None:
-        """Take nine of ten forecasts for made."""
+        """Let few forecasts be made."""
         if lane is Lane.PLAN:
             self._forecasts += 1
-            if self._forecasts % 10:
+            if self._forecasts % MADE_FORECASTS:
                 on_done({}, None)
                 return
         super().submit(work, on_done, lane)
@@ -61,11 +59,12 @@ class Walk:
         self.seed = seed
         self.faults = faults
         self.without = frozenset(without)
-        self.random = random.Random(seed)
-        self.scale = self.random.choice((1, 1, 10, 60))
+        self.random = dice = random.Random(seed)
+        self.scale = dice.choice((1, 1, 10, 60))
         """How slow this box's life is: minutes, or days."""
-        self.may_jump = self.random.random() < 0.5
-        gpus = self.random.choice((1, 2, 4, 4, 8))
+        self.may_jump = dice.random() < 0.5
+        self.hears = dice.choice((0.0, 0.3, 0.9))
+        """How likely an event of the container engine reaches the daemon before a step."""
         self.trace: list[str] = []
         self.step = 0
         self.steps = 0
@@ -73,21 +72,23 @@ class Walk:
         self.crashes = 0
         self.box_ms = 0
         self._crash_in: int | None = None
-        jobs = JobsConfig(
-            max_attempts=3, on_device_fault=self.random.choice(("stop", "stop", "keep"))
-        )
         self.box = Box(
             state_dir,
-            gpus=gpus,
-            config=Config(jobs=jobs, policy=PolicyConfig(half_life_s=10**11)),
+            gpus=dice.choice((1, 2, 4, 4, 8)),
+            config=some_config(dice, self.scale, dice.choice(("never", "missing"))),
             script=self._script,
             workers=WalkWorkers(),
             make_store=SimulationStore,
         )
         self.invariants = Invariants(self.box)
         self.weather = Weather(self.box, self.invariants)
+        self.folk = Folk(self.box, self.invariants, self.scale)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Be there for a daemon that has just begun."""
         self.box.crash.hook = self._crash_point
-        self.submitted: list[JobId] = []
+        self.box.engine.recheck_with(self.weather.why_not)
 
     def say(self, *words: object) -> None:
         at = self.box.clock.boot_ms()
@@ -98,13 +99,18 @@ class Walk:
         dice = random.Random(request.name)
         run_s = dice.choice((0.5, 5, 30, 90, 400)) * self.scale
         fate = dice.random()
+        start_error = HostError("the hook failed") if fate < 0.03 else None
+        create_error = HostError("no space left on device") if 0.03 <= fate < 0.05 else None
+        if 0.05 <= fate < 0.06:
+            create_error = CannotStartNow("the engine takes no more containers")
         return Script(
             run_s=run_s,
-            exit_code=dice.choice((0, 0, 0, 1, 3, 137)),
+            exit_code=dice.choice((0, 0, 0, 1, 3, 137, 4294967295)),
             log=request.name.encode() + b"\n",
+            oom_killed=dice.random() < 0.05,
             term_exit_code=dice.choice((143, 0, None)),
-            start_error=HostError("the hook failed") if fate < 0.03 else None,
-            create_error=HostError("no space left on device") if 0.03 <= fate < 0.05 else None,
+            start_error=start_error,
+            create_error=create_error,
         )
 
     def _crash_point(self, name: str) -> None:
@@ -139,6 +145,7 @@ class Walk:
     def pass_time(self, ms: int) -> None:
         self.box.clock.advance(ms)
         self.box_ms += ms
+        self.weather.move_on(ms)
 
     def work(self, pieces: int, dice: random.Random) -> None:
         """Do some of the work that waits, in any order, and make a step of the engine."""
@@ -146,95 +153,47 @@ class Walk:
         for _ in range(pieces):
             if len(workers):
                 index = dice.randrange(len(workers))
-                self.guarded(lambda i=index: self.box.workers.run(i))
-        self.guarded(self.box.step)
+                self.guarded(lambda i=index: self.box.workers.run(i), is_step=True)
+        if dice.random() < self.hears:
+            self.box.engine.look_soon()
+        self.guarded(self.box.step, is_step=True)
         self.steps += 1
         self.invariants.check()
 
-    def guarded(self, act) -> None:
-        """Let a death of the daemon, and a full disk, be what they are in production."""
+    def guarded(self, act: Callable[[], object], *, is_step: bool = False) -> None:
+        """Let a death of the daemon, a full disk and a locked database be what they are in production.
+
+        An error of a step is followed by a fresh look; one of a request goes to whoever asked.
+        """
         store = self.box.store
         try:
             act()
         except Crash:
             self.crashes += 1
             self.box.restart()
-        except HostError as error:
-            if "disk of the simulation" not in str(error):
+        except GpuboardError as error:
+            if "of the simulation" not in str(error):
                 raise
-            self.box.engine.disturbed()
+            if is_step:
+                self.box.engine.disturbed()
         if self.box.store is not store:
-            self.box.crash.hook = self._crash_point
+            self._take_over()
 
     def _something_happens(self, what: float) -> None:
-        if what < 0.25 and len(self.submitted) < 400:
-            self.submit(self.random)
-        elif what < 0.32 and self.submitted:
-            self.ask(self.random)
+        dice = self.random
+        if what < 0.25:
+            self.say("submit", self.folk.submit(dice))
         elif what < 0.34:
-            self.book(self.random)
-        elif what < 0.50 and self.faults:
-            kind = self.random.choice(FAULTS)
+            self.say(self.folk.ask(dice))
+        elif what < 0.37:
+            self.say(self.folk.book(dice))
+        elif what < 0.53 and self.faults:
+            kind = dice.choice(FAULTS)
             if kind != "jump" or self.may_jump:
-                self.strike(kind, self.random)
+                self.strike(kind, dice)
 
     def strike(self, kind: str, dice: random.Random) -> None:
         self.say(kind, self.weather.strike(kind, dice))
-
-    def submit(self, dice: random.Random) -> None:
-        job_id = self.box.submit(
-            owner=dice.choice(PEOPLE),
-            gpus=min(self.box.probe.gpus, dice.choice((0, 1, 1, 2, 4))),
-            limit_s=dice.choice((20, 60, 300)) * self.scale,
-            requeue=dice.random() < 0.3,
-            preemptible=dice.random() < 0.2,
-            grace_s=dice.choice((1, 10)),
-        )
-        self.submitted.append(job_id)
-        self.say("submit", job_id)
-
-    def ask(self, dice: random.Random) -> None:
-        """A person wants something of a job, a booking or a device; a refusal is an answer."""
-        job_id = dice.choice(self.submitted[-30:])
-        engine = self.box.engine
-        device = uuid(dice.randrange(self.box.probe.gpus))
-        wish = dice.choice(
-            ("cancel", "cancel", "cancel", "hold", "release", "drain", "resume", "unbook")
-        )
-        force = dice.random() < 0.3
-        try:
-            if wish == "cancel":
-                job = engine.cancel(job_id, ANN, force=force)
-                assert job.state in (JobState.CANCELLED, JobState.STOPPING), (
-                    f"cancel of {job_id}: {job.state}"
-                )
-                self.invariants.cancelled.setdefault(job_id, job.attempt)
-            elif wish == "hold":
-                engine.hold(job_id, ANN, "user")
-            elif wish == "release":
-                engine.release(job_id, ANN)
-            elif wish == "drain":
-                engine.drain([device], "admin", "looking at it")
-            elif wish == "resume":
-                engine.resume([device], "admin")
-            elif booked := engine.reservations():
-                engine.unreserve(booked[0].id, ANN)
-            self.say(wish, job_id, device)
-        except RequestError:
-            pass
-
-    def book(self, dice: random.Random) -> None:
-        from_at = self.box.clock.now_ms() + dice.choice((0, 30, 120)) * 1000 * self.scale
-        request = ReservationRequest(
-            gpus=min(self.box.probe.gpus, dice.choice((1, 2))),
-            from_at=from_at,
-            until_at=from_at + dice.choice((30, 200)) * 1000 * self.scale,
-        )
-        try:
-            booking = self.box.engine.reserve(dice.choice(PEOPLE), request)
-            self.say("reserve", booking.id)
-        except RequestError:
-            pass
 
     def clear_up(self) -> None:
         """The weather clears: everything must come to its true end."""
@@ -242,20 +201,16 @@ class Walk:
         self.faults = False
         self.say("the weather clears")
         self.weather.clear()
-        box.engine.resume([uuid(i) for i in range(box.probe.gpus)], "admin")
-        for job in list(box.engine.live_jobs()):
-            if job.is_held:
-                box.engine.release(job.id, ANN)
         for number in range(6000):
-            if number % 20 == 0 and box.engine.drains():  # stuck stops and failing hooks drain too
-                box.engine.resume(list(box.engine.drains()), "admin")
+            if number % 20 == 0:  # stuck stops and failing hooks drain too
+                self.folk.go_home()
             if box.engine.is_idle() and not box.engine.reservations() and not len(box.workers):
                 break
             self._clear_step(3000 * self.scale)
         box.engine.look_soon()
         for _ in range(10):
             self._clear_step(5000)
-        self.invariants.check_end(set(self.submitted))
+        self.invariants.check_end(set(self.folk.submitted))
 
     def _clear_step(self, ms: int) -> None:
         self.pass_time(ms)
@@ -278,47 +233,10 @@ def walk(seed: int, steps: int = STEPS, without: Collection[int] = ()) -> Walk:
         return story
 
 
-def fails(seed: int, steps: int = STEPS, without: Collection[int] = ()) -> str:
-    """Return why a story fails, in one line; empty when it does not."""
-    try:
-        walk(seed, steps, without)
-    except AssertionError as error:
-        return str(error).partition("\n")[0]
-    return ""
-
-
-def shrink(seed: int, steps: int = STEPS) -> tuple[int, set[int]]:
-    """Return a shorter failing story: its length, and the steps left out, greedily."""
-    low, high = 0, steps
-    while low < high:  # the shortest failing beginning, as far as halving finds it
-        middle = (low + high) // 2
-        if fails(seed, middle):
-            high = middle
-        else:
-            low = middle + 1
-    without: set[int] = set()
-    size = max(1, high // 2)
-    while size:
-        for begin in range(0, high, size):
-            chunk = set(range(begin, min(high, begin + size))) - without
-            if chunk and fails(seed, high, without | chunk):
-                without |= chunk
-        size //= 2
-    return high, without
-
-
-def numbers(text: str) -> set[int]:
-    """Read `3,7-9`."""
-    found: set[int] = set()
-    for part in filter(None, text.split(",")):
-        low, _, high = part.partition("-")
-        found |= set(range(int(low), int(high or low) + 1))
-    return found
-
-
 def main() -> int:
     """Tell one story."""
     from tests.support.planted import planted
+    from tests.support.shrink import fails, numbers, shrink
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seed", type=int)
