@@ -59,13 +59,18 @@ def usage(session: Session, *, over: str, by: str, as_csv: bool) -> None:
 
 def _print_shares(session: Session) -> None:
     answer = session.client.get("/usage")
-    columns = (
+    columns = [
         Column("USER", least=6), Column("NOW", right=True), Column("QUEUED", right=True),
         Column("GPU-HOURS 7D", right=True), Column("DECAYED", right=True), Column("SHARE", right=True),
         Column("FACTOR", right=True),
-    )  # fmt: skip
-    rows: list[list[str | Cell]] = [
-        [
+    ]  # fmt: skip
+    has_groups = bool(answer["groups"])
+    has_quotas = any(one["quota_words"] for one in answer["people"])
+    columns += [Column("GROUP"), Column("RANK", right=True)] if has_groups else []
+    columns += [Column("QUOTA")] if has_quotas else []
+    rows: list[list[str | Cell]] = []
+    for one in answer["people"]:
+        row: list[str | Cell] = [
             Cell(one["user"], "strong" if one["mine"] else ""),
             str(one["running_gpus"]),
             str(one["queued_jobs"]),
@@ -74,12 +79,36 @@ def _print_shares(session: Session) -> None:
             f"{one['share']:.0%}",
             f"{one['factor']:.2f}",
         ]
-        for one in answer["people"]
-    ]
+        row += [one["group"], f"{one['rank']} of {answer['ranked']}"] if has_groups else []
+        row += [one["quota_words"]] if has_quotas else []
+        rows.append(row)
     print_table(columns, rows)
+    if has_groups:
+        _print_groups(answer["groups"])
     session.note(
         f"DECAYED: half of it is forgotten every {words.span(answer['half_life_s'])}; FACTOR 1 is served first"
+        + ("; RANK: by Fair Tree, groups first" if has_groups else "")
     )
+
+
+def _print_groups(groups: list[dict[str, Any]]) -> None:
+    print()
+    columns = (
+        Column("GROUP", least=6), Column("PART OF"), Column("SHARES", right=True), Column("NOW", right=True),
+        Column("DECAYED", right=True), Column("QUOTA"),
+    )  # fmt: skip
+    rows: list[list[str | Cell]] = [
+        [
+            one["name"],
+            one["parent"],
+            f"{one['shares']:g}",
+            str(one["running_gpus"]),
+            _hours(one["device_seconds"]),
+            one["quota_words"],
+        ]
+        for one in groups
+    ]
+    print_table(columns, rows)
 
 
 def _print_report(session: Session, report: dict[str, Any], by: str) -> None:

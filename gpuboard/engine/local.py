@@ -40,17 +40,18 @@ from gpuboard.engine.starting import Starter
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.workers import Workers
-from gpuboard.engine.world import device_facts, policy_settings, usage_now
+from gpuboard.engine.world import build_world, device_facts, policy_settings, usage_now
 from gpuboard.errors import StateError
 from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
-from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.past import Past
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
 from gpuboard.model.world import DeviceFact, PolicySettings, Usage
+from gpuboard.policy.quota import Allowance
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.store.database import Store
 
@@ -467,6 +468,15 @@ class LocalEngine:
     def usage_since(self, since_at: int) -> Mapping[int, float]:
         """Return device-seconds charged by uid since an instant, not decayed."""
         return self._store.charged_since(since_at, self.core.clock.now_ms())
+
+    def week_hours(self) -> Mapping[Uid | str, float]:
+        """Return device-hours of the last seven days as weekly quotas count them, by uid and by group."""
+        now = self.core.clock.now_ms()
+        return Allowance(build_world(self.core, now), now).week.every()
+
+    def account_of(self, lease: Lease) -> str:
+        """Return the group that a live lease is charged to."""
+        return self.core.ledger.account_of(lease)
 
     def past(self, from_at: int, until_at: int) -> Past:
         """Return leases, hours of devices and waits between two instants. From any thread."""

@@ -16,7 +16,7 @@ import msgspec
 from gpuboard.devices.attribution import DeviceUse
 from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
-from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
+from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.job import EventRow, Job, JobSpec
 from gpuboard.model.past import Past
 from gpuboard.model.person import Person
@@ -260,6 +260,15 @@ class Engine(Protocol):
 
     def usage_since(self, since_at: int) -> Mapping[int, float]:
         """Return device-seconds charged by uid since an instant, not decayed."""
+
+    def week_hours(self) -> Mapping[Uid | str, float]:
+        """Return device-hours of the last seven days as weekly quotas count them, by uid and by group.
+
+        Empty where there are no weekly quotas.
+        """
+
+    def account_of(self, lease: Lease) -> str:
+        """Return the group that a live lease is charged to; empty: the person alone."""
 
     def past(self, from_at: int, until_at: int) -> Past:
         """Return leases, hours of devices and waits between two instants. From any thread."""

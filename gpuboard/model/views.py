@@ -171,6 +171,11 @@ class WhyView(msgspec.Struct, frozen=True, kw_only=True):
     ahead: list[AheadView] = []
     """The next ones to be served before it, nearest first, at most three."""
     priority: PriorityView | None = None
+    promised_start_at: str | None = None
+    """What it was promised as the next one, or by its class: that only moves earlier."""
+    rank: int | None = None
+    """Its owner's place by fair share, 1 = first; null where there are no groups."""
+    ranked: int = 0
 
 
 class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +189,8 @@ class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "C"
     started_at: str | None = None
     job_id: int | None = None
+    container: str = ""
+    """Of a job of ours: the name under which its runtime knows it."""
     belongs: str = "job"
     """`job`; `foreign` (outside the queue); `violation` (a job of ours on a device it has no lease
     of); `holder` (of the person whose booking holds the device); `system` (a desktop, NVIDIA's own);
@@ -323,6 +330,10 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     memory_used_bytes: int | None = None
     memory_total_bytes: int | None = None
     disk_free_bytes: int | None = None
+    """Where the daemon keeps its state."""
+    shm_used_bytes: int | None = None
+    shm_total_bytes: int | None = None
+    """Shared memory of the box itself (`/dev/shm`)."""
     engine: str = ""
     """`docker 20.10.24`; with `engine_fault` when it does not answer."""
     engine_fault: str = ""
@@ -525,6 +536,24 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     """Fair-share factor F, 0..1."""
     device_seconds_7d: float = 0.0
     """Charged in the last seven days, not decayed."""
+    group: str = ""
+    """The group that it is charged to; a person of several groups has a row for each."""
+    rank: int | None = None
+    """Place by fair share among all, 1 = served first; null where there are no groups."""
+    quota_words: str = ""
+    """What of a quota is used: `168 of 168 GPU-hours this week`; empty where nothing limits."""
+
+
+class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A group's use."""
+
+    name: str
+    parent: str = ""
+    shares: float = 1.0
+    device_seconds: float = 0.0
+    """Charged to it and to its parts, decayed."""
+    running_gpus: int = 0
+    quota_words: str = ""
 
 
 class UsageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -534,6 +563,10 @@ class UsageView(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     half_life_s: int = 0
     people: list[UsageRow] = []
+    groups: list[GroupRow] = []
+    """Those of the configuration, in its order."""
+    ranked: int = 0
+    """How many ranks there are."""
 
 
 class ImageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -581,6 +614,10 @@ class DeviceHistory(msgspec.Struct, frozen=True, kw_only=True):
     """By UUID, percent."""
     memory: dict[str, list[int | None]] = {}
     """By UUID, percent of the device's memory."""
+    temperature: dict[str, list[int | None]] = {}
+    """By UUID, degrees Celsius."""
+    power: dict[str, list[int | None]] = {}
+    """By UUID, percent of the power limit."""
 
 
 class EventList(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,6 +49,10 @@ class Week:
         """Return what is used of a week (device-hours)."""
         return self._seconds.get(unit, 0.0) / 3600
 
+    def every(self) -> dict[Unit, float]:
+        """Return what everybody used of their week (device-hours)."""
+        return {unit: seconds / 3600 for unit, seconds in self._seconds.items()}
+
     def commit(self, waiting: Waiting) -> None:
         """Count a job that starts, up to its limit."""
         for unit in self._units(waiting.uid, waiting.account):

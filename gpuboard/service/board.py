@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import gpuboard
 from gpuboard.errors import NotFound
-from gpuboard.model.ids import JobId, Uid
+from gpuboard.model.ids import JobId
 from gpuboard.model.instants import iso
 from gpuboard.model.job import EventRow
 from gpuboard.model.person import Caller
@@ -19,10 +19,8 @@ from gpuboard.model.views import (
     ImageList,
     ImageView,
     NoticeView,
-    UsageRow,
     UsageView,
 )
-from gpuboard.policy.usage import fair_share_factors
 from gpuboard.runtimes.sandbox import is_image_allowed
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
@@ -32,10 +30,10 @@ from gpuboard.service.host import HostSampler
 from gpuboard.service.jobviews import JobViews
 from gpuboard.service.rights import Action, may
 from gpuboard.service.selectors import JobSelectors
+from gpuboard.service.shares import usage_view
 
 MAX_EVENTS = 10_000
 MAX_HISTORY_S = 3600
-_WEEK_MS = 7 * 86_400_000
 _OWNERS_KEPT = 10_000
 
 
@@ -85,6 +83,8 @@ class BoardService:
             memory_used_bytes=facts.memory_used_bytes,
             memory_total_bytes=facts.memory_total_bytes,
             disk_free_bytes=facts.disk_free_bytes,
+            shm_used_bytes=facts.shm_used_bytes,
+            shm_total_bytes=facts.shm_total_bytes,
             engine=" ".join(("docker", able.runtimes["docker"])).strip()
             if "docker" in able.runtimes
             else "",
@@ -106,36 +106,7 @@ class BoardService:
 
     def usage(self, caller: Caller) -> UsageView:
         """Return usage of everybody, the heaviest first."""
-        engine, config = self._engine, self._context.config
-        now = self._context.clock.now_ms()
-        usage = engine.usage()
-        factors = fair_share_factors(usage, engine.policy_settings())
-        week = engine.usage_since(now - _WEEK_MS)
-        total = sum(row.device_seconds for row in usage)
-        running: dict[int, int] = {}
-        shares = engine.shares()
-        for device, lease in engine.leases().items():
-            for uid in {one.uid for one in shares.get(device, (lease,))}:
-                running[uid] = running.get(uid, 0) + 1
-        queued = engine.queued_by_person()
-        charged: dict[int, float] = {row.uid: row.device_seconds for row in usage}
-        uids = charged.keys() | running.keys() | queued.keys() | week.keys()
-        people = [
-            UsageRow(
-                user=engine.person_of(uid),
-                uid=uid,
-                mine=uid == caller.uid,
-                running_gpus=running.get(uid, 0),
-                queued_jobs=queued.get(uid, 0),
-                device_seconds=charged.get(uid, 0.0),
-                share=charged.get(uid, 0.0) / total if total > 0 else 0.0,
-                factor=factors.get(Uid(uid), 1.0),
-                device_seconds_7d=week.get(uid, 0.0),
-            )
-            for uid in uids
-        ]
-        people.sort(key=lambda row: (-row.device_seconds, row.uid))
-        return UsageView(at=iso(now) or "", half_life_s=config.policy.half_life_s, people=people)
+        return usage_view(self._context, caller)
 
     def images(self, caller: Caller) -> Callable[[], ImageList]:  # noqa: ARG002
         """Return a function that lists local images allowed here; it runs on a worker thread."""

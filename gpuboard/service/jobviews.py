@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from gpuboard.engine.protocol import Engine
 from gpuboard.errors import GpuboardError, NotFound
@@ -150,7 +150,7 @@ class JobViews:
         return WhyView(
             id=job.id,
             state=str(job.state),
-            words=why_words(explained),
+            words=" ".join((why_words(explained), *self._class_words(job, explained))),
             causes=self.causes(explained.causes),
             place=explained.place,
             ahead_gpus=explained.ahead_gpus,
@@ -160,7 +160,20 @@ class JobViews:
             would_start_now=explained.would_start_now,
             ahead=[self._ahead(each) for each in standing.ahead],
             priority=PriorityView(share=standing.share, lead_s=standing.lead_s),
+            promised_start_at=iso(explained.promised_start_at),
+            rank=explained.rank,
+            ranked=explained.ranked,
         )
+
+    def _class_words(self, job: Job, explained: Explanation) -> Iterator[str]:
+        """Yield what a job's class and group have to do with its place, in sentences."""
+        if explained.promised_start_at is not None and job.spec.class_name:
+            at = clock_words(explained.promised_start_at, self._now)
+            yield f"As one of class {job.spec.class_name} it is promised a start by {at}."
+        if explained.rank is not None:
+            group = f" charged to {job.spec.account}" if job.spec.account else " in no group"
+            ranked = explained.ranked
+            yield f"{job.owner.name},{group}, is number {explained.rank} of {ranked} by fair share."
 
     def _ahead(self, job: Job) -> AheadView:
         forecast = self._forecasts.get(job.id)
