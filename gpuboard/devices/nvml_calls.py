@@ -9,7 +9,7 @@ read too, where pynvml raises `NVMLLibraryMismatchError`, which is not an `NVMLE
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import NamedTuple, NewType
 
@@ -24,6 +24,14 @@ class ListedProcess(NamedTuple):
 
     pid: int
     memory_bytes: int | None
+
+
+class NvLinkEnd(NamedTuple):
+    """What is at the other end of an active NVLink."""
+
+    bus_id: str
+    """Its PCI address; empty where it is not told."""
+    is_switch: bool
 
 
 _NEVER_LISTED = ("NVML_ERROR_NOT_SUPPORTED", "NVML_ERROR_FUNCTION_NOT_FOUND")
@@ -147,14 +155,53 @@ class NvmlCalls:
     def bus_id(self, handle: Handle) -> str | None:
         """Return the PCI address, as `00000000:17:00.0`."""
         pci = self._ask.value(self._nvml.nvmlDeviceGetPciInfo, handle)
-        if pci is None:
-            return None
-        return pci.busId if isinstance(pci.busId, str) else str(pci.busId.decode())
+        return None if pci is None else _address(pci.busId)
 
-    def numa_node(self, handle: Handle) -> int | None:
-        """Return the NUMA node that the GPU hangs on."""
-        node: int | None = self._ask.value(self._nvml.nvmlDeviceGetNumaNodeId, handle)
-        return node if node is not None and 0 <= node < 2**16 else None
+    def near_node(self, handle: Handle) -> int | None:
+        """Return the NUMA node near the GPU; None where there is not just one.
+
+        `nvmlDeviceGetNumaNodeId` is no answer: it is the node of the GPU's own memory, on boards
+        where that is one.
+        """
+        nodes = self._ask.value(
+            self._nvml.nvmlDeviceGetMemoryAffinity,
+            handle,
+            _MASK_WORDS,
+            self._nvml.NVML_AFFINITY_SCOPE_NODE,
+        )
+        numbers = _bits(nodes or ())
+        return numbers[0] if len(numbers) == 1 else None
+
+    def near_cpus(self, handle: Handle) -> str:
+        """Return the CPUs near the GPU as the kernel writes lists (`0-31,64-95`), or nothing."""
+        cpus = self._ask.value(self._nvml.nvmlDeviceGetCpuAffinity, handle, _MASK_WORDS)
+        return _as_list(_bits(cpus or ()))
+
+    # Links
+
+    def common_ancestor(self, gpu: Handle, other: Handle) -> int | None:
+        """Return over what two GPUs meet (nvmlGpuTopologyLevel_t)."""
+        return self._ask.value(self._nvml.nvmlDeviceGetTopologyCommonAncestor, gpu, other)
+
+    def speaks_nvlink(self, gpu: Handle, other: Handle) -> bool:
+        """Whether the driver says that two GPUs reach each other by NVLink."""
+        status = self._ask.value(
+            self._nvml.nvmlDeviceGetP2PStatus, gpu, other, self._nvml.NVML_P2P_CAPS_INDEX_NVLINK
+        )
+        return bool(status == self._nvml.NVML_P2P_STATUS_OK)
+
+    def nvlink_ends(self, gpu: Handle) -> Iterator[NvLinkEnd]:
+        """Yield what is at the other end of each active NVLink."""
+        for link in range(self._nvml.NVML_NVLINK_MAX_LINKS):
+            state = self._ask.value(self._nvml.nvmlDeviceGetNvLinkState, gpu, link)
+            if state is None and not link:
+                return  # a board without NVLink: not asked 36 times
+            if not state:
+                continue
+            kind = self._ask.value(self._nvml.nvmlDeviceGetNvLinkRemoteDeviceType, gpu, link)
+            pci = self._ask.value(self._nvml.nvmlDeviceGetNvLinkRemotePciInfo, gpu, link)
+            bus_id = "" if pci is None else _address(pci.busId)
+            yield NvLinkEnd(bus_id, kind == self._nvml.NVML_NVLINK_DEVICE_TYPE_SWITCH)
 
     def shutdown_c(self, handle: Handle) -> int | None:
         """Return the temperature at which the GPU turns itself off."""
@@ -336,6 +383,32 @@ class NvmlCalls:
 
 _MAX_XIDS = 64
 """At most so many a sweep, so that a storm of them cannot hold it up."""
+
+
+_MASK_WORDS = 16
+"""Of 64 bits: as many CPUs or NUMA nodes as are asked for."""
+
+
+def _address(bus_id: str | bytes) -> str:
+    return bus_id if isinstance(bus_id, str) else bus_id.decode(errors="replace")
+
+
+def _bits(words: Iterable[int]) -> list[int]:
+    """Return the numbers of the bits that are set in a list of 64-bit words."""
+    return [
+        64 * place + bit for place, word in enumerate(words) for bit in range(64) if word >> bit & 1
+    ]
+
+
+def _as_list(numbers: list[int]) -> str:
+    """Return ascending numbers as the kernel writes them: `0-31,64-95`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
 
 
 def _watts(milliwatts: int | None) -> float | None:

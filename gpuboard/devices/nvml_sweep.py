@@ -25,12 +25,14 @@ from gpuboard.devices.nvml_answers import (
     ResetRequired,
 )
 from gpuboard.devices.nvml_calls import Handle, NvmlCalls
+from gpuboard.devices.nvml_topology import TopologyReader, numa_node
 from gpuboard.devices.processes import ProcessTable
 from gpuboard.devices.roster import Roster
 from gpuboard.errors import HostError
 from gpuboard.model.device import (
     Device,
     DeviceKind,
+    DeviceLink,
     DeviceProcess,
     DeviceReading,
     Health,
@@ -81,6 +83,8 @@ class NvmlSource:
         self._calls: NvmlCalls | None = None
         self._versions = ("", "")
         self._roster = Roster()
+        self._topology = TopologyReader()
+        self._links: tuple[DeviceLink, ...] = ()
         self._judge = HealthJudge()
         self._facts: dict[DeviceUuid, Device] = {}
         """Fixed facts of GPUs and instances, once they were read."""
@@ -105,7 +109,9 @@ class NvmlSource:
             self.close()
             raise
         driver, cuda = self._versions
-        return ProbeSnapshot(at=self._clock(), readings=readings, driver=driver, cuda=cuda)
+        return ProbeSnapshot(
+            at=self._clock(), readings=readings, driver=driver, cuda=cuda, links=self._links
+        )
 
     def close(self) -> None:
         """Let go of the library; what was learnt of the GPUs is kept."""
@@ -118,6 +124,7 @@ class NvmlSource:
             self._calls = self._open_calls()
             self._versions = self._calls.versions()
             self._watched.clear()
+            self._topology.forget()
             self._slow_due_s = 0.0
         return self._calls
 
@@ -140,6 +147,7 @@ class NvmlSource:
                 slots.append(uuid)
                 handles[uuid] = handle
         roll = self._roster.call(slots)
+        self._links = self._topology.links(calls, handles, is_slow=is_slow)
         xids = calls.new_xids()
         readings: list[DeviceReading] = []
         for uuid, handle in handles.items():
@@ -200,11 +208,15 @@ class NvmlSource:
                 index=number,
                 name=plain(calls.product_name(handle) or NAMELESS, _NAME_WIDTH),
                 bus_id=calls.bus_id(handle) or "",
-                numa_node=calls.numa_node(handle),
             )
             self._facts[uuid] = device  # kept even if the figures below fail: it has its name
             self._parts.setdefault(uuid, (device,))
-            device = replace(device, memory_bytes=calls.memory(handle)[1])
+            device = replace(
+                device,
+                memory_bytes=calls.memory(handle)[1],
+                numa_node=numa_node(calls, handle, device.bus_id),
+                cpus=calls.near_cpus(handle),
+            )
             self._shutdown_c[uuid] = calls.shutdown_c(handle)
         if device.index != number:
             device = replace(device, index=number)
@@ -272,6 +284,7 @@ class NvmlSource:
                     mig_label=f"{gpu.index}:{number}",
                     bus_id=gpu.bus_id,
                     numa_node=gpu.numa_node,
+                    cpus=gpu.cpus,
                 ),
                 memory_used_bytes=used,
                 memory_total_bytes=total,

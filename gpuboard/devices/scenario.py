@@ -58,6 +58,14 @@ class Rogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until_s: float | None = None
 
 
+class SimulatedLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Devices that are all linked with each other by NVLink."""
+
+    devices: tuple[int, ...]
+    """Their indices."""
+    nvlinks: int = 4
+
+
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A simulated box."""
 
@@ -66,6 +74,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 7
     sicknesses: tuple[Sickness, ...] = ()
     rogues: tuple[Rogue, ...] = ()
+    nvlink: tuple[SimulatedLink, ...] = ()
+    """Other pairs meet in their NUMA node, or across nodes."""
     idle_commands: tuple[str, ...] = ()
     """Processes whose command contains one of these hold their device and do nothing."""
     driver: str = "575.57.08"
@@ -90,6 +100,11 @@ LAB8 = Scenario(
     ),
     sicknesses=(Sickness(device=6),),
     rogues=(Rogue(device=7),),
+    nvlink=(
+        SimulatedLink((0, 1, 2, 3), nvlinks=18),
+        SimulatedLink((4, 5)),
+        SimulatedLink((6, 7)),
+    ),
     idle_commands=("notebook", "jupyter", "idle"),
 )
 BUILT_IN = {LAB8.name: LAB8}
@@ -120,6 +135,7 @@ def load_scenario(name: str) -> Scenario:
     named = [
         *(each.device for each in scenario.sicknesses),
         *(each.device for each in scenario.rogues),
+        *(device for each in scenario.nvlink for device in each.devices),
     ]
     for index in named:
         if not 0 <= index < count:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import combinations
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -18,9 +19,11 @@ from gpuboard.devices.scenario import LAB8, Rogue, Scenario, Sickness, Simulated
 from gpuboard.devices.sweeping import SweepingProbe, wall_ms
 from gpuboard.model.device import (
     Device,
+    DeviceLink,
     DeviceProcess,
     DeviceReading,
     Health,
+    LinkKind,
     ProbeSnapshot,
 )
 from gpuboard.model.ids import DeviceUuid
@@ -81,6 +84,7 @@ class SimulatedSource:
         self._clock = clock
         self._began_at = clock()
         self._boards = scenario.boards()
+        self._links = self._all_links()
 
     def sweep(self) -> ProbeSnapshot:
         """Return the board of this moment."""
@@ -94,10 +98,29 @@ class SimulatedSource:
             ),
             driver=self._scenario.driver,
             cuda=self._scenario.cuda,
+            links=self._links,
         )
 
     def close(self) -> None:
         """Let go of nothing."""
+
+    def _node(self, index: int) -> int:
+        return 0 if 2 * index < len(self._boards) else 1
+
+    def _all_links(self) -> tuple[DeviceLink, ...]:
+        nvlinks = {
+            pair: link.nvlinks
+            for link in self._scenario.nvlink
+            for pair in combinations(sorted(link.devices), 2)
+        }
+        links = []
+        for a, b in combinations(range(len(self._boards)), 2):
+            kind = LinkKind.NODE if self._node(a) == self._node(b) else LinkKind.SYS
+            count = nvlinks.get((a, b), 0)
+            if count:
+                kind = LinkKind.NVLINK
+            links.append(DeviceLink(self._scenario.uuid(a), self._scenario.uuid(b), kind, count))
+        return tuple(links)
 
     def _reading(
         self,
@@ -113,7 +136,8 @@ class SimulatedSource:
             name=board.name,
             memory_bytes=board.memory_bytes,
             bus_id=f"00000000:{0x17 + 6 * index:02X}:00.0",
-            numa_node=0 if 2 * index < len(self._boards) else 1,
+            numa_node=self._node(index),
+            cpus="0-31" if self._node(index) == 0 else "32-63",
         )
         sickness = self._sickness(index, now)
         if sickness is not None and sickness.lost:

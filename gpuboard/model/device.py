@@ -70,7 +70,8 @@ class DeviceLink(msgspec.Struct, frozen=True, gc=False):
     @property
     def words(self) -> str:
         """Return it as `nvidia-smi topo -m` does: `NV4`, `PIX`, `SYS`."""
-        return f"{self.kind}{self.nvlinks or '#'}" if self.kind is LinkKind.NVLINK else self.kind
+        is_nvlink = self.kind is LinkKind.NVLINK
+        return f"{self.kind}{self.nvlinks or '#'}" if is_nvlink else str(self.kind)
 
 
 class DeviceProcess(msgspec.Struct, frozen=True):
