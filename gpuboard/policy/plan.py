@@ -13,6 +13,7 @@ One pure function, `plan_round(world, queue, now)`. In this order:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 from gpuboard.model.ids import JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
@@ -21,7 +22,15 @@ from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.conservative import MOST_PROMISES, Promises
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.queue import Lane, LaneClass, LaneKey, ServingOrder, WaitingQueue, span_of
+from gpuboard.policy.queue import (
+    Candidate,
+    Lane,
+    LaneClass,
+    LaneKey,
+    ServingOrder,
+    WaitingQueue,
+    span_of,
+)
 from gpuboard.policy.quota import Allowance
 from gpuboard.policy.sharing import budget_of
 
@@ -318,14 +327,16 @@ class Round:
         """Try each candidate once; whether any was started."""
         capacity, started = self.capacity, False
         refused: dict[tuple[object, ...], int] = {}
-        for waiting in self._candidates(self._servable(LaneClass.ORDINARY)):
-            kind = (waiting.gpus, waiting.gpu_uuids, waiting.gpu_type, waiting.nvlink)
-            span_ms = span_of(waiting)
-            if span_ms >= refused.get(kind, FOREVER) and not waiting.gpu_memory_bytes:
+        candidates = self._candidates(self._servable(LaneClass.ORDINARY))
+        for _, job_id, _, span_ms, lane in candidates:
+            if span_ms >= refused.get(lane.kind, FOREVER) and not lane.key.gpu_memory_bytes:
+                continue
+            waiting = self._unserved(job_id)
+            if waiting is None:
                 continue
             devices = self.devices_for(waiting)
             if not devices:
-                refused[kind] = span_ms
+                refused[lane.kind] = span_ms
             elif self.has_room(waiting):
                 self._take(waiting, devices)
                 started = True
@@ -333,7 +344,7 @@ class Round:
                     break
         return started
 
-    def _candidates(self, lanes: list[Lane]) -> list[Waiting]:
+    def _candidates(self, lanes: list[Lane]) -> list[Candidate]:
         """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
         bounds_ms: dict[tuple[object, ...], int] = {}
         able: list[tuple[Lane, int]] = []
@@ -348,8 +359,7 @@ class Round:
         scanned = self.order.scan(able, self.world.settings.backfill_scan)
         taken: set[JobId | None] = {*self.starts, self.head.job_id if self.head else None}
         taken.update(self.promises.ids())
-        waiting_jobs = (self.queue.get(job_id) for job_id in scanned if job_id not in taken)
-        found = [waiting for waiting in waiting_jobs if waiting is not None]
+        found = [candidate for candidate in scanned if candidate[1] not in taken]
         if self.world.settings.backfill_shortest_first:
             return _shortest_of_each_first(found)
         return found
@@ -367,7 +377,10 @@ class Round:
             return
         closed: set[LaneKey] = set()
         refused: set[tuple[object, ...]] = set()
-        for job_id, _, key in self.order.jobs(self._servable(LaneClass.PREEMPTIBLE), closed):
+        lanes = self._servable(LaneClass.PREEMPTIBLE)
+        most = self.capacity.idle.bit_count()
+        fitting = [lane for lane in lanes if lane.key.gpus <= most]
+        for job_id, _, key in self.order.jobs(fitting, closed):
             waiting = self._unstarted(job_id)
             if waiting is None:
                 continue
@@ -473,24 +486,20 @@ class Round:
         self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id, budget)
 
 
-def _shortest_of_each_first(found: list[Waiting]) -> list[Waiting]:
+def _shortest_of_each_first(found: list[Candidate]) -> list[Candidate]:
     """Return jobs so that each person's come shortest predicted first, in that person's places.
 
     Among people the order stands. Shortest first over all would let short jobs of many people pass
     a wide one again and again: on the KTH log at 16 devices that made the longest wait of half-box
     jobs 190 h rather than 134 h.
     """
-    of_person: dict[Uid, list[Waiting]] = {}
-    for waiting in found:
-        of_person.setdefault(waiting.uid, []).append(waiting)
+    of_person: dict[Uid, list[Candidate]] = {}
+    for candidate in found:
+        of_person.setdefault(candidate[-1].key.uid, []).append(candidate)
     for own in of_person.values():
         own.reverse()  # taken from the end, and of equals the first shall come first
-        own.sort(key=_predicted_s, reverse=True)
-    return [of_person[waiting.uid].pop() for waiting in found]
-
-
-def _predicted_s(waiting: Waiting) -> int:
-    return waiting.limit_s if waiting.predicted_s is None else waiting.predicted_s
+        own.sort(key=itemgetter(2), reverse=True)
+    return [of_person[candidate[-1].key.uid].pop() for candidate in found]
 
 
 def _stop_at(grace_s: int, from_at: int) -> int:

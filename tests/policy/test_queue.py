@@ -151,10 +151,13 @@ def test_a_scan_looks_into_all_lanes_equally_deep_and_answers_in_order():
         + [job(200 + number, uid=2, submitted_at=500 + number) for number in range(3)]
     )
     lanes = [(lane, FOREVER) for lane in queue.lanes(NOW, LaneClass.ORDINARY)]
-    order = ServingOrder(box(1))
-    assert order.scan(lanes, 10) == [1, 2, 3, 4, 5, 6, 7, 200, 201, 202]
-    assert order.scan(lanes, 1000) == queue.serving_order(box(1), NOW)
-    assert order.scan([(lane, 0) for lane, _ in lanes], 1000) == []
+
+    def scanned(some, limit: int) -> list[int]:
+        return [candidate[1] for candidate in ServingOrder(box(1)).scan(some, limit)]
+
+    assert scanned(lanes, 10) == [1, 2, 3, 4, 5, 6, 7, 200, 201, 202]
+    assert scanned(lanes, 1000) == queue.serving_order(box(1), NOW)
+    assert scanned([(lane, 0) for lane, _ in lanes], 1000) == []
 
 
 @pytest.mark.parametrize(
