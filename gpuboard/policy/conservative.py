@@ -40,6 +40,8 @@ class Promises:
         """Names of the classes whose jobs are all promised a start."""
         self._claims: dict[JobId, Claim] = {}
         self._starts_at: dict[JobId, int] = {}
+        self._dormant: list[Promise] = []
+        """Of jobs whose devices are all out of service: kept, and laid out when they are back."""
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._claims
@@ -56,7 +58,7 @@ class Promises:
 
     def has_room(self) -> bool:
         """Whether another job may be promised a start."""
-        return len(self._claims) < MOST_PROMISES
+        return len(self._claims) + len(self._dormant) < MOST_PROMISES
 
     def start_at(self, job_id: JobId) -> int | None:
         """Return when (ms) a job is promised to start; None when it is not."""
@@ -64,7 +66,7 @@ class Promises:
 
     def all(self) -> tuple[Promise, ...]:
         """Return the promises of this round, the earliest first."""
-        return tuple(
+        return *self._dormant, *(
             Promise(job_id, self._starts_at[job_id], claim.gpus, claim.until_at - claim.from_at)
             for job_id, claim in sorted(self._claims.items(), key=self._by_start)
         )
@@ -81,7 +83,9 @@ class Promises:
                 continue
             options = self._capacity.options(waiting)
             able = [some for some in options if some.bit_count() >= waiting.gpus]
-            if able:
+            if not able:
+                self._dormant.append(promise)
+            else:
                 from_at = max(promise.start_at, self._now)
                 claim = Claim(
                     from_at, from_at + span_ms, waiting.gpus, able[0], None, waiting.job_id
