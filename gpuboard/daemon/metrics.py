@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gpuboard import __version__
-from gpuboard.engine.protocol import Engine
+from gpuboard.engine.protocol import Engine, Tally
 from gpuboard.model.device import DeviceReading
 from gpuboard.model.reservation import Lease
 
@@ -47,6 +47,7 @@ class Collected(msgspec.Struct, frozen=True):
     runtimes: dict[str, bool]
     connections: int
     step_age_s: float
+    tally: Tally
 
 
 def collect(engine: Engine, *, connections: int = 0, step_age_s: float = 0.0) -> Collected:
@@ -70,6 +71,7 @@ def collect(engine: Engine, *, connections: int = 0, step_age_s: float = 0.0) ->
         },
         connections=connections,
         step_age_s=step_age_s,
+        tally=engine.tally(),
     )
 
 
@@ -108,6 +110,7 @@ class _Once:
         """Yield every metric."""
         yield from _box_metrics(self._found)
         yield from _device_metrics(self._found)
+        yield from _tally_metrics(self._found.tally)
 
 
 def _box_metrics(found: Collected) -> Iterator[Metric]:
@@ -156,6 +159,23 @@ def _device_metrics(found: Collected) -> Iterator[Metric]:
         drained.add_metric(_labels(reading), uuid in found.drained)
         foreign.add_metric(_labels(reading), uuid in found.foreign)
     yield from (held, health, drained, foreign)
+
+
+def _tally_metrics(tally: Tally) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily, SummaryMetricFamily
+
+    events = CounterMetricFamily(
+        "gpuboard_events", "Events written since the daemon began, by kind", labels=("kind",)
+    )
+    for kind, count in sorted(tally.events.items()):
+        events.add_metric((kind,), count)
+    yield events
+    yield SummaryMetricFamily(
+        "gpuboard_decision_seconds",
+        "Rounds of planning, and what they took",
+        count_value=tally.decisions,
+        sum_value=tally.deciding_s,
+    )
 
 
 def _labels(reading: DeviceReading) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ crash neither loses nor doubles a charge.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -45,6 +46,8 @@ class Journal:
         self.half_life_s = half_life_s
         self._incarnations: dict[str, str] = {}
         self._predictions: dict[tuple[int, int, int], int | None] = {}
+        self.events_written: Counter[str] = Counter()
+        """How many events of each kind were written since the daemon began."""
 
     # writing
 
@@ -193,6 +196,7 @@ class Journal:
 
     def _write_events(self, events: Iterable[NewEvent], now: int) -> None:
         for event in events:
+            self.events_written[event.kind] += 1
             self._store.append_event(
                 now,
                 event.kind,

@@ -33,7 +33,7 @@ from gpuboard.engine.ledger import Ledger
 from gpuboard.engine.logs import LogReader, log_reader
 from gpuboard.engine.noshow import NoShows
 from gpuboard.engine.planner import Planner
-from gpuboard.engine.protocol import Capabilities, NewJob, QueueSlice, QueueStanding
+from gpuboard.engine.protocol import Capabilities, NewJob, QueueSlice, QueueStanding, Tally
 from gpuboard.engine.queueview import scan_of_queue, slice_of_queue, standing_of
 from gpuboard.engine.reconcile import Reconciler
 from gpuboard.engine.starting import Starter
@@ -523,6 +523,11 @@ class LocalEngine:
             runtimes={name: h.version for name, h in health.items() if not h.fault()},
             faults={name: h.fault() for name, h in health.items() if h.fault()},
         )
+
+    def tally(self) -> Tally:
+        """Return what was done since the daemon began."""
+        planner = self._planner
+        return Tally(dict(self.core.journal.events_written), planner.rounds, planner.deciding_s)
 
     def halted_words(self) -> str:
         """Return why nothing is scheduled any more; empty while all is well."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from gpuboard.engine.booking import Bookings
 from gpuboard.engine.core import Core
 from gpuboard.engine.reconcile import Reconciler
@@ -35,6 +37,8 @@ class Planner:
         self._resume_boot_ms: int | None = None
         """When (boot time, ms) a start that was put off may be tried again."""
         self.rounds = 0
+        self.deciding_s = 0.0
+        """What all rounds took, the world's making included."""
 
     def run(self) -> None:
         """Plan if something changed, or the last plan said when to plan again."""
@@ -51,7 +55,10 @@ class Planner:
         self._resume_boot_ms = None
         self._not_before_boot_ms = boot + int(core.pace.min_plan_s * 1000)
         self.rounds += 1
-        self._carry_out(plan_round(build_world(core, now), core.ledger.queue, now))
+        began = time.perf_counter()
+        plan = plan_round(build_world(core, now), core.ledger.queue, now)
+        self.deciding_s += time.perf_counter() - began
+        self._carry_out(plan)
 
     def _carry_out(self, plan: Plan) -> None:
         core = self._core

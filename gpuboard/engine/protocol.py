@@ -68,6 +68,17 @@ class QueueStanding(msgspec.Struct, frozen=True):
     """So much earlier than its submission it counts as submitted."""
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """What the engine did since the daemon began."""
+
+    events: Mapping[str, int]
+    """Events written, by kind (`job.failed`)."""
+    decisions: int
+    """Rounds of planning."""
+    deciding_s: float
+    """What they took together."""
+
+
 class Engine(Protocol):
     """Submit by idempotency key, find, act, reserve, account, watch."""
 
@@ -300,6 +311,9 @@ class Engine(Protocol):
 
     def capabilities(self) -> Capabilities:
         """Say what works."""
+
+    def tally(self) -> Tally:
+        """Return what was done since the daemon began."""
 
     def halted_words(self) -> str:
         """Return why nothing is scheduled any more; empty while all is well."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpuboard.daemon.metrics import metrics_of
-from gpuboard.engine.protocol import Capabilities, Engine
+from gpuboard.engine.protocol import Capabilities, Engine, Tally
 from gpuboard.model.device import Device, DeviceReading, Health, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, LeaseId
 from gpuboard.model.job import JobState
@@ -40,6 +40,7 @@ def engine() -> Engine:
             running_jobs=lambda: [SimpleNamespace(state=JobState.RUNNING)],
             queue_length=lambda: 12,
             reservations=list,
+            tally=lambda: Tally({"job.failed": 2}, decisions=7, deciding_s=0.014),
         ),
     )
 
@@ -53,6 +54,7 @@ def samples() -> dict[tuple[str, str], float]:
             sample.labels.get("device")
             or sample.labels.get("state")
             or sample.labels.get("runtime")
+            or sample.labels.get("kind")
             or "",
         ): sample.value
         for family in text_string_to_metric_families(text)
@@ -75,6 +77,14 @@ def test_devices_queue_and_runtimes_are_told():
     assert found["gpuboard_connections", ""] == 3
 
 
+def test_what_was_done_is_counted():
+    """Rates come from totals: ends of jobs by kind, decisions and what they took."""
+    found = samples()
+    assert found["gpuboard_events_total", "job.failed"] == 2
+    assert found["gpuboard_decision_seconds_count", ""] == 7
+    assert found["gpuboard_decision_seconds_sum", ""] == 0.014
+
+
 def test_what_the_driver_does_not_say_is_left_out_and_not_zero():
     assert ("gpuboard_device_temperature_celsius", "0") in samples()
     assert ("gpuboard_device_temperature_celsius", "1") not in samples()
@@ -82,5 +92,6 @@ def test_what_the_driver_does_not_say_is_left_out_and_not_zero():
 
 def test_a_real_daemon_can_be_scraped(daemon: DaemonProcess):
     text = b"".join(daemon.client().stream("/metrics")).decode()
+    assert 'gpuboard_events_total{kind="' in text
     families = {family.name for family in text_string_to_metric_families(text)}
     assert {"gpuboard_jobs", "gpuboard_device_healthy", "gpuboard_build_info"} <= families
