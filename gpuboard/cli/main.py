@@ -4,6 +4,7 @@ where every error becomes `error: ...`, `hint: ...` and an exit code.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -172,6 +173,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes stdout at exit: let that go nowhere (docs: signal, "Note on SIGPIPE").
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: cannot write the answer: {error.strerror}", file=sys.stderr)
+        return 1
     return code
 
 

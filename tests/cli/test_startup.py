@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support.fake_server import FakeServer, job, job_list, submitted
+from tests.support.fake_server import FakeServer, board, device, job, job_list, submitted
 
 HEAVY = {
     "textual", "docker", "sqlite_utils", "sqlite3", "aiohttp", "asyncio", "msgspec", "pynvml", "psutil",
@@ -119,3 +119,20 @@ def test_broken_pipe_is_no_traceback(server: FakeServer) -> None:
     )  # fmt: skip
     assert ran.stdout.startswith("  ID")
     assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["completion", "bash"], ["gpus"], ["ps", "--json"]])
+def test_a_full_disk_under_the_answer_is_one_error(
+    server: FakeServer, arguments: list[str]
+) -> None:
+    """`gpuboard ... > file` on a full disk says so and exits 1, without a traceback."""
+    server.answers["GET", "/jobs"] = job_list(job())
+    server.answers["GET", "/board"] = board(device())
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "gpuboard", *arguments],
+            env={**os.environ, "GPUBOARD_SOCKET": server.socket_path},
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stderr == "error: cannot write the answer: No space left on device\n"
