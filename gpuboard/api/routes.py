@@ -269,6 +269,10 @@ BOARD: tuple[Route, ...] = (
         call=lambda s, c, _a: s.board.board(c), answers=(views.BoardView,),
     ),
     Route(
+        "GET", "/topology", "showTopology", "How the devices are linked with each other and with CPUs",
+        call=lambda s, c, _a: s.board.topology(c), answers=(views.TopologyView,),
+    ),
+    Route(
         "GET", "/devices/history", "showDeviceHistory", "Recent samples of the devices, one a second",
         call=_device_history, query=queries.DeviceHistoryQuery, answers=(views.DeviceHistory,),
     ),

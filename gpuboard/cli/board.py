@@ -100,13 +100,19 @@ def print_board(session: Session) -> None:
 @click.option(
     "--free", "only_free", is_flag=True, help="Only those that are free now; exit 1 when none is."
 )
+@click.option(
+    "--topology", is_flag=True, help="How they are linked with each other and with CPUs."
+)
 @json_option
 @pass_session
-def gpus(session: Session, *, only_free: bool) -> int:
+def gpus(session: Session, *, only_free: bool, topology: bool) -> int:
     """Show every GPU: who has it, which job, until when, how busy it is.
 
-    --free answers which can be used now, and says so in the exit code.
+    --free answers which can be used now, and says so in the exit code. --topology shows the links
+    between them: NVLink, PCIe, NUMA nodes.
     """
+    if topology:
+        return _show_topology(session)
     if session.as_json and not only_free:
         session.pass_through("/board")
         return 0
@@ -123,6 +129,16 @@ def gpus(session: Session, *, only_free: bool) -> int:
     else:
         _say_none_free(session, answer)
     return 0 if free else 1
+
+
+def _show_topology(session: Session) -> int:
+    if session.as_json:
+        session.pass_through("/topology")
+        return 0
+    from gpuboard.cli.topology import print_topology
+
+    print_topology(session.client.get("/topology"))
+    return 0
 
 
 def _print_free(free: list[dict[str, Any]], now: int) -> None:

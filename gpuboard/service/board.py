@@ -19,6 +19,7 @@ from gpuboard.model.views import (
     ImageList,
     ImageView,
     NoticeView,
+    TopologyView,
     UsageView,
 )
 from gpuboard.runtimes.sandbox import is_image_allowed
@@ -31,6 +32,7 @@ from gpuboard.service.jobviews import JobViews
 from gpuboard.service.rights import Action, may
 from gpuboard.service.selectors import JobSelectors
 from gpuboard.service.shares import usage_view
+from gpuboard.service.topologyview import topology_view
 
 MAX_EVENTS = 10_000
 MAX_HISTORY_S = 3600
@@ -97,6 +99,10 @@ class BoardService:
             default_limit_s=config.jobs.default_time_s,
             max_limit_s=config.jobs.max_time_s,
         )
+
+    def topology(self, caller: Caller) -> TopologyView:  # noqa: ARG002
+        """Return how the devices are linked with each other and with CPUs."""
+        return topology_view(self._engine.snapshot(), self._context.clock.now_ms())
 
     def history(self, caller: Caller, seconds: int = 120) -> DeviceHistory:  # noqa: ARG002
         """Return recent samples of the devices."""

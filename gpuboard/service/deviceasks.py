@@ -59,9 +59,9 @@ def _check_nvlink(spec: JobSpec, devices: DeviceNames) -> None:
         )
     most = devices.most_linked(spec.gpu_type, spec.gpu_uuids)
     if most < spec.gpus:
-        linked = f"at most {most} that would do are" if most > 1 else "none that would do are"
+        linked = f"of this box at most {most} that would do" if most > 1 else "none of this box that would do"
         raise InvalidRequest(
-            f"--nvlink: {spec.gpus} GPUs linked by NVLink wanted, on this box {linked}",
+            f"--nvlink: {spec.gpus} GPUs wanted, {linked} are linked by NVLink",
             field="nvlink",
             hint="see: gpuboard gpus --topology",
         )

@@ -34,8 +34,10 @@ class _Shares:
         self._week = engine.usage_since(self._now - _WEEK_MS)
         self._used_hours = engine.week_hours()
         self._running: dict[int, int] = {}
-        for lease in engine.leases().values():
-            self._running[lease.uid] = self._running.get(lease.uid, 0) + 1
+        shares = engine.shares()
+        for device, lease in engine.leases().items():
+            for uid in {one.uid for one in shares.get(device, (lease,))}:
+                self._running[uid] = self._running.get(uid, 0) + 1
         self._parents = {group.name: group.parent for group in self._settings.groups}
 
     def view(self, caller: Caller) -> UsageView:
