@@ -16,27 +16,32 @@ from gpuboard.model.views import DeviceHistory
 DEFAULT_SECONDS = 600
 
 
+Sample = tuple[int | None, int | None, int | None, int | None]
+"""Utilisation, memory, temperature, power."""
+_NOTHING: Sample = (None, None, None, None)
+
+
 class _Ring:
     """Samples of one device by slot number; a slot that was skipped reads None."""
 
     def __init__(self, slots: int) -> None:
         self.newest = -1
         self._numbers = [-1] * slots
-        self._values: list[tuple[int | None, int | None]] = [(None, None)] * slots
+        self._values: list[Sample] = [_NOTHING] * slots
 
-    def put(self, slot: int, utilization: int | None, memory: int | None) -> None:
+    def put(self, slot: int, sample: Sample) -> None:
         place = slot % len(self._numbers)
         self.newest = max(self.newest, slot)
         self._numbers[place] = slot
-        self._values[place] = (utilization, memory)
+        self._values[place] = sample
 
-    def get(self, slot: int) -> tuple[int | None, int | None]:
+    def get(self, slot: int) -> Sample:
         place = slot % len(self._numbers)
-        return self._values[place] if self._numbers[place] == slot else (None, None)
+        return self._values[place] if self._numbers[place] == slot else _NOTHING
 
 
 class HistoryRecorder:
-    """Keeps recent utilisation and memory, in percent, of every device. Belongs to one thread."""
+    """Keeps recent readings of every device. Belongs to one thread."""
 
     def __init__(self, *, seconds: int = DEFAULT_SECONDS, interval_s: float = 1.0) -> None:
         self._interval_ms = max(1, round(interval_s * 1000))
@@ -56,7 +61,7 @@ class HistoryRecorder:
             ring = self._rings.get(reading.device.uuid)
             if ring is None:
                 ring = self._rings[reading.device.uuid] = _Ring(self._slots)
-            ring.put(slot, reading.utilization, memory_percent(reading))
+            ring.put(slot, _sample(reading))
         if len(self._rings) > len(snapshot.readings):
             self._forget_aged()
 
@@ -75,6 +80,8 @@ class HistoryRecorder:
             interval_s=self._interval_ms / 1000,
             utilization={uuid: [each[0] for each in row] for uuid, row in samples.items()},
             memory={uuid: [each[1] for each in row] for uuid, row in samples.items()},
+            temperature={uuid: [each[2] for each in row] for uuid, row in samples.items()},
+            power={uuid: [each[3] for each in row] for uuid, row in samples.items()},
         )
 
     def _forget_aged(self) -> None:
@@ -109,6 +116,12 @@ class IdleWatch:
             if idle_s > 0:
                 idle[uuid] = idle_s
         return idle
+
+
+def _sample(reading: DeviceReading) -> Sample:
+    watts, limit = reading.power_w, reading.power_limit_w
+    power = min(100, round(100 * watts / limit)) if watts is not None and limit else None
+    return reading.utilization, memory_percent(reading), reading.temperature_c, power
 
 
 def memory_percent(reading: DeviceReading) -> int | None:

@@ -171,6 +171,7 @@ class DeviceViews:
             kind=process.kind,
             started_at=iso(process.started_at),
             job_id=job.id if job is not None else None,
+            container=job.runtime_name if job is not None else "",
             belongs=str(use.belongs),
         )
 

@@ -25,6 +25,8 @@ class HostFacts:
     memory_used_bytes: int | None
     memory_total_bytes: int | None
     disk_free_bytes: int | None
+    shm_used_bytes: int | None
+    shm_total_bytes: int | None
 
 
 class HostSampler:
@@ -49,6 +51,7 @@ class HostSampler:
 
     def _sample(self, now: float) -> HostFacts:
         memory = psutil.virtual_memory()
+        shm_used, shm_total = _shared_memory()
         return HostFacts(
             hostname=self._hostname,
             cpu_percent=psutil.cpu_percent(interval=None),
@@ -57,6 +60,8 @@ class HostSampler:
             memory_used_bytes=memory.total - memory.available,
             memory_total_bytes=memory.total,
             disk_free_bytes=self._free(now),
+            shm_used_bytes=shm_used,
+            shm_total_bytes=shm_total,
         )
 
     def _free(self, now: float) -> int | None:
@@ -67,3 +72,12 @@ class HostSampler:
             except OSError:
                 self._disk_free = None
         return self._disk_free
+
+
+def _shared_memory() -> tuple[int | None, int | None]:
+    """Return used and total bytes of `/dev/shm`; None where there is none."""
+    try:
+        usage = shutil.disk_usage("/dev/shm")  # noqa: S108 - only looked at
+    except OSError:
+        return None, None
+    return usage.used, usage.total

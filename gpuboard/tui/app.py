@@ -23,6 +23,7 @@ from gpuboard.tui.bookingactions import BookingActions
 from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import Snapshot, Source
+from gpuboard.tui.histories import Histories
 from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.jobactions import JobActions
@@ -32,7 +33,6 @@ from gpuboard.tui.panes.base import Pane
 from gpuboard.tui.settings import Settings
 from gpuboard.tui.theme import ASCII, DARK, THEMES, Glyphs, Palette, glyphs_for
 from gpuboard.tui.watched import Watched
-from gpuboard.tui.widgets.board import Histories
 from gpuboard.tui.widgets.painted import ActionBar, Bar
 
 if TYPE_CHECKING:

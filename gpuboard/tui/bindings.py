@@ -58,11 +58,17 @@ MOVING = (
     Key("list.page-up", "pageup,ctrl+u", "page_up", "a page up", palette=False),
     Key("list.first", "g,home", "first", "to the first", palette=False),
     Key("list.last", "G,end", "last", "to the last", palette=False),
-    Key("list.open", "enter", "choose", "show details", palette=False),
+    Key("list.open", "enter", "choose", "show details, or expand a card", palette=False),
 )
 GRID = (
     Key("board.left", "left", "left", "one card left", palette=False),
     Key("board.right", "right", "right", "one card right", palette=False),
+    Key("board.details", "i", "open", "show everything about this GPU", palette=False),
+)
+CARDS = (
+    Key("board.sort", "s", "sort", "sort the cards by another thing", "sort"),
+    Key("board.filter", "slash", "filter", "show only cards with this text", "filter"),
+    Key("board.mine", "u", "mine", "only GPUs that I hold, or all"),
 )
 FILTERING = (
     Key("list.filter", "slash", "filter", "show only rows with this text", "filter"),
@@ -145,7 +151,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = {
     "Everywhere": EVERYWHERE,
     "In a list": MOVING,
     "On a job": ON_A_JOB,
-    "Board": GRID,
+    "Board": (*GRID, *CARDS),
     "Queue and jobs": (*FILTERING, *LISTED),
     "Queue": QUEUED,
     "Timeline": TIMELINE,

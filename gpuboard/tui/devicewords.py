@@ -22,8 +22,8 @@ class Status:
     role: str
 
 
-def status_of(device: DeviceView, glyphs: Glyphs) -> Status:
-    """Return how a device stands, the gravest first."""
+def status_of(device: DeviceView, glyphs: Glyphs, now_s: int = 0) -> Status:
+    """Return how a device stands, the gravest first; with `now_s`, for how long it is free."""
     if any(process.belongs == "violation" for process in device.processes):
         return Status("ROGUE", glyphs.foreign, "foreign")
     match device.state:
@@ -37,17 +37,32 @@ def status_of(device: DeviceView, glyphs: Glyphs) -> Status:
             return Status("booked", glyphs.booked, "booked")
         case "leased" if device.idle_s is not None:
             return Status(f"IDLE {span(device.idle_s or 0)}", glyphs.idle, "idle")
+        case "leased" if device.sharers:
+            role = "mine" if device.mine else "used"
+            return Status(f"shared {len(device.sharers)}", glyphs.shared, role)
         case "leased" if device.mine:
             return Status("yours", glyphs.mine, "mine")
         case "leased":
             return Status("in use", glyphs.leased, "used")
+        case "free" if 0 < (free_s := _free_s(device, now_s)) < BOOKED_SOON_S:
+            return Status(f"free {span(free_s)}", glyphs.soon, "booked")
         case "free":
             return Status("free", glyphs.free, "free")
     return Status(clean(device.state), "?", "warn")
 
 
+def _free_s(device: DeviceView, now_s: int) -> int:
+    """Return for how long a free device is free; 0 where that is not known."""
+    booking = device.next_booking
+    return epoch_s(booking.from_at) - now_s if booking is not None and now_s else 0
+
+
 def holder_words(device: DeviceView, glyphs: Glyphs) -> str:
-    """Return who has a device and for what: `ann . 412 train`."""
+    """Return who has a device and for what: `ann . 412 train`; of sharers all."""
+    if len(device.sharers) > 1:
+        return f" {glyphs.dot} ".join(
+            f"{'you' if each.mine else clean(each.user)} {each.job_id}" for each in device.sharers
+        )
     parts = ["you" if device.mine else clean(device.user)]
     if device.job_id is not None:
         name = clean(device.job_name)

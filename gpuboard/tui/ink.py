@@ -58,6 +58,34 @@ def wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(clean(text), max(8, width)) or [""]
 
 
+def changed_span(before: Strip, after: Strip) -> tuple[int, int] | None:
+    """Return the columns (first, past the last) in which two lines differ; None where they are equal."""
+    if before == after:
+        return None
+    old, new = list(before), list(after)
+    first = _common(old, new)
+    width = max(before.cell_length, after.cell_length)
+    last = width - _common([*reversed(old)], [*reversed(new)], from_end=True)
+    return (first, last) if first < last else (0, width)
+
+
+def _common(old: list[Segment], new: list[Segment], *, from_end: bool = False) -> int:
+    """Return over how many columns two lines begin (or end) alike."""
+    columns = 0
+    for one, other in zip(old, new, strict=False):
+        if one == other:
+            columns += one.cell_length
+            continue
+        if one.style == other.style and one.text.isascii() and other.text.isascii():
+            pair = (one.text[::-1], other.text[::-1]) if from_end else (one.text, other.text)
+            for a, b in zip(*pair, strict=False):
+                if a != b:
+                    break
+                columns += 1
+        break
+    return columns
+
+
 class Ink:
     """A palette and glyphs, and the making of lines with them."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gpuboard.tui.bindings import (
     ADMIN,
     BOOKINGS,
+    CARDS,
     EVERYWHERE,
     FILTERING,
     LISTED,
@@ -20,7 +21,7 @@ from gpuboard.tui.bindings import (
 from gpuboard.tui.widgets.painted import Item
 
 GROUPS: Mapping[str, tuple[Key, ...]] = {
-    "board": ON_A_JOB,
+    "board": (*CARDS, *ON_A_JOB),
     "queue": (*FILTERING, *QUEUED, *ON_A_JOB, *LISTED),
     "jobs": (*FILTERING, *ON_A_JOB, *LISTED),
     "timeline": TIMELINE,

@@ -39,6 +39,8 @@ from gpuboard.model.views import (
 from gpuboard.tui.feed import FeedItem
 from gpuboard.tui.queuewindow import QueueWish
 
+HISTORY_S = 320
+"""Of the devices' past so much is asked for: two samples a column of the widest card."""
 _View = TypeVar("_View")
 _FEED_TYPES: dict[str, msgspec.json.Decoder[Any]] = {
     "board": msgspec.json.Decoder(BoardView),
@@ -87,7 +89,7 @@ class ClientSource:
 
     def history(self) -> DeviceHistory:
         """Return the last minutes of every device."""
-        return _view(self._client.get("/devices/history"), DeviceHistory)
+        return _view(self._client.get("/devices/history", seconds=HISTORY_S), DeviceHistory)
 
     def job(self, selector: str) -> JobDetail:
         """Return one job in full."""

@@ -175,13 +175,15 @@ class Glyphs:
     down: str = "▾"
     arrow: str = "→"
     tag: str = "✓"
+    soon: str = "◇"
+    shared: str = "◑"
     is_ascii: bool = False
 
 
 ASCII = Glyphs(
     free="o", leased="*", idle="~", booked="+", drained="-", faulty="X", foreign="!", mine="@",
     edge="|", full="#", empty=".", now="|", line="-", degree="", dot="|", down="v", arrow=">",
-    tag="x",
+    tag="x", soon="%", shared="=",
     is_ascii=True,
 )  # fmt: skip
 

@@ -21,11 +21,11 @@ from gpuboard.tui.devicewords import holder_words, left_s, status_of
 from gpuboard.tui.errands import deliver
 from gpuboard.tui.feed import FeedThread, Snapshot, Source
 from gpuboard.tui.graphs import bar
+from gpuboard.tui.histories import memory_percent
 from gpuboard.tui.ink import Ink, Part, clean, fit
 from gpuboard.tui.instants import epoch_s, span
 from gpuboard.tui.settings import Settings
 from gpuboard.tui.theme import DARK, THEMES, Palette, glyphs_for
-from gpuboard.tui.widgets.card import memory_percent
 from gpuboard.tui.widgets.painted import ink_of
 
 LINES = 5

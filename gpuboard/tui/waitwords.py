@@ -23,9 +23,9 @@ def waiting_lines(job: JobView, why: WhyView | None, now_s: int, width: int) -> 
     more = f" (+{len(why.causes) - 1}: w)" if len(why.causes) > 1 else ""
     room = max(10, width - len(indent) - len(more))
     lines: list[Line] = [[number, (cut(cause, room), "text"), (more, "dim")]]
-    start = start_words(why, now_s)
-    place = ahead_words(why, now_s)
-    lines.append([(indent, "text"), (" · ".join(part for part in (place, start) if part), "text")])
+    when = " · ".join(part for part in (ahead_words(why, now_s), start_words(why, now_s)) if part)
+    if when:
+        lines.append([(indent, "text"), (when, "text")])
     if why.priority is not None:
         whose = "you" if job.mine else clean(job.user)
         lines.append([(indent, "text"), (priority_words(why.priority, whose), "dim")])

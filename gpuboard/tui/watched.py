@@ -13,8 +13,8 @@ from functools import partial
 
 from gpuboard.model.views import DeviceHistory, EventView
 from gpuboard.tui.feed import FeedThread, Snapshot, Source
+from gpuboard.tui.histories import Histories
 from gpuboard.tui.notices import Notices
-from gpuboard.tui.widgets.board import Histories
 
 EVENTS_KEPT = 1000
 

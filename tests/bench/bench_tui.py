@@ -27,7 +27,7 @@ from gpuboard.model.views import BoardView, DeviceHistory, JobList, ProcessView,
 from gpuboard.tui.app import GpuboardApp
 from gpuboard.tui.instants import iso
 from gpuboard.tui.settings import Settings
-from gpuboard.tui.widgets.card import memory_percent
+from gpuboard.tui.histories import memory_percent
 from tests.support.tui_source import ScriptedSource, job, leased
 
 NVITOP_MS_S = 41.0

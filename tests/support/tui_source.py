@@ -97,6 +97,8 @@ def leased(
                 memory_bytes=int(memory) * GIB,
                 utilization=use,
                 job_id=job,
+                container=f"gb-{job}-1",
+                started_at=at(since),
             )
         ],  # type: ignore[call-overload,arg-type]
     )
@@ -137,6 +139,9 @@ def board(**values: object) -> BoardView:
             load_1m=12.3,
             memory_used_bytes=181 * GIB,
             memory_total_bytes=512 * GIB,
+            shm_used_bytes=12 * GIB,
+            shm_total_bytes=256 * GIB,
+            disk_free_bytes=830 * GIB,
             engine="docker 27.3.1",
             driver="550.90",
             cuda="12.4",
@@ -246,6 +251,12 @@ def history() -> DeviceHistory:
         at="2026-11-23T13:39:59Z",
         utilization={f"GPU-{i:04d}": uses.get(i, flat) for i in range(7)},
         memory={f"GPU-{i:04d}": sizes.get(i, flat) for i in range(7)},  # type: ignore[misc]
+        power={
+            f"GPU-{i:04d}": [int(u or 0) // 2 + 10 for u in uses.get(i, flat)] for i in range(7)
+        },
+        temperature={
+            f"GPU-{i:04d}": [int(u or 0) // 4 + 33 for u in uses.get(i, flat)] for i in range(7)
+        },
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gpuboard.model.job import Mount
 from gpuboard.model.requests import ReserveRequest, SubmitRequest
+from gpuboard.tui.boardlayout import shape
 from gpuboard.tui.commandlines import reserve_line, submit_line
 from gpuboard.tui.devicewords import status_of
 from gpuboard.tui.graphs import bar, history
@@ -15,7 +16,6 @@ from gpuboard.tui.ink import Ink, fit, width_of
 from gpuboard.tui.instants import brief, clock, epoch_s, iso, limit_words, span
 from gpuboard.tui.theme import ASCII, THEMES, Glyphs, Palette
 from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
-from gpuboard.tui.widgets.board import shape
 from tests.support.screens import opened, settled, until
 from tests.support.tui_source import leased
 

@@ -8,20 +8,22 @@ from tests.support.tui_source import notice
 SIZES = [(80, 24), (160, 45)]
 STORIES = {
     "board": [],
-    "device": ["enter"],
+    "board-expanded": ["j", "right", "enter"],
+    "board-sorted": ["s"],
+    "board-filtered": ["slash", "b", "e", "a"],
+    "device": ["i"],
     "queue": ["2"],
+    "queue-chosen": ["2", "j", "j", "j", "space", "space"],
     "queue-filtered": ["2", "slash", "l", "l", "m"],
     "jobs": ["3"],
     "job": ["2", "j", "j", "enter"],
     "log": ["l"],
-    "timeline": ["4"],
-    "timeline-widened": ["4", "down", "down", "right", "shift+right", "shift+right", "shift+down"],
-    "bookings": ["5"],
     "new-job": ["n"],
     "new-job-like": ["n", "ctrl+r"],
-    "booking": ["b"],
     "confirm-cancel": ["K"],
     "confirm-hold": ["2", "j", "j", "j", "H"],
+    "confirm-cancel-several": ["2", "asterisk", "K"],
+    "limit": ["2", "L", "2", "h"],
     "why": ["2", "j", "j", "w"],
     "help": ["question_mark"],
     "palette": ["colon"],
@@ -38,8 +40,8 @@ async def test_screen_looks_as_it_was_last_seen(name, size, source):
                 await settled(pilot)
         if name == "log":
             await until(pilot, lambda: "ended" in _text(pilot))
-        if name == "booking":
-            await until(pilot, lambda: "can be booked" in _text(pilot))
+        if name == "limit":
+            await until(pilot, lambda: "then 2h" in _text(pilot))
         assert_screen(f"{name}-{size[0]}x{size[1]}", await settled(pilot))
 
 

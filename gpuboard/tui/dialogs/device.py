@@ -5,9 +5,9 @@ from __future__ import annotations
 from gpuboard.model.views import DeviceView
 from gpuboard.tui.devicewords import holder_words, product_words, status_of
 from gpuboard.tui.dialogs.base import Line, Page, fact, titled
+from gpuboard.tui.histories import memory_percent
 from gpuboard.tui.ink import clean, fit
 from gpuboard.tui.instants import clock_of, epoch_s, gigabytes
-from gpuboard.tui.widgets.card import memory_percent
 
 
 class DeviceScreen(Page):
@@ -27,7 +27,7 @@ class DeviceScreen(Page):
         device = self._device
         now_s = epoch_s(self.gpuboard.now_iso) if self.gpuboard.now_iso else 0
         glyphs = self.gpuboard.ink.glyphs
-        status = status_of(device, glyphs)
+        status = status_of(device, glyphs, now_s)
         lines: list[Line] = [[], fact("state", f"{status.glyph} {status.word}", status.role + "!")]
         if device.state_words:
             lines.append(fact("", clean(device.state_words)))

@@ -1,11 +1,11 @@
 """The grid of GPU cards: one Line-API widget for all of them, sized to the space there is.
 
-A new second repaints the cards' lines in memory and sends only those that came out different.
+A new second repaints the cards' lines in memory and sends only the part of each line that came out
+different.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from textual.events import Click, Resize
@@ -14,80 +14,28 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from gpuboard.model.views import BoardView, DeviceHistory, DeviceView
+from gpuboard.model.views import BoardView, DeviceView
 from gpuboard.tui.bindings import GRID, MOVING, bindings
+from gpuboard.tui.boardlayout import Layout, Unit, arrange, next_cell
 from gpuboard.tui.devicewords import left_s
+from gpuboard.tui.histories import Histories
+from gpuboard.tui.ink import changed_span
 from gpuboard.tui.instants import epoch_s
-from gpuboard.tui.widgets.card import Card, memory_percent, paint_card
+from gpuboard.tui.widgets.card import Card, paint_card, paint_head
 from gpuboard.tui.widgets.painted import ink_of
 
-KEPT = 320
-"""Samples kept a device: two a column of the widest card."""
-MIN_WIDTH, GAP = 38, 1
-
-
-class Histories:
-    """The last samples of every device, one a second."""
-
-    def __init__(self) -> None:
-        self._utilization: dict[str, deque[int | None]] = {}
-        self._memory: dict[str, deque[int | None]] = {}
-        self._last_at = ""
-
-    def begin(self, view: DeviceHistory) -> None:
-        """Start over with what the daemon remembers."""
-        for kept, given in (
-            (self._utilization, view.utilization),
-            (self._memory, view.memory),
-        ):
-            kept.clear()
-            for uuid, samples in given.items():
-                kept[uuid] = deque(samples[-KEPT:], maxlen=KEPT)
-        self._last_at = view.at
-
-    def add(self, board: BoardView) -> None:
-        """Add one second, once."""
-        if board.at <= self._last_at:
-            return
-        self._last_at = board.at
-        for device in board.devices:
-            uses = self._utilization.setdefault(device.uuid, deque(maxlen=KEPT))
-            uses.append(device.utilization)
-            sizes = self._memory.setdefault(device.uuid, deque(maxlen=KEPT))
-            sizes.append(memory_percent(device))
-
-    def of(self, uuid: str) -> tuple[list[int | None], list[int | None]]:
-        """Return utilisation and memory of a device, oldest first, in percent."""
-        return list(self._utilization.get(uuid, ())), list(self._memory.get(uuid, ()))
-
-
-def shape(count: int, width: int, height: int) -> tuple[int, int]:
-    """Return (columns, lines a card) that shows `count` cards best in a space.
-
-    All at once before tall, tall (up to 10 lines) before wide, and no half-empty last row; a card
-    has at least one line, and then the grid scrolls.
-    """
-    best, best_score = (1, 1), -1.0
-    for columns in range(1, max(1, (width + GAP) // (MIN_WIDTH + GAP)) + 1):
-        rows = -(-count // columns)
-        lines = height // max(1, rows)
-        if columns > 1 and (columns - 1) * rows >= count:
-            continue
-        card_width = (width + GAP) // columns - GAP
-        score = min(lines, 10) * 10 + min(card_width, 90) / 10 - (rows * columns - count)
-        if lines >= 1 and score > best_score:
-            best, best_score = (columns, min(lines, 16)), score
-    return best
+Key = int | Unit
+"""A card, or the head of a group of cards."""
 
 
 class BoardGrid(ScrollView, can_focus=True):
-    """All devices as cards, with a cursor."""
+    """The devices as cards, with a cursor."""
 
     DEFAULT_CSS = "BoardGrid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }"
     BINDINGS = bindings(GRID, MOVING)
 
-    class Chosen(Message):
-        """Enter, or a second click, on a card."""
+    class Opened(Message):
+        """Everything about a device is wanted."""
 
         def __init__(self, device: DeviceView) -> None:
             super().__init__()
@@ -100,48 +48,64 @@ class BoardGrid(ScrollView, can_focus=True):
         self._now_s = 0
         self._is_stale = False
         self._cursor = 0
-        self._columns, self._card_height, self._card_width = 1, 1, 80
-        self._cards: list[list[Strip]] = []
-        self._painted: dict[int, tuple[object, ...]] = {}
+        self._expanded: str | None = None
+        self._layout = Layout({}, {}, 0)
+        self._lines: dict[int, list[tuple[Key, Region]]] = {}
+        """What lies on each line of the whole grid, from left to right."""
+        self._cards: dict[Key, list[Strip]] = {}
+        self._painted: dict[Key, tuple[object, ...]] = {}
+        self.empty = "no GPUs to show yet"
+        """What is said when there are no cards."""
 
     @property
     def current(self) -> DeviceView | None:
         """The device under the cursor."""
         return self._devices[self._cursor] if self._cursor < len(self._devices) else None
 
-    def show(self, board: BoardView, histories: Histories, *, is_stale: bool) -> None:
-        """Show one second."""
-        self._histories = histories
+    def show(
+        self,
+        board: BoardView,
+        devices: Sequence[DeviceView],
+        histories: Histories,
+        *,
+        is_stale: bool,
+    ) -> None:
+        """Show one second of these devices, in this order; the cursor stays on its device."""
+        before = self.current
+        uuids = [device.uuid for device in self._devices]
+        self._histories, self._is_stale = histories, is_stale
         self._now_s = epoch_s(board.at)
-        self._is_stale = is_stale
-        is_regrouped = len(board.devices) != len(self._devices)
-        self._devices = board.devices
-        self._cursor = min(self._cursor, max(0, len(self._devices) - 1))
-        if is_regrouped:
+        self._devices = devices
+        places = {device.uuid: place for place, device in enumerate(devices)}
+        at = places.get(before.uuid) if before is not None else None
+        self._cursor = min(self._cursor, max(0, len(devices) - 1)) if at is None else at
+        if self._expanded not in places:
+            self._expanded = None
+        if [device.uuid for device in devices] != uuids:
             self._arrange()
         else:
-            self._repaint_cards(range(len(self._devices)))
+            self._repaint(self._cards)
 
     def repaint(self) -> None:
         """Paint all cards again (in another theme, too) and draw what came out different."""
         self._painted.clear()
-        self._repaint_cards(range(len(self._devices)))
+        self._repaint(self._cards)
 
     def render_line(self, y: int) -> Strip:
-        """Return one seen line: the same line of all cards beside each other."""
-        ink = ink_of(self)
-        width = self.size.width
-        row, line = divmod(y + self.scroll_offset.y, self._card_height)
-        cards = self._cards[row * self._columns : (row + 1) * self._columns]
-        if not cards:
-            if not self._devices and y == 1:
-                return ink.line([("  no GPUs to show yet", "dim")], width)
-            return ink.line([], width)
-        gap = ink.line([], GAP)
+        """Return one seen line: what lies on it, with the ground between."""
+        ink, width = ink_of(self), self.size.width
+        line = y + self.scroll_offset.y
         strips: list[Strip] = []
-        for card in cards:
-            strips += [card[line], gap]
-        return Strip.join(strips[:-1]).adjust_cell_length(width, ink.palette.style("text"))
+        x = 0
+        for key, box in self._lines.get(line, ()):
+            if box.x > x:
+                strips.append(ink.line([], box.x - x))
+            strips.append(self._cards[key][line - box.y])
+            x = box.right
+        if not strips:
+            words = f"  {self.empty}" if not self._devices and y == 1 else ""
+            return ink.line([(words, "dim")], width)
+        return Strip.join(strips).adjust_cell_length(width, ink.palette.style("text"))
 
     def on_resize(self, _event: Resize) -> None:
         """Find the shape for the new space."""
@@ -149,37 +113,37 @@ class BoardGrid(ScrollView, can_focus=True):
 
     def on_focus(self) -> None:
         """Show the cursor bright."""
-        self._repaint_cards((self._cursor,))
+        self._repaint((self._cursor,))
 
     def on_blur(self) -> None:
         """Show the cursor faint."""
-        self._repaint_cards((self._cursor,))
+        self._repaint((self._cursor,))
 
     def on_click(self, event: Click) -> None:
-        """Move the cursor; a second click opens the card."""
-        column = event.x // (self._card_width + GAP)
-        row = (event.y + self.scroll_offset.y) // self._card_height
-        place = row * self._columns + column
-        if column < self._columns and place < len(self._devices):
-            self._move(place)
-            if event.chain > 1:
-                self.action_choose()
+        """Move the cursor; a second click expands the card, or shrinks it."""
+        line = event.y + self.scroll_offset.y
+        for key, box in self._lines.get(line, ()):
+            if box.contains(event.x, line) and isinstance(key, int):
+                self._move(key)
+                if event.chain > 1:
+                    self.action_choose()
+                return
 
     def action_left(self) -> None:
         """One card left."""
-        self._move(self._cursor - 1)
+        self._move(next_cell(self._layout.cells, self._cursor, -1, 0))
 
     def action_right(self) -> None:
         """One card right."""
-        self._move(self._cursor + 1)
+        self._move(next_cell(self._layout.cells, self._cursor, 1, 0))
 
     def action_up(self) -> None:
         """One row up."""
-        self._move(self._cursor - self._columns)
+        self._move(next_cell(self._layout.cells, self._cursor, 0, -1))
 
     def action_down(self) -> None:
         """One row down."""
-        self._move(self._cursor + self._columns)
+        self._move(next_cell(self._layout.cells, self._cursor, 0, 1))
 
     def action_page_up(self) -> None:
         """To the first card."""
@@ -193,65 +157,98 @@ class BoardGrid(ScrollView, can_focus=True):
     action_last = action_page_down
 
     def action_choose(self) -> None:
-        """Open the device under the cursor."""
+        """Expand the card under the cursor in place, or shrink it again."""
+        if self.current is None:
+            return
+        self._expanded = None if self._expanded == self.current.uuid else self.current.uuid
+        self._arrange()
+        self._bring_into_view()
+
+    def action_open(self) -> None:
+        """Show everything about the device under the cursor."""
         if self.current is not None:
-            self.post_message(self.Chosen(self.current))
+            self.post_message(self.Opened(self.current))
 
     def _move(self, place: int) -> None:
         if place == self._cursor or not 0 <= place < len(self._devices):
             return
         before, self._cursor = self._cursor, place
-        self._repaint_cards((before, place))
-        top = place // self._columns * self._card_height
-        if top < self.scroll_offset.y:
-            self.scroll_to(y=top, animate=False)
-        elif top + self._card_height > self.scroll_offset.y + self.size.height:
-            self.scroll_to(y=top + self._card_height - self.size.height, animate=False)
+        self._repaint((before, place))
+        self._bring_into_view()
+
+    def _bring_into_view(self) -> None:
+        box = self._layout.cells.get(self._cursor)
+        if box is None:
+            return
+        if box.y < self.scroll_offset.y:
+            self.scroll_to(y=box.y, animate=False)
+        elif box.bottom > self.scroll_offset.y + self.size.height:
+            self.scroll_to(y=box.bottom - self.size.height, animate=False)
 
     def _arrange(self) -> None:
         width, height = self.size
         if not width:
             return
-        self._columns, self._card_height = shape(len(self._devices), width, height)
-        self._card_width = (width + GAP) // self._columns - GAP
-        rows = -(-len(self._devices) // self._columns)
-        self.virtual_size = Size(0, rows * self._card_height)
+        expanded = next(
+            (i for i, device in enumerate(self._devices) if device.uuid == self._expanded), None
+        )
+        self._layout = arrange(self._devices, width, height, expanded)
+        self.virtual_size = Size(0, self._layout.height)
+        boxes: dict[Key, Region] = dict(self._layout.cells)
+        boxes.update(self._layout.heads)
+        self._lines = {}
+        for key, box in sorted(boxes.items(), key=lambda item: item[1].x):
+            for line in range(box.y, box.bottom):
+                self._lines.setdefault(line, []).append((key, box))
         self._painted.clear()
-        self._cards = [self._paint(place) for place in range(len(self._devices))]
+        self._cards = {key: self._paint(key) for key in boxes}
         self.refresh()
 
-    def _paint(self, place: int) -> list[Strip]:
-        device = self._devices[place]
+    def _box(self, key: Key) -> Region:
+        return self._layout.cells[key] if isinstance(key, int) else self._layout.heads[key]
+
+    def _paint(self, key: Key) -> list[Strip]:
+        """Return a card's lines: the very same ones where nothing of it changed."""
+        box = self._box(key)
+        if not isinstance(key, int):
+            group = [self._devices[place] for place in key]
+            return [paint_head(ink_of(self), group, box.width, is_stale=self._is_stale)]
+        device = self._devices[key]
         ground = "bar"
-        if place == self._cursor:
+        if key == self._cursor:
             ground = "selected" if self.has_focus else "selected-far"
-        uses, sizes = self._histories.of(device.uuid)
         # A card tells its time to the minute, in the last two minutes to the second.
         left = left_s(device, self._now_s)
         now = self._now_s if left and left[0] < 120 else self._now_s // 60
-        inputs = (device, uses, sizes, now, self._is_stale, ground)
-        if self._painted.get(place) == inputs and place < len(self._cards):
-            return self._cards[place]
-        self._painted[place] = inputs
-        card = Card(device, uses, sizes, self._now_s, self._is_stale)
-        return paint_card(ink_of(self), card, self._card_width, self._card_height, ground)
+        mark = self._histories.mark_of(device.uuid) if box.height > 4 else 0
+        inputs = (device, mark, now, self._is_stale, ground)
+        if self._painted.get(key) == inputs and key in self._cards:
+            return self._cards[key]
+        self._painted[key] = inputs
+        card = Card(
+            device,
+            self._histories.of(device.uuid),
+            self._now_s,
+            self._is_stale,
+            is_expanded=device.uuid == self._expanded,
+        )
+        return paint_card(ink_of(self), card, box.width, box.height, ground)
 
-    def _repaint_cards(self, places: Iterable[int]) -> None:
+    def _repaint(self, keys: Iterable[Key]) -> None:
         """Paint cards again; of each line of the screen one region is sent, over what changed."""
         changed: dict[int, tuple[int, int]] = {}
-        for place in places:
-            if place >= len(self._cards):
+        for key in list(keys):
+            if key not in self._cards:
                 continue
-            before, fresh = self._cards[place], self._paint(place)
+            before, fresh = self._cards[key], self._paint(key)
             if fresh is before:
                 continue
-            self._cards[place] = fresh
-            row, column = divmod(place, self._columns)
-            left = column * (self._card_width + GAP)
-            right = left + self._card_width
-            for line, strip in enumerate(fresh, row * self._card_height):
-                if strip != before[line - row * self._card_height]:
-                    first, last = changed.get(line, (left, right))
-                    changed[line] = (min(first, left), max(last, right))
+            self._cards[key] = fresh
+            box = self._box(key)
+            for line, strip in enumerate(fresh, box.y):
+                span = changed_span(before[line - box.y], strip)
+                if span is not None:
+                    first, last = changed.get(line, (box.right, box.x))
+                    changed[line] = (min(first, box.x + span[0]), max(last, box.x + span[1]))
         for line, (first, last) in changed.items():
             self.refresh(Region(first, line - self.scroll_offset.y, last - first, 1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textual.strip import Strip
 
-from gpuboard.model.views import DeviceView
+from gpuboard.model.views import DeviceView, ProcessView, SharerView
 from gpuboard.tui.devicewords import (
     Status,
     holder_words,
@@ -17,10 +17,14 @@ from gpuboard.tui.devicewords import (
     until_words,
 )
 from gpuboard.tui.graphs import bar, history
+from gpuboard.tui.histories import Past, Samples, memory_percent
 from gpuboard.tui.ink import Ink, Part, clean, fit, width_of
-from gpuboard.tui.instants import gigabytes, span
+from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, span
 
-Samples = Sequence[int | None]
+PROCESSES = 3
+"""Of a card that is not expanded so many processes are told at most."""
+NARROW = 60
+"""A card less wide than this has one chart beside another only below each other."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,15 @@ class Card:
     """What one card is drawn from."""
 
     device: DeviceView
-    utilization: Samples
-    memory: Samples
+    past: Past
     now_s: int
     is_stale: bool = False
+    is_expanded: bool = False
 
 
 def paint_card(ink: Ink, card: Card, width: int, height: int, ground: str) -> list[Strip]:
     """Return `height` lines of `width` columns; `ground` is that of the title."""
-    status = status_of(card.device, ink.glyphs)
+    status = status_of(card.device, ink.glyphs, card.now_s)
     if card.is_stale:
         status = Status(status.word, status.glyph, "faint")
     if height == 1:
@@ -58,6 +62,25 @@ def paint_card(ink: Ink, card: Card, width: int, height: int, ground: str) -> li
     edge = (ink.glyphs.edge + " ", status.role)
     lines += [ink.line([edge, *row], width) for row in rows]
     return lines
+
+
+def paint_head(ink: Ink, group: Sequence[DeviceView], width: int, *, is_stale: bool) -> Strip:
+    """Return the line above the instances of a GPU that is cut up."""
+    first = group[0]
+    number = clean(first.label).partition(":")[0]
+    free = sum(device.state == "free" for device in group)
+    count = "1 instance" if len(group) == 1 else f"{len(group)} instances"
+    dim = "faint" if is_stale else "dim"
+    return ink.spread(
+        [
+            (ink.glyphs.edge, dim),
+            (f" {number} ", "faint" if is_stale else "strong!"),
+            (product_words(first.name).partition(" MIG")[0], dim),
+        ],
+        [(f"MIG, {count}, ", dim), (f"{free} free ", dim if is_stale or not free else "free!")],
+        width,
+        "bar",
+    )
 
 
 def _title(
@@ -117,7 +140,7 @@ def _bar_line(
 def _both_bars(ink: Ink, card: Card, width: int) -> list[Part]:
     device = card.device
     half = (width - 2) // 2
-    use = "n/a" if device.utilization is None else f"{device.utilization}%"
+    use = _use_words(device)
     tail = f" {use:>4} {_heat_words(ink, device):>11}" if half >= 32 else f" {use:>4}"
     left = _bar_line(ink, card, "gpu", device.utilization, tail, width=half)
     right = _bar_line(
@@ -138,49 +161,136 @@ def _tall_rows(ink: Ink, card: Card, status: Status, width: int, room: int) -> l
     if room == 1:
         left = _time_left(ink, card, min(18, width // 2))
         used = sum(width_of(text) for text, _ in left)
-        graph = history(card.utilization, width - used - (1 if used else 0), 1, ink.glyphs)[0]
+        wide = width - used - (1 if used else 0)
+        graph = history(card.past.utilization, wide, 1, ink.glyphs)[0]
         return [[(graph + (" " if left else ""), _live(_graph_role(status), card)), *left]]
     rows: list[list[Part]] = [_time_line(ink, card, width)]
     room -= 1
-    blank = 1 if room >= 4 else 0
-    processes = _process_rows(card, width, max(0, min(3, room - 3 - blank)))
-    lines = room - blank - len(processes)
-    rows += _graphs(ink, card, status, width, lines)
-    rows += processes
-    rows += [[]] * blank
-    return rows
+    if card.is_expanded:
+        below = _expanded_rows(card, width)[: max(0, room - 2)]
+    else:
+        blank = 1 if room >= 4 else 0
+        most = max(0, min(PROCESSES, room - 3 - blank))
+        below = _list_rows(card, width, most) + [[]] * blank
+    return [*rows, *_graphs(ink, card, status, width, room - len(below)), *below]
 
 
 def _graphs(ink: Ink, card: Card, status: Status, width: int, lines: int) -> list[list[Part]]:
-    """Return utilisation and, beside it when there is room, memory, as history."""
-    if width < 60:
-        upper = lines if lines < 5 else lines - lines // 3
-        rows = history(card.utilization, width, upper, ink.glyphs)
-        out: list[list[Part]] = [[(row, _live(_graph_role(status), card))] for row in rows]
-        if upper < lines:
-            memory = history(card.memory, width, lines - upper, ink.glyphs)
-            out += [[(row, _live("booked", card))] for row in memory]
-        return out
+    """Return the charts that fit: utilisation first, then memory, power and temperature."""
+    past = card.past
+    use: _Chart = ("gpu", past.utilization, _graph_role(status))
+    memory: _Chart = ("mem", past.memory, "booked")
+    power: _Chart = ("pwr", past.power, "accent")
+    heat: _Chart = ("tmp", past.temperature, "idle")
+    if width >= NARROW:
+        lower = lines // 3 if lines >= 4 else 0
+        return [
+            *_side_by_side(ink, card, (use, memory), width, lines - lower),
+            *_side_by_side(ink, card, (power, heat), width, lower),
+        ]
+    small = max(1, lines // 5)
+    if lines >= 8:
+        below = [(memory, small), (power, small), (heat, small)]
+    else:
+        below = [(memory, lines // 3)] if lines >= 5 else []
+    upper = lines - sum(tall for _, tall in below)
+    rows: list[list[Part]] = []
+    for chart, tall in [(use, upper), *below]:
+        rows += _chart_rows(ink, card, chart, width, tall)
+    return rows
+
+
+_Chart = tuple[str, Samples, str]
+"""Name, samples in percent, role."""
+
+
+def _side_by_side(
+    ink: Ink, card: Card, pair: tuple[_Chart, _Chart], width: int, lines: int
+) -> list[list[Part]]:
     half = (width - 2) // 2
-    left = history(card.utilization, half, lines, ink.glyphs)
-    right = history(card.memory, width - half - 2, lines, ink.glyphs)
+    left = _chart_rows(ink, card, pair[0], half, lines)
+    right = _chart_rows(ink, card, pair[1], width - half - 2, lines)
+    return [[*one, ("  ", "text"), *other] for one, other in zip(left, right, strict=True)]
+
+
+def _chart_rows(ink: Ink, card: Card, chart: _Chart, width: int, lines: int) -> list[list[Part]]:
+    """Return one chart with its name at its top left."""
+    if lines <= 0:
+        return []
+    name, samples, role = chart
+    rows = history(samples, width - 4, lines, ink.glyphs)
+    heads = [f"{name} ", *["    "] * (lines - 1)]
     return [
-        [(use, _live(_graph_role(status), card)), ("  ", "text"), (memory, _live("booked", card))]
-        for use, memory in zip(left, right, strict=True)
+        [(head, _live("dim", card)), (row, _live(role, card))]
+        for head, row in zip(heads, rows, strict=True)
     ]
 
 
-def _process_rows(card: Card, width: int, room: int) -> list[list[Part]]:
+def _list_rows(card: Card, width: int, room: int) -> list[list[Part]]:
+    """Return who shares the device and what runs on it, as far as there is room."""
     device = card.device
     if room and not device.processes_known:
         return [[("its processes cannot be read", "warn")]]
-    rows: list[list[Part]] = []
-    for process in device.processes[:room]:
+    rows = [_sharer_row(card, sharer, width) for sharer in device.sharers]
+    for process in device.processes:
         size = gigabytes(process.memory_bytes) + "G"
         role = "foreign" if process.belongs in ("foreign", "violation") else "dim"
         left = f"{process.pid:>7} {clean(process.user)[:10]:<10} {clean(process.command)}"
         rows.append([(fit(left, width - len(size) - 1) + " ", role), (size, role)])
-    return rows
+    return rows[:room]
+
+
+def _sharer_row(card: Card, sharer: SharerView, width: int) -> list[Part]:
+    """Return one of the jobs that share the device: whose, which, and its budget."""
+    who = "you" if sharer.mine else clean(sharer.user)
+    used = f"{gigabytes(sharer.used_bytes)}/" if sharer.used_bytes is not None else ""
+    tail = f" {used}{gigabytes(sharer.memory_bytes)}G"
+    until = clock_of(sharer.until_at, card.now_s)
+    words = f"{sharer.job_id:>7} {who:<10} {clean(sharer.job_name)}"
+    if until:
+        tail = f" until {until}{tail}"
+    return [
+        (fit(words, max(8, width - width_of(tail))), "mine" if sharer.mine else "text"),
+        (tail, "dim"),
+    ]
+
+
+def _expanded_rows(card: Card, width: int) -> list[list[Part]]:
+    """Return everything that an expanded card says below its charts."""
+    device = card.device
+    facts = [
+        f"SM {device.sm_clock_mhz} MHz" if device.sm_clock_mhz is not None else "",
+        f"fan {device.fan_percent}%" if device.fan_percent is not None else "",
+        f"limit {device.power_limit_w:.0f} W" if device.power_limit_w is not None else "",
+        f"ECC errors {device.ecc_uncorrected}" if device.ecc_uncorrected else "",
+        f"throttled: {clean(', '.join(device.throttle))}" if device.throttle else "",
+        clean(device.uuid),
+    ]
+    rows: list[list[Part]] = [[("  ".join(fact for fact in facts if fact), "dim")]]
+    if device.sharers:
+        given = f"{gigabytes(device.given_bytes)} of {gigabytes(device.shareable_bytes)}G given"
+        rows.append([(f"shared by {len(device.sharers)}: {given}", "text")])
+        rows += [_sharer_row(card, sharer, width) for sharer in device.sharers]
+    if not device.processes_known:
+        return [*rows, [("its processes cannot be read", "warn")]]
+    if not device.processes:
+        return [*rows, [("no process is on it", "dim")]]
+    head = f"{'PID':>8} {'PERSON':<10} {'JOB':<14} {'MEMORY':>7} {'AGE':>6} COMMAND"
+    return [*rows, [(head, "dim")], *(_process_row(card, each) for each in device.processes)]
+
+
+def _process_row(card: Card, process: ProcessView) -> list[Part]:
+    """Return a process in full: person, container or job, memory, age, command."""
+    belongs = clean(process.container) or (
+        f"job {process.job_id}" if process.job_id else process.belongs
+    )
+    age = span(card.now_s - epoch_s(process.started_at)) if process.started_at else "-"
+    is_odd = process.belongs in ("foreign", "violation")
+    left = (
+        f"{process.pid:>8} {fit(clean(process.user), 10)} {fit(belongs, 14)} "
+        f"{gigabytes(process.memory_bytes) + 'G':>7} {age:>6} "
+    )
+    return [(left, "foreign" if is_odd else "text"), (clean(process.command), "dim")]
 
 
 def _time_left(ink: Ink, card: Card, width: int) -> list[Part]:
@@ -209,10 +319,24 @@ def _time_line(ink: Ink, card: Card, width: int) -> list[Part]:
 
 def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> Strip:
     device = card.device
-    use = "n/a" if device.utilization is None else f"{device.utilization}%"
+    until = until_words(device, card.now_s)
+    who = holder_words(device, ink.glyphs)
+    if width < NARROW:
+        words = who or status.word
+        return ink.spread(
+            [
+                (f"{ink.glyphs.edge}{device.label:>3} ", status.role + "!"),
+                (f"{status.glyph} ", status.role),
+                (words, _live(status.role if not who else "text", card)),
+                ("  " + until if until else "", "dim"),
+            ],
+            [(f" {_use_words(device)} {_memory_words(device)} ", _live("dim", card))],
+            width,
+            ground,
+        )
     meters: list[Part] = []
     for name, percent, words in (
-        (" ", device.utilization, f"{use:>4}"),
+        (" ", device.utilization, f"{_use_words(device):>4}"),
         (" ", memory_percent(device), f"{_memory_words(device):>7}"),
     ):
         filled, empty = bar(None if percent is None else percent / 100, 6, ink.glyphs)
@@ -223,10 +347,8 @@ def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> St
             (words, _live("text", card)),
         ]
     meters.append((f" {_degrees(ink, device):>4}", _live("dim", card)))
-    until = until_words(device, card.now_s)
-    who = holder_words(device, ink.glyphs)
     left: list[Part] = [
-        (f"{ink.glyphs.edge}{device.label:>2} ", status.role + "!"),
+        (f"{ink.glyphs.edge}{device.label:>3} ", status.role + "!"),
         (fit(f"{status.glyph} {status.word}", 11), status.role),
         (" " + who, _live("text", card)),
         ("  " + until if until else "", "dim"),
@@ -234,11 +356,8 @@ def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> St
     return ink.spread(left, [(" ", "text"), *meters], width, ground)
 
 
-def memory_percent(device: DeviceView) -> int | None:
-    """Return used memory in percent; None where the driver does not say."""
-    if device.memory_used_bytes is None or not device.memory_total_bytes:
-        return None
-    return round(100 * device.memory_used_bytes / device.memory_total_bytes)
+def _use_words(device: DeviceView) -> str:
+    return "n/a" if device.utilization is None else f"{device.utilization}%"
 
 
 def _bar_role(name: str, percent: int | None) -> str:
