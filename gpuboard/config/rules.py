@@ -45,6 +45,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "jobs.max_env": (0, 2**20),
     "jobs.max_array": (1, 100_000),
     "jobs.max_attempts": (1, 100),
+    "jobs.max_disk": (2**20, math.inf),
+    "docker.tmp": (2**20, math.inf),
     "docker.log_max": (2**12, math.inf),
     "docker.log_files": (1, 100),
     "devices.interval": (0.1, 60),

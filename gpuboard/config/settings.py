@@ -37,6 +37,8 @@ class JobsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_memory_bytes: int | None = None
     default_memory_bytes: int | None = None
     pids_limit: int = 4096
+    max_disk_bytes: int | None = 100 * 2**30
+    """What a container may write beside its mounts; None = without limit."""
     default_grace_s: int = 10
     max_grace_s: int = 300
     min_uid: int = 1000
@@ -62,6 +64,10 @@ class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the caller's home is always mounted at its own path."""
     network: str = "bridge"
     """`bridge` or `none`."""
+    read_only_root: bool = False
+    """Containers write only to their mounts and to a /tmp in memory."""
+    tmp_bytes: int = 4 * 2**30
+    """Size of that /tmp; counts as the job's memory."""
     log_max_bytes: int = 10 * 2**20
     log_files: int = 3
 

@@ -45,6 +45,7 @@ _FIXED_KEYS = {
     "jobs": ("runtimes",),
     "docker": (
         "host", "pull", "mount_roots", "mount_home", "network", "log_max_bytes", "log_files",
+        "read_only_root", "tmp_bytes",
     ),
     "devices": ("probe", "scenario", "interval_s", "slow_interval_s", "timeout_s", "ignore"),
 }  # fmt: skip

@@ -19,6 +19,7 @@ from gpuboard.engine.budgetwatch import BudgetWatch
 from gpuboard.engine.clock import Clock
 from gpuboard.engine.core import Core, Pace, RuntimeHealth, log
 from gpuboard.engine.crash import CrashPoints
+from gpuboard.engine.diskwatch import DiskWatch
 from gpuboard.engine.ending import Ender
 from gpuboard.engine.forecasting import Forecaster
 from gpuboard.engine.foreign import device_uses, foreign_people, in_use_words, settle
@@ -102,6 +103,7 @@ class LocalEngine:
         )
         self._watch = HealthWatch(self.core, self._stopper)
         self._budgets = BudgetWatch(self.core, self._stopper)
+        self._disks = DiskWatch(self.core, self._stopper)
         self._mix = JobMix(self.core, store)
         self._forecaster = Forecaster(self.core, store)
         self._housekeeper = Housekeeper(self.core, store)
@@ -132,6 +134,7 @@ class LocalEngine:
             self._bookings.keep_time()
             self._no_shows.run()
             self._stopper.enforce()
+            self._disks.run()
             self._mix.run()
             self._planner.run()
             self._images.run()  # what starts at once needs no look-up of its own
@@ -164,6 +167,7 @@ class LocalEngine:
             at
             for at in (
                 self._stopper.next_boot_ms(),
+                self._disks.next_boot_ms(),
                 self._planner.next_boot_ms(),
                 self._images.next_boot_ms(),
                 self._forecaster.next_boot_ms(),

@@ -128,6 +128,7 @@ class StopCause(StrEnum):
     PREEMPTION = "preemption"
     DEVICE_FAULT = "device_fault"
     MISMATCH = "mismatch"
+    """It has, or takes, other than it was given: devices, memory of a shared one, disk."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

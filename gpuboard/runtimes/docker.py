@@ -56,6 +56,8 @@ INSPECTS_A_PASS = 64
 CREATED_RECHECK_S = 5.0
 """A container that was only created says nothing new until a start of it failed."""
 ADOPT_TIMEOUT_S = 30.0
+MEASURE_TIMEOUT_S = 600.0
+"""The engine walks every file that containers wrote."""
 _EXITED_TEXT = re.compile(r"Exited \((\d+)\)")
 _STATES = {
     "created": RunState.CREATED,
@@ -97,6 +99,8 @@ class DockerRuntime:
         self._mounts = MountBoard(f"{pin_dir}/{box_id}")
         self._events = EventWatcher(self._connection, box_id)
         self._injection = settings.device_injection
+        self._can_size_disk = False
+        """Whether the engine's storage driver bounds a container's writable layer."""
         self._known: dict[str, Observed] = {}
         """Facts of running and ended containers that do not change any more, by id."""
         self._looked_at: dict[str, float] = {}
@@ -113,6 +117,7 @@ class DockerRuntime:
         """Test the engine for what gpuboard needs; HostError with the reason and the way out."""
         facts: EngineFacts = check_engine(self._connection, self._box_id)
         self._mounts.engine_pid = facts.pid
+        self._can_size_disk = facts.can_size_disk
         if self._settings.device_injection == "auto":
             self._injection = facts.capabilities.devices or "request"
         self._sweep_pins()
@@ -162,6 +167,7 @@ class DockerRuntime:
             mounts=self._mounts.resolve(request, self._settings),
             image=self._image_of(request),
             injection="request" if self._injection == "auto" else self._injection,
+            can_size_disk=self._can_size_disk,
         )
 
     def _create_once(self, request: RunRequest, body: dict[str, Any]) -> str:
@@ -339,6 +345,13 @@ class DockerRuntime:
             for request in requests
             for word in request.get("DeviceIDs") or ()
         )
+
+    def written_bytes(self) -> Mapping[str, int]:
+        """Return the size of each running container's writable layer, by id."""
+        filters = {"label": f"{LABEL_BOX}={self._box_id}"}
+        with self._connection.reading("measuring containers", MEASURE_TIMEOUT_S) as api:
+            rows = api.containers(size=True, filters=filters)
+        return {str(row["Id"]): int(row.get("SizeRw") or 0) for row in rows}
 
     def wait_event(self, timeout_s: float) -> bool:
         """Block until something may have changed, or the time is over."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from gpuboard.errors import HostError
+from gpuboard.errors import HostError, RequestError
 from gpuboard.runtimes.docker_api import CDI_HINT, DockerConnection
 from gpuboard.runtimes.protocol import RuntimeCapabilities
 
@@ -34,6 +34,8 @@ class EngineFacts(msgspec.Struct, frozen=True):
 
     capabilities: RuntimeCapabilities
     cgroup_driver: str = ""
+    can_size_disk: bool = False
+    """Whether the storage driver bounds a container's writable layer."""
     pid: int = 0
     """The engine's process, from the socket's credentials; 0 when it is not local."""
 
@@ -59,6 +61,7 @@ def check_engine(connection: DockerConnection, box_id: str) -> EngineFacts:
             detail="; ".join(part for part in detail if part),
         ),
         cgroup_driver=str(info.get("CgroupDriver", "")),
+        can_size_disk=_can_size_disk(connection, box_id),
         pid=pid,
     )
 
@@ -112,6 +115,27 @@ def _check_device_requests(connection: DockerConnection, box_id: str) -> str:
             hint="point [docker] host at a Docker Engine 20.10 or later",
         )
     return ""
+
+
+def _can_size_disk(connection: DockerConnection, box_id: str) -> bool:
+    """Say whether a container with a bounded writable layer can be created; it is never started.
+
+    The engine's own words do not tell: on overlay2 it depends on how its xfs was mounted.
+    """
+    name = f"gpuboard-probe-{box_id}-{secrets.token_hex(4)}"[:120]
+    try:
+        with connection.reading("testing bounded disks") as api:
+            images = api.images(quiet=True)
+            body = {
+                "Image": (images or [""])[0],
+                "Cmd": ["true"],
+                "HostConfig": {"NetworkMode": "none", "StorageOpt": {"size": "1G"}},
+            }
+            made = api.create_container_from_config(body, name)["Id"]  # type: ignore[no-untyped-call]
+            api.remove_container(made, force=True)
+    except (HostError, RequestError):
+        return False
+    return True
 
 
 def _device_path(info: Mapping[str, Any], pid: int) -> tuple[str, str]:

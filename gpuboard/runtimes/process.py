@@ -181,6 +181,10 @@ class ProcessRuntime:
             raise HostError(f"no supervisor can be started: {error.strerror}") from error
         _raise_for(done, order)
 
+    def written_bytes(self) -> Mapping[str, int]:
+        """Return nothing: a process writes to the box's own disks, within the person's quotas."""
+        return {}
+
     def signal(self, handle: str, signal: str) -> None:
         """Send a signal to the main process; one that does not run is fine."""
         run = self._run(handle)

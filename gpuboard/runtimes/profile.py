@@ -58,6 +58,7 @@ def container_profile(
     mounts: Sequence[Mount],
     image: ImageDefaults = ImageDefaults(),  # noqa: B008 - frozen
     injection: str = "request",
+    can_size_disk: bool = False,
 ) -> dict[str, Any]:
     """Return the whole body of the engine's create call.
 
@@ -68,6 +69,7 @@ def container_profile(
         mounts: sources that `mounts.py` found safe, home included.
         image: what the image brings along.
         injection: how devices are opened here: `request`, `cdi` or `label`.
+        can_size_disk: whether the engine's storage driver bounds the writable layer.
     """
     person_env = {k: v for k, v in request.env.items() if not k.startswith("GPUBOARD_")}
     has_devices = bool(request.devices)
@@ -88,7 +90,10 @@ def container_profile(
         "StopTimeout": request.grace_s,
         "Tty": False,
         "OpenStdin": False,
-        "HostConfig": _host_config(request, settings, mounts, injection),
+        "HostConfig": {
+            **_host_config(request, settings, mounts, injection),
+            **_disk(settings, mounts, can_size_disk=can_size_disk),
+        },
     }
     if command:
         body["Cmd"] = command
@@ -133,6 +138,20 @@ def _host_config(
     if not request.devices or injection != "request":
         config["Runtime"] = "runc"
     return config
+
+
+def _disk(
+    settings: SandboxSettings, mounts: Sequence[Mount], *, can_size_disk: bool
+) -> dict[str, Any]:
+    """Return what bounds that which is written beside the mounts."""
+    if settings.read_only_root:
+        taken = {mount.target for mount in mounts}
+        options = f"rw,nosuid,nodev,mode=1777,size={settings.tmp_bytes}"
+        tmpfs = {path: options for path in ("/tmp", "/var/tmp") if path not in taken}  # noqa: S108
+        return {"ReadonlyRootfs": True, "Tmpfs": tmpfs}
+    if settings.max_disk_bytes is not None and can_size_disk:
+        return {"StorageOpt": {"size": str(settings.max_disk_bytes)}}
+    return {}
 
 
 def _bind(mount: Mount) -> dict[str, Any]:

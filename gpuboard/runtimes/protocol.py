@@ -136,6 +136,12 @@ class Runtime(Protocol):
     def devices_of(self, handle: str) -> tuple[DeviceUuid, ...] | None:
         """Read back which devices the attempt was given; None where the runtime cannot say."""
 
+    def written_bytes(self) -> Mapping[str, int]:
+        """Return how much each running attempt wrote to a disk of its own, by handle.
+
+        Empty where attempts have none. Takes as long as walking what they wrote.
+        """
+
     def signal(self, handle: str, signal: str) -> None:
         """Send a signal to the attempt's main process."""
 

@@ -68,6 +68,12 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     min_uid: int = 0
     max_env_bytes: int = 65_536
     max_grace_s: int = 300
+    max_disk_bytes: int | None = None
+    """What a container may write beside its mounts."""
+    read_only_root: bool = False
+    """Whether it can write only to its mounts and to a `/tmp` in memory."""
+    tmp_bytes: int = 4 * 2**30
+    """Size of that `/tmp`, and of `/var/tmp`."""
     device_injection: str = "auto"
     """`auto`, `request`, `cdi`, or `label` (simulated devices: recorded, nothing is opened)."""
 

@@ -136,6 +136,7 @@ class SimulatedRuntime:
         """When set, what `devices_of` claims."""
         self.missing_images: set[str] = set()
         self.image_ids: dict[str, str] = {}
+        self.written: dict[str, int] = {}
         self.pull_error: Exception | None = None
         """Why no image can be pulled now."""
         self._late: list[tuple[int, Callable[[], object]]] = []
@@ -189,6 +190,15 @@ class SimulatedRuntime:
         if self.wrong_devices is not None:
             return self.wrong_devices
         return self._container(handle).request.devices
+
+    def written_bytes(self) -> Mapping[str, int]:
+        """Return what a test says, by attempt."""
+        self._reach()
+        return {
+            container.handle: self.written[name]
+            for name, container in self.containers.items()
+            if name in self.written
+        }
 
     def signal(self, handle: str, signal: str) -> None:
         """Deliver a signal to a running attempt."""

@@ -64,6 +64,9 @@ def sandbox_settings(config: Config) -> SandboxSettings:
         min_uid=jobs.min_uid,
         max_env_bytes=jobs.max_env_bytes,
         max_grace_s=jobs.max_grace_s,
+        max_disk_bytes=jobs.max_disk_bytes,
+        read_only_root=docker.read_only_root,
+        tmp_bytes=docker.tmp_bytes,
     )
 
 

@@ -120,6 +120,31 @@ def test_memory_hog_is_ended_in_its_own_group(bench: RuntimeBench):
     assert seen.oom_killed
 
 
+def test_read_only_root_leaves_the_mounts_and_a_small_tmp(
+    docker_engine: DockerEngine, tmp_path: Path, home: Path
+):
+    """The rest of the container cannot be written, and what lies in /tmp is bounded."""
+    settings = SandboxSettings(network="none", read_only_root=True, tmp_bytes=8 * 2**20)
+    bench = docker_bench_on(docker_engine, tmp_path, home, settings)
+    script = "dd if=/dev/zero of=/tmp/x bs=1M count=20; touch /var/tmp/y && echo there; touch /z"
+    try:
+        _, log = bench.run(script)
+    finally:
+        bench.clear()
+    assert b"No space left" in log
+    assert b"there" in log
+    assert b"Read-only file system" in log
+
+
+def test_what_a_container_wrote_is_measured(bench: RuntimeBench):
+    """Its own layer's bytes, by id; an ended one is not asked about."""
+    handle = bench.begin(bench.shell("dd if=/dev/zero of=/tmp/x bs=1M count=5; sleep 600"))
+    wait_until(lambda: bench.runtime.written_bytes().get(handle, 0) >= 5 * 2**20)
+    bench.runtime.kill(handle)
+    bench.ended(handle)
+    assert handle not in bench.runtime.written_bytes()
+
+
 # --- which devices it has ----------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -310,6 +311,25 @@ def test_process_takes_neither_image_nor_mounts_and_needs_a_command():
         with pytest.raises(InvalidRequest):
             check_submission(spec(runtime=RuntimeName.PROCESS, **fields), BOB, SETTINGS)
     check_submission(spec(runtime=RuntimeName.PROCESS, image=""), BOB, SETTINGS)
+
+
+def test_disk_is_bounded_as_the_engine_can():
+    """By the storage driver, or by a read-only root; a person's own mount of /tmp stays."""
+    sized = msgspec.structs.replace(SETTINGS, max_disk_bytes=2**30)
+
+    def host(settings: SandboxSettings, *mounts: Mount, can_size_disk: bool = False) -> dict:
+        body = container_profile(
+            request(), settings, box_id="box", mounts=mounts, can_size_disk=can_size_disk
+        )
+        return body["HostConfig"]
+
+    assert "StorageOpt" not in host(sized)
+    assert host(sized, can_size_disk=True)["StorageOpt"] == {"size": str(2**30)}
+    closed = msgspec.structs.replace(sized, read_only_root=True, tmp_bytes=2**20)
+    found = host(closed, Mount("/pins/0", "/var/tmp"), can_size_disk=True)
+    assert found["ReadonlyRootfs"] is True
+    assert found["Tmpfs"] == {"/tmp": "rw,nosuid,nodev,mode=1777,size=1048576"}
+    assert "StorageOpt" not in found
 
 
 def test_profile_is_closed():

@@ -404,21 +404,6 @@ def test_attack_42_shared_memory_and_what_is_not_ones_own(lab: Lab, saw):
     saw("/dev/shm ends at its size; the image's files cannot be written")
 
 
-def test_attack_42_the_writable_layer(lab: Lab, saw):
-    """What a job writes beside its mounts goes with it; how much that may be is not bounded."""
-    job = lab.submit(
-        lab.mallory, command=["sh", "-c", "dd if=/dev/zero of=/tmp/x bs=1M count=64; sleep 300"]
-    )
-    lab.wait(job, "running")
-    upper = Path(lab.container(job)["GraphDriver"]["Data"].get("UpperDir", "/nonexistent"))
-    wait_until(lambda: "64+0 records out" in lab.log(job), what="the job to have written")
-    lab.cancel(job)
-    wait_until(
-        lambda: lab.container(job) is None and not upper.exists(), 15, "the layer to be gone"
-    )
-    saw("gone with the container (weaker: no bound while it runs)")
-
-
 def test_attack_43_a_flood_of_logs(lab: Lab, saw):
     job = lab.submit(lab.mallory, command=["sh", "-c", "yes the same line over and over"])
     lab.wait(job, "running")

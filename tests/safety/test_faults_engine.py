@@ -6,14 +6,15 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from gpuboard.runtimes.cgroups import ContainerCgroups
 from tests.support.box import wait_until
 from tests.support.dockerd import IMAGE, DockerEngine, busybox_root
-from tests.support.fakenvml import gpu_uuid
-from tests.support.faultbox import FaultBox, container_rows
+from tests.support.fakenvml import built, gpu_uuid
+from tests.support.faultbox import DOCKER, FaultBox, container_rows, fault_box
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 
@@ -115,6 +116,29 @@ def test_fault_21_renamed_and_strangers(
     assert stranger in kept
     assert (view["state"], view["exit_code"]) == ("failed", 8), view
     record_property("seen", "renamed: exit 8 all the same; the stranger was left alone")
+
+
+def test_attack_42_the_writable_layer(
+    docker_engine: DockerEngine, fault_folder: Path, record_property
+) -> None:
+    """The watch stops whoever writes more than they may beside their mounts; their bytes go too."""
+    built()
+    config = DOCKER.replace("[jobs]", '[jobs]\nmax_disk = "32M"').format(host=docker_engine.host)
+    with fault_box(fault_folder, config) as box:
+        box.start(MORTAL_LOOK_MS="500")
+        greedy = box.shell("dd if=/dev/zero of=/tmp/x bs=1M count=64; sleep 300")
+        modest = box.shell("dd if=/dev/zero of=/tmp/x bs=1M count=8; sleep 300", grace="1s")
+        view = box.ended(greedy)
+        box.wait_state(modest, "running")
+        with contextlib.closing(docker_engine.client()) as client:
+            row = client.inspect_container(container(docker_engine, modest))
+        upper = Path(row["GraphDriver"]["Data"].get("UpperDir", "/nonexistent"))
+        box.cancel(modest, force=True)
+        assert box.ended(modest)["state"] == "cancelled"
+        wait_until(lambda: not upper.exists(), 15, "the layer to be gone")
+    assert view["state"] == "failed", view
+    assert "of 32M to its container's disk" in view["reason"]
+    record_property("seen", f"failed: {view['reason']}; a modest one ran on")
 
 
 def test_fault_22_container_paused_by_hand(

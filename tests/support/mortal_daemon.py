@@ -5,6 +5,7 @@ The daemon has no switch for any of this: the launcher puts it in from outside a
 
 - `MORTAL_CRASH_AT=name`: SIGKILL itself when it passes that crash point (`engine/crash.py`).
 - `MORTAL_DEAF=1`: no events of the container engine reach it.
+- `MORTAL_LOOK_MS=n`: what containers wrote is looked at so often.
 - a start whose answer was lost is looked for 4 s, not a minute.
 """
 
@@ -17,7 +18,7 @@ import time
 from functools import partial
 
 from gpuboard.daemon.__main__ import main
-from gpuboard.engine import local
+from gpuboard.engine import diskwatch, local
 from gpuboard.engine.crash import CrashPoints
 from gpuboard.runtimes.docker import DockerRuntime
 
@@ -43,6 +44,7 @@ if __name__ == "__main__":
     if point := os.environ.get("MORTAL_CRASH_AT"):
         local.CrashPoints = _armed(point)  # type: ignore[misc]
     local.Pace = partial(local.Pace, start_look_s=4.0)  # type: ignore[misc,assignment]
+    diskwatch.LOOK_MS = int(os.environ.get("MORTAL_LOOK_MS") or diskwatch.LOOK_MS)
     if os.environ.get("MORTAL_DEAF"):
         DockerRuntime.wait_event = _hear_nothing  # type: ignore[method-assign]
     raise SystemExit(main(sys.argv[1:]))
