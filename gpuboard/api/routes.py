@@ -146,7 +146,7 @@ def _history(services: Services, caller: Caller, ask: Ask) -> views.JobList:
     )
 
 
-def _submit(services: Services, caller: Caller, ask: Ask) -> views.SubmitResult | views.DryRunView:
+def _submit(services: Services, caller: Caller, ask: Ask) -> Any:
     if ask.query.dry_run:
         return services.jobs.dry_run(caller, ask.body)
     return services.jobs.submit(caller, ask.body)
@@ -194,7 +194,7 @@ JOBS: tuple[Route, ...] = (
     Route(
         "POST", "/jobs", "submitJob", "Put a job or an array into the queue, or only say when it would run",
         call=_submit, query=queries.SubmitQuery, body=requests.SubmitRequest,
-        answers=(views.SubmitResult, views.DryRunView),
+        answers=(views.SubmitResult, views.DryRunView), works=True,
     ),
     Route(
         "GET", "/history", "listHistory", "Jobs of the record, newest first",
@@ -283,6 +283,10 @@ BOARD: tuple[Route, ...] = (
     Route(
         "GET", "/images", "listImages", "Local images that jobs may use",
         call=lambda s, c, _a: s.board.images(c), answers=(views.ImageList,), works=True,
+    ),
+    Route(
+        "GET", "/templates", "listTemplates", "The lab's jobs as a beginning for new ones",
+        call=lambda s, c, _a: s.templates.list(c), answers=(views.TemplateList,),
     ),
     Route(
         "GET", "/events", "listEvents", "Events after an id, oldest first",

@@ -14,6 +14,7 @@ from gpuboard.cli.completion import complete_words
 from gpuboard.cli.foreground import Foreground, follow_to_the_end
 from gpuboard.cli.options import JOB_OPTIONS, START_OPTIONS
 from gpuboard.cli.request import FLAGS, gather, given
+from gpuboard.cli.template import flags_over, over_template, template_of
 from gpuboard.cli.session import Session, json_option, quiet_option
 from gpuboard.errors import GpuboardError, InvalidRequest, Refused, TimedOut, Unavailable
 from gpuboard.model.durations import parse_duration
@@ -136,9 +137,13 @@ def run(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
 def _submission(ctx: click.Context, argv: Sequence[str]) -> Submission:
     flags = given(ctx)
     session: Session = ctx.obj
-    body, warnings = gather(
-        flags, argv, after_dashes=ctx.meta["after_dashes"], is_remote=session.is_remote
-    )
+    named = flags.pop("template", None)
+    template = template_of(session, named) if named else {}
+    flags = flags_over(template, flags)
+    after_dashes = ctx.meta["after_dashes"] or bool(template and not template.get("image"))
+    body, warnings = gather(flags, argv, after_dashes=after_dashes, is_remote=session.is_remote)
+    if template:
+        body = over_template(template, body, flags)
     for warning in warnings:
         session.warn(warning)
     if "command" not in body and "image" not in body:
@@ -215,7 +220,8 @@ def _say_dry_run(session: Session, asked: Submission) -> int:
     else:
         when = words.start_words(answer, words.at_ms({}))
         print(f"would wait{plain(f', start {when}' if when else '')}{plain(on)}")
-    for line in (answer["words"], *(cause["words"] for cause in answer["causes"])):
+    told = (answer["words"], *(cause["words"] for cause in answer["causes"]), *answer["notices"])
+    for line in told:
         if line:
             print(f"  {plain(line)}")
     if answer["command_line"]:

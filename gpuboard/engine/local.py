@@ -34,7 +34,14 @@ from gpuboard.engine.ledger import Ledger
 from gpuboard.engine.logs import LogReader, log_reader
 from gpuboard.engine.noshow import NoShows
 from gpuboard.engine.planner import Planner
-from gpuboard.engine.protocol import Capabilities, NewJob, QueueSlice, QueueStanding, Tally
+from gpuboard.engine.protocol import (
+    Capabilities,
+    NewJob,
+    QueueSlice,
+    QueueStanding,
+    Tally,
+    TrialWork,
+)
 from gpuboard.engine.queueview import scan_of_queue, slice_of_queue, standing_of
 from gpuboard.engine.reconcile import Reconciler
 from gpuboard.engine.starting import Starter
@@ -321,8 +328,8 @@ class LocalEngine:
         """Return the latest forecast."""
         return self._forecaster.latest
 
-    def forecast_of(self, owner: Person, new: NewJob) -> tuple[StartForecast, Explanation | None]:
-        """Say when and where such a job would start if submitted now."""
+    def forecast_of(self, owner: Person, new: NewJob) -> TrialWork:
+        """Return what says, on a worker, when and where such a job would start if submitted now."""
         return forecast_of(self.core, self._forecaster, owner, new)
 
     def read_log(

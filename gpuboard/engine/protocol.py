@@ -79,6 +79,11 @@ class Tally(msgspec.Struct, frozen=True):
     """What they took together."""
 
 
+Trial = tuple[StartForecast, Explanation | None]
+"""When a job would start, and why not now (None: it would)."""
+TrialWork = Callable[[], Callable[[], Trial]]
+
+
 class Engine(Protocol):
     """Submit by idempotency key, find, act, reserve, account, watch."""
 
@@ -164,8 +169,11 @@ class Engine(Protocol):
     def forecasts(self) -> Mapping[JobId, StartForecast]:
         """Return the latest forecast (made off the hot path; may lag by a moment)."""
 
-    def forecast_of(self, owner: Person, new: NewJob) -> tuple[StartForecast, Explanation | None]:
-        """Answer `--dry-run`: when and where such a job would start if submitted now."""
+    def forecast_of(self, owner: Person, new: NewJob) -> TrialWork:
+        """Return what answers `--dry-run`: when and where such a job would start if submitted now.
+
+        The answer is made on a worker; what that returns is to be called on the engine's thread.
+        """
 
     def read_log(
         self,

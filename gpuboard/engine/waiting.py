@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from gpuboard.engine.core import Core
 from gpuboard.engine.forecasting import Forecaster
-from gpuboard.engine.protocol import NewJob
+from gpuboard.engine.protocol import NewJob, Trial, TrialWork
 from gpuboard.engine.world import build_world, waiting_of
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Cause, Explanation, StartForecast, WaitCause
+from gpuboard.model.world import World
 from gpuboard.policy.explain import explain_wait
 from gpuboard.policy.forecast import forecast_starts
+from gpuboard.policy.habits import Habits
 from gpuboard.policy.plan import plan_round
+from gpuboard.policy.queue import WaitingQueue
 
 DRY_RUN_JOBS = 500
-"""How far down the queue a dry run looks ahead; it answers on the engine's own thread."""
+"""How far down the queue a dry run looks ahead."""
+_LOOKING_AHEAD = threading.Lock()
+"""One dry run at a time: it takes a core from the engine while it looks ahead."""
 
 
 def serving_order(core: Core, limit: int | None) -> Sequence[Job]:
@@ -63,23 +69,49 @@ def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
     return (Cause(WaitCause.HOST, words),)
 
 
-def forecast_of(
-    core: Core, forecaster: Forecaster, owner: Person, new: NewJob
-) -> tuple[StartForecast, Explanation | None]:
-    """Say when and where such a job would start if submitted now; nothing is kept."""
+def forecast_of(core: Core, forecaster: Forecaster, owner: Person, new: NewJob) -> TrialWork:
+    """Return what says when and where such a job would start if submitted now; nothing is kept.
+
+    The engine's thread only takes the picture; looking ahead is for a worker. What that returns is
+    for the engine's thread again: it widens the forecast by how far off forecasts were.
+    """
     now = core.clock.now_ms()
     world, queue = build_world(core, now), core.ledger.queue.snapshot()
     job_id = JobId(max(core.ledger.jobs, default=0) + 1_000_000_000)
-    spec = new.spec
-    depends_on = tuple(d.job_id for d in spec.depends_on if d.job_id in core.ledger.jobs)
-    asked = waiting_of(owner, spec, now)
+    depends_on = tuple(d.job_id for d in new.spec.depends_on if d.job_id in core.ledger.jobs)
+    asked = waiting_of(owner, new.spec, now)
     queue.add(msgspec.structs.replace(asked, job_id=job_id, depends_on=depends_on))
+    habits = forecaster.habits_of(world, queue)
+
+    def look_ahead() -> Callable[[], Trial]:
+        with _LOOKING_AHEAD:
+            told, explained = _trial(world, queue, job_id, now, habits)
+        return lambda: _widened(forecaster, told, explained, now)
+
+    return look_ahead
+
+
+def _trial(
+    world: World, queue: WaitingQueue, job_id: JobId, now: int, habits: Habits
+) -> tuple[StartForecast, Explanation | None]:
     plan = plan_round(world, queue, now)
     start = next((s for s in plan.starts if s.job_id == job_id), None)
     if start is not None:
         return StartForecast(job_id, now, now, start.devices), None
-    habits = forecaster.habits_of(world, queue)
     made = forecast_starts(world, queue, now, max_jobs=DRY_RUN_JOBS, only=(job_id,), habits=habits)
-    forecasts = {one: forecaster.widened(told, now) for one, told in made.items()}
-    explained = explain_wait(world, queue, plan, job_id, now, forecasts)
-    return forecasts.get(job_id, StartForecast(job_id, None)), explained
+    told = made.get(job_id, StartForecast(job_id, None))
+    return told, explain_wait(world, queue, plan, job_id, now)
+
+
+def _widened(
+    forecaster: Forecaster, told: StartForecast, explained: Explanation | None, now: int
+) -> Trial:
+    if explained is None:
+        return told, None
+    wide = forecaster.widened(told, now)
+    return wide, msgspec.structs.replace(
+        explained,
+        expected_start_at=wide.expected_start_at,
+        latest_start_at=wide.latest_start_at,
+        p90_start_at=wide.p90_start_at,
+    )

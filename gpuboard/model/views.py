@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gpuboard.model.requests import SubmitRequest
+
 SCHEMA = 1
 
 
@@ -433,6 +435,8 @@ class ReserveResult(msgspec.Struct, frozen=True, kw_only=True):
     """All bookings of a series, by start."""
     refused: str = ""
     """With `suggest`: why it cannot be had, in words."""
+    notices: list[str] = []
+    """Announced maintenance about the time of the window, in words."""
     windows: list[WindowView] = []
     """With `suggest`: the nearest windows of this length that could be had, the earliest first."""
 
@@ -467,6 +471,8 @@ class DryRunView(msgspec.Struct, frozen=True, kw_only=True):
     causes: list[CauseView] = []
     command_line: str = ""
     """The same thing as a command line to copy."""
+    notices: list[str] = []
+    """Announced maintenance that it may meet, in words."""
 
 
 class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -583,6 +589,22 @@ class ImageList(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     images: list[ImageView] = []
+
+
+class TemplateView(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the lab's jobs as a beginning for others."""
+
+    name: str
+    about: str = ""
+    request: SubmitRequest
+    """What it asks for, as the caller would."""
+
+
+class TemplateList(msgspec.Struct, frozen=True, kw_only=True):
+    """The lab's templates, by name."""
+
+    schema: int = SCHEMA
+    templates: list[TemplateView] = []
 
 
 class CheckView(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from gpuboard.service.deviceviews import DeviceViews
 from gpuboard.service.doctor import Doctor
 from gpuboard.service.host import HostSampler
 from gpuboard.service.jobviews import JobViews
+from gpuboard.service.maintenance import maintenance_notices
 from gpuboard.service.rights import Action, may
 from gpuboard.service.selectors import JobSelectors
 from gpuboard.service.shares import usage_view
@@ -64,8 +65,11 @@ class BoardService:
             host=self._host_view(),
             devices=[devices.view(reading) for reading in snapshot.readings],
             notices=[
-                NoticeView(n.id, iso(n.at) or "", n.by, n.text, iso(n.until_at))
-                for n in engine.notices()
+                *maintenance_notices(engine, now),
+                *(
+                    NoticeView(n.id, iso(n.at) or "", n.by, n.text, iso(n.until_at))
+                    for n in engine.notices()
+                ),
             ],
             queued=engine.queue_length(),
             running=len(engine.running_jobs()),

@@ -13,7 +13,7 @@ from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.instants import iso, parse_instant
 from gpuboard.model.job import Job, JobSpec, JobState
 from gpuboard.model.person import Caller
-from gpuboard.model.plan import ReservationRequest
+from gpuboard.model.plan import Explanation, ReservationRequest, StartForecast
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
 from gpuboard.model.views import (
     ActionResult,
@@ -31,12 +31,14 @@ from gpuboard.service.context import ServiceContext
 from gpuboard.service.deviceasks import check_asks
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.jobviews import JobViews, QueueReasons, why_words
+from gpuboard.service.maintenance import met_words
 from gpuboard.service.rights import Action, insist, may, no_such_job, not_yours
 from gpuboard.service.selectors import JobSelectors
 from gpuboard.service.validation import (
     MAX_NAME,
     MAX_NOTE,
     SpecReader,
+    Submission,
     bounded,
     sandbox_settings,
     with_changes,
@@ -77,25 +79,48 @@ class JobService:
         shown = [views.view(job) for job in jobs[:_SHOWN_AFTER_SUBMIT]]
         return SubmitResult(ids=[job.id for job in jobs], jobs=shown)
 
-    def dry_run(self, caller: Caller, request: SubmitRequest) -> DryRunView:
-        """Say which devices the job would get and when; nothing is stored."""
+    def dry_run(
+        self, caller: Caller, request: SubmitRequest
+    ) -> Callable[[], Callable[[], DryRunView]]:
+        """Return what says which devices the job would get and when; nothing is stored.
+
+        It looks ahead on a worker, and its answer is made on the engine's thread.
+        """
         insist(caller, Action.SUBMIT)
         submission = self._reader(caller).read(request)
-        forecast, explained = self._engine.forecast_of(caller.person, submission.jobs[0])
-        is_now = explained is None and not submission.held_by
-        names = self._names()
-        views = self._views(caller)
+        look_ahead = self._engine.forecast_of(caller.person, submission.jobs[0])
+
+        def work() -> Callable[[], DryRunView]:
+            trial = look_ahead()
+            return lambda: self._dry_view(caller, request, submission, *trial())
+
+        return work
+
+    def _dry_view(
+        self,
+        caller: Caller,
+        request: SubmitRequest,
+        submission: Submission,
+        forecast: StartForecast,
+        explained: Explanation | None,
+    ) -> DryRunView:
+        names, now = self._names(), self._context.clock.now_ms()
+        new = submission.jobs[0]
+        starts_at = (forecast.expected_start_at, forecast.latest_start_at)
+        ends_at = max((at for at in starts_at if at is not None), default=now)
+        until_at = ends_at + new.spec.limit_s * 1000
         return DryRunView(
-            would_start_now=is_now,
+            would_start_now=explained is None and not submission.held_by,
             devices=names.refs(forecast.devices),
             expected_start_at=iso(forecast.expected_start_at),
             latest_start_at=iso(forecast.latest_start_at),
             p90_start_at=iso(forecast.p90_start_at),
-            words=_dry_words(submission.jobs[0], names, forecast.devices)
+            words=_dry_words(new, names, forecast.devices)
             if explained is None
             else why_words(explained),
-            causes=views.causes(explained.causes) if explained else [],
+            causes=self._views(caller).causes(explained.causes) if explained else [],
             command_line=submit_line(request),
+            notices=met_words(self._engine, now, until_at, now, new.spec.gpu_uuids),
         )
 
     def _reader(self, caller: Caller) -> SpecReader:

@@ -190,7 +190,7 @@ def test_a_week_that_is_over_is_free_again(tmp_path) -> None:
     assert services.jobs.show(AS_BEN, str(waiting)).job.state == "queued"
     box.restart()
     box.settle()
-    box.advance(7 * 86400, by=21_600)
+    box.advance(7 * 86400 + 7200, by=21_600)
     assert services_over(box).jobs.show(AS_BEN, str(waiting)).job.state in ("running", "starting")
 
 
@@ -198,5 +198,5 @@ def test_a_command_line_says_group_and_class(tmp_path) -> None:
     """What a dry run gives to copy asks for the same."""
     _, services = lab(tmp_path)
     request = msgspec.structs.replace(asked(time="1h", account="robots"), class_name="urgent")
-    line = services.jobs.dry_run(AS_ANN, request).command_line
+    line = services.jobs.dry_run(AS_ANN, request)()().command_line
     assert "--account robots --class urgent" in line

@@ -115,14 +115,14 @@ def test_queued_job_has_a_reason_and_a_start_time(box: Box, services: Services) 
     why = services.jobs.why(AS_BEN, "@")
     assert why.causes
     assert why.latest_start_at is not None
-    dry = services.jobs.dry_run(AS_BEN, request(gpus=1, time_limit="10m"))
+    dry = services.jobs.dry_run(AS_BEN, request(gpus=1, time_limit="10m"))()()
     assert not dry.would_start_now
     assert dry.expected_start_at is not None
 
 
 def test_dry_run_names_devices_and_stores_nothing(services: Services) -> None:
     """`--dry-run` answers which devices, and the queue stays empty."""
-    dry = services.jobs.dry_run(AS_ANN, request(gpus=2))
+    dry = services.jobs.dry_run(AS_ANN, request(gpus=2))()()
     assert dry.would_start_now
     assert [ref.label for ref in dry.devices] == ["0", "1"]
     assert "gpuboard submit --gpus 2" in dry.command_line

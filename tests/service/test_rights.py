@@ -43,7 +43,7 @@ USES: dict[str, tuple[Action, Use]] = {
     "timeline": (Action.SEE, lambda s, c: s.bookings.timeline(c)),
     "doctor": (Action.SEE, lambda s, c: s.board.doctor(c)()),
     "submit": (Action.SUBMIT, lambda s, c: s.jobs.submit(c, SubmitRequest(command=["x"]))),
-    "dry run": (Action.SUBMIT, lambda s, c: s.jobs.dry_run(c, SubmitRequest(command=["x"]))),
+    "dry run": (Action.SUBMIT, lambda s, c: s.jobs.dry_run(c, SubmitRequest(command=["x"]))()()),
     "reserve": (
         Action.BOOK,
         lambda s, c: s.bookings.reserve(c, ReserveRequest(duration="1h", at="now+3d")),

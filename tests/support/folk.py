@@ -172,7 +172,7 @@ class Folk:
         queue = engine.queue(dice.choice((3, None)))
         for job in queue[:2]:
             engine.explain(job.id)
-        engine.forecast_of(dice.choice(PEOPLE), NewJob(self.box.spec(gpus=1)))
+        engine.forecast_of(dice.choice(PEOPLE), NewJob(self.box.spec(gpus=1)))()()
         engine.reservations(), engine.usage(), engine.foreign_use(), engine.idle_s()
 
     def _window(self, dice: random.Random) -> ReservationRequest:
