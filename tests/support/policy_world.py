@@ -9,9 +9,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from msgspec.structs import replace
 
+from gpuboard.model.device import DeviceLink, LinkKind
 from gpuboard.model.plan import Plan, ReservationRequest
 from gpuboard.model.world import (
     Booking,
@@ -25,6 +27,7 @@ from gpuboard.model.world import (
 from gpuboard.policy.admission import admit
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
+from gpuboard.policy.sharing import charged_parts
 from gpuboard.policy.usage import charge
 
 
@@ -59,6 +62,7 @@ class Lab:
     """The world as it goes on."""
 
     devices: tuple[DeviceFact, ...]
+    links: tuple[DeviceLink, ...] = field(default=(), kw_only=True)
     settings: PolicySettings = field(default_factory=PolicySettings)
     now: int = 0
     queue: WaitingQueue = field(default_factory=WaitingQueue)
@@ -66,6 +70,7 @@ class Lab:
     bookings: dict[int, Booking] = field(default_factory=dict)
     usage: dict[int, Usage] = field(default_factory=dict)
     head: int | None = None
+    fill_head: int | None = None
     runtimes: dict[int, int] = field(default_factory=dict)
     waiting: dict[int, Waiting] = field(default_factory=dict)
     started: dict[int, int] = field(default_factory=dict)
@@ -85,8 +90,10 @@ class Lab:
             usage=tuple(self.usage.values()),
             usage_at=self.now,
             head=self.head,
+            fill_head=self.fill_head,
             promises=self.promises,
             settings=self.settings,
+            links=self.links,
         )
 
     def run(
@@ -157,6 +164,7 @@ class Lab:
 
     def apply(self, plan: Plan, ends: list) -> None:
         self.head = plan.head
+        self.fill_head = plan.fill_head
         self.promises = plan.promises
         facts = {fact.uuid: fact for fact in self.devices}
         for bind in plan.binds:
@@ -177,6 +185,8 @@ class Lab:
                 assert facts[uuid].available, "an unavailable device is never given out"
                 assert job.gpu_type.casefold() in facts[uuid].type_name.casefold()
                 assert not job.gpu_uuids or uuid in job.gpu_uuids
+            if job.nvlink:
+                self.check_linked(start.devices)
             if start.reservation_id is not None:
                 booking = self.bookings[start.reservation_id]
                 assert booking.uid == job.uid
@@ -194,6 +204,9 @@ class Lab:
                 preemptible=job.preemptible,
                 array_id=job.array_id,
                 grace_s=job.grace_s,
+                gpu_memory_bytes=start.gpu_memory_bytes,
+                lease_until_at=start.lease_until_at,
+                ran_before_s=job.ran_s,
             )
             runs_ms = min(self.runtimes[job.job_id] * 1000, ends_at - self.now)
             heapq.heappush(ends, (self.now + runs_ms, job.job_id, self.now))
@@ -209,9 +222,21 @@ class Lab:
     def check_capacity(self) -> None:
         """P1: at most one job, and at most one booking, a device; others keep off booked ones."""
         held: set[str] = set()
+        shared: dict[str, list[Holder]] = {}
         for holder in self.holders.values():
+            if holder.gpu_memory_bytes:
+                shared.setdefault(holder.devices[0], []).append(holder)
+                assert len(holder.devices) == 1
+                continue
             assert not held & set(holder.devices), "no device is leased twice"
             held |= set(holder.devices)
+        assert not held & shared.keys(), "nobody is beside a job that has its device to itself"
+        memory = {fact.uuid: fact.memory_bytes for fact in self.devices}
+        for uuid, together in shared.items():
+            most = memory[uuid] - self.settings.sharing_reserve_bytes
+            assert sum(holder.gpu_memory_bytes for holder in together) <= most
+            if self.settings.sharing != "all":
+                assert len({holder.uid for holder in together}) == 1
         booked: set[str] = set()
         for booking in self.bookings.values():
             assert not booked & set(booking.devices), "no device is booked twice"
@@ -219,6 +244,12 @@ class Lab:
             for holder in self.holders.values():
                 if holder.reservation_id != booking.reservation_id:
                     assert not set(holder.devices) & set(booking.devices)
+
+    def check_linked(self, devices: tuple[str, ...]) -> None:
+        """All of them are linked with each other by NVLink."""
+        linked = {frozenset((x.a, x.b)) for x in self.links if x.kind is LinkKind.NVLINK}
+        for pair in combinations(devices, 2):
+            assert frozenset(pair) in linked, f"{pair} are not linked"
 
     def advance(self, to_at: int, ends: list) -> None:
         self.charge(to_at)
@@ -230,6 +261,8 @@ class Lab:
                 continue
             del self.holders[job_id]
             if holder.stopping:
+                ran_s = holder.ran_before_s + (self.now - holder.started_at) // 1000
+                self.waiting[job_id] = replace(self.waiting[job_id], ran_s=ran_s)
                 self.queue.add(self.waiting[job_id])
                 continue
             self.ended[job_id] = self.now
@@ -254,9 +287,9 @@ class Lab:
             self.queue.add(replace(waiting, is_held=is_held))
 
     def charge(self, to_at: int) -> None:
-        held: dict[int, int] = {}
-        for holder in self.holders.values():
-            held[holder.uid] = held.get(holder.uid, 0) + len(holder.devices)
+        held: dict[int, float] = {}
+        for holder, devices in charged_parts(self.holders.values()):
+            held[holder.uid] = held.get(holder.uid, 0) + devices
         for uid in held.keys() | self.usage.keys():
             before = self.usage.get(uid) or Usage(uid, 0.0)
             self.usage[uid] = replace(
