@@ -24,18 +24,15 @@ from gpuboard.devices.protocol import Probe
 from gpuboard.engine.clock import SystemClock
 from gpuboard.engine.local import LocalEngine
 from gpuboard.engine.workers import ThreadWorkers
-from gpuboard.errors import GpuboardError, PermissionDenied, Unavailable
+from gpuboard.errors import PermissionDenied, Unavailable
 from gpuboard.model.device import ProbeSnapshot
 from gpuboard.model.ids import Uid
-from gpuboard.model.job import Job
 from gpuboard.model.person import Caller, Person
 from gpuboard.model.views import DeviceHistory
 from gpuboard.runtimes.protocol import Runtime
-from gpuboard.runtimes.sandbox import check_submission
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.people import Directory, HostDirectory, caller_of
 from gpuboard.service.services import Services
-from gpuboard.service.validation import sandbox_settings
 from gpuboard.store.database import Store
 
 _LOG = logging.getLogger(__name__)
@@ -105,23 +102,10 @@ def build_box(
         simulated=probe.name == "simulated",
         config_file=config_file,
     )
-    engine.core.recheck = partial(recheck, context)
     made = Box(config, personal, thread, engine, Services.over(context), context, probe)
     context.reload_config = partial(made.take_config, read_config) if read_config else None
     box.append(made)
     return made
-
-
-def recheck(context: ServiceContext, job: Job) -> str:
-    """Say, just before its start, why a job may no longer run: its person or the rules changed."""
-    try:
-        person = context.directory.person(job.owner.uid)
-        if person.name != job.owner.name:
-            return f"uid {job.owner.uid} is {person.name} now, not {job.owner.name}"
-        check_submission(job.spec, person, sandbox_settings(context.config))
-    except GpuboardError as error:
-        return error.message
-    return ""
 
 
 class _History:

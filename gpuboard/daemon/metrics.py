@@ -44,6 +44,7 @@ class Collected(msgspec.Struct, frozen=True):
     queued: int
     bookings: int
     driver_ok: bool
+    is_halted: bool
     runtimes: dict[str, bool]
     connections: int
     step_age_s: float
@@ -65,6 +66,7 @@ def collect(engine: Engine, *, connections: int = 0, step_age_s: float = 0.0) ->
         queued=engine.queue_length(),
         bookings=len(engine.reservations()),
         driver_ok=not snapshot.fault,
+        is_halted=bool(engine.halted_words()),
         runtimes={
             **dict.fromkeys(capabilities.runtimes, True),
             **dict.fromkeys(capabilities.faults, False),
@@ -128,6 +130,7 @@ def _box_metrics(found: Collected) -> Iterator[Metric]:
     yield runtimes
     for name, words, value in (
         ("gpuboard_driver_up", "Whether the driver answers", found.driver_ok),
+        ("gpuboard_scheduling_halted", "Whether a broken invariant stopped it", found.is_halted),
         ("gpuboard_reservations", "Bookings that have not ended", found.bookings),
         ("gpuboard_connections", "Open connections to the socket", found.connections),
         ("gpuboard_step_age_seconds", "Since the engine's last step ended well", found.step_age_s),

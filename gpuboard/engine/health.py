@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.stopping import Stopper
@@ -57,15 +59,23 @@ class HealthWatch:
 
 
 MAX_FAILED_STARTS = 3
-"""So many different jobs in a row that the box could not start on a device: it is drained."""
+"""So many different jobs in a row that the box could not start on a device: it may be at fault."""
+_NAMES_DRIVER = re.compile(r"nvidia|nvml|\bcdi\b|device driver", re.IGNORECASE)
+"""What the engine says when it was the set-up of the devices that failed, not something of the job's."""
 
 
 class StartFailures:
-    """Counts starts that failed by the box's fault, by device (a broken driver hook, say)."""
+    """Counts starts that failed by the box's fault, by device (a broken driver hook, say).
+
+    A device is drained after three different jobs in a row, if they were of two people or the
+    runtime's own words name the driver: otherwise one person's way of asking may be what fails,
+    which must not take devices from everybody.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._failed: dict[DeviceUuid, set[JobId]] = {}
+        self._failed: dict[DeviceUuid, dict[JobId, int]] = {}
+        """By device: jobs, and whose (uid) they were."""
 
     def succeeded(self, job: Job) -> None:
         """Forget what failed before on this job's devices."""
@@ -73,13 +83,16 @@ class StartFailures:
             self._failed.pop(device, None)
 
     def failed(self, job: Job, words: str) -> None:
-        """Count a failure; drain a device that failed too many different jobs."""
+        """Count a failure; drain a device that must be what fails."""
         change = Change("device.fault")
         for device in job.devices:
-            jobs = self._failed.setdefault(device, set())
-            jobs.add(job.id)
-            if len(jobs) >= MAX_FAILED_STARTS and device not in self._core.ledger.drains:
-                note = f"{len(jobs)} jobs in a row failed to start on it: {words}"
+            failed = self._failed.setdefault(device, {})
+            failed[job.id] = job.owner.uid
+            is_of_box = len({*failed.values()}) > 1 or _NAMES_DRIVER.search(words)
+            if len(failed) < MAX_FAILED_STARTS or not is_of_box:
+                continue
+            if device not in self._core.ledger.drains:
+                note = f"{len(failed)} jobs in a row failed to start on it: {words}"
                 now = self._core.clock.now_ms()
                 change.drained.append(Drain(device, now, "gpuboard", note))
                 change.event("device.drained", device=device, note=note, by="gpuboard")

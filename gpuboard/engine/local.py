@@ -119,6 +119,7 @@ class LocalEngine:
         self._idle = IdleWatch()
         self._hours = HourBook(self.core, store)
         self._facts: tuple[DeviceFact, ...] = ()
+        self._checked_revision = -1
         self.core.on_end += [self._starter.forget, self._stopper.forget]
 
     # time
@@ -133,22 +134,36 @@ class LocalEngine:
         self._images.require(list(self.core.ledger.jobs.values()))
 
     def step(self) -> None:
-        """Do everything that is due. Raises what the store raises; the next step goes on from there."""
-        try:
-            self.core.workers.deliver()
-            self._take_sweep()
-            self._reconciler.run()
-            self._bookings.keep_time()
-            self._no_shows.run()
-            self._stopper.enforce()
-            self._disks.run()
-            self._mix.run()
-            self._planner.run()
-            self._images.run()  # what starts at once needs no look-up of its own
-        except StateError as error:
-            self.halt(error)
+        """Do everything that is due. Raises what the store raises; the next step goes on from there.
+
+        What meets a broken invariant stops scheduling and is cut short; the rest goes on.
+        """
+        for work in (
+            self.core.workers.deliver,
+            self._take_sweep,
+            self._reconciler.run,
+            self._bookings.keep_time,
+            self._no_shows.run,
+            self._stopper.enforce,
+            self._disks.run,
+            self._mix.run,
+            self._planner.run,
+            self._images.run,  # what starts at once needs no look-up of its own
+            self._check,
+        ):
+            try:
+                work()
+            except StateError as error:
+                self.halt(error)
         self._forecaster.run()
         self._housekeeper.run()
+
+    def _check(self) -> None:
+        """Hold leases and jobs against each other whenever one of them changed. Raises StateError."""
+        revision = self.core.ledger.revision
+        if revision != self._checked_revision:
+            self._checked_revision = revision
+            self.core.journal.check()
 
     def halt(self, error: StateError) -> None:
         """Stop scheduling: an invariant does not hold. Reads, ends and cancellations go on."""

@@ -36,6 +36,8 @@ class Reconciler:
         self._next_look: dict[str, int] = dict.fromkeys(core.runtimes, 0)
         self._last_look: dict[str, int] = {}
         self._next_check: dict[str, int] = dict.fromkeys(core.runtimes, 0)
+        self._checking: set[str] = set()
+        """Runtimes whose test has not answered yet: a second one would only tell the past."""
         self._unsure: set[JobId] = set()
         """Running jobs whose runtime did not answer since they were last seen running."""
         self._incarnations = Incarnations(core)
@@ -66,7 +68,7 @@ class Reconciler:
             if name in self._outstanding:
                 core.wants_look = core.wants_look or woken
                 continue
-            if boot >= self._next_check[name] and not core.health[name].is_checked:
+            if boot >= self._next_check[name] and self._wants_check(name):
                 self._check(runtime)
             soonest = self._last_look.get(name, -(10**9)) + int(core.pace.min_observe_s * 1000)
             if woken and boot < soonest:
@@ -77,12 +79,14 @@ class Reconciler:
     def next_boot_ms(self) -> int:
         """Return when (boot time, ms) the next listing is due."""
         due = [at for name, at in self._next_look.items() if name not in self._outstanding]
-        due += [
-            at for name, at in self._next_check.items() if not self._core.health[name].is_checked
-        ]
+        due += [at for name, at in self._next_check.items() if self._wants_check(name)]
         return min(due, default=self._core.clock.boot_ms() + 1000)
 
+    def _wants_check(self, name: str) -> bool:
+        return not self._core.health[name].is_checked and name not in self._checking
+
     def _check(self, runtime: Runtime) -> None:
+        self._checking.add(runtime.name)
         self._next_check[runtime.name] = self._core.clock.boot_ms() + _RECHECK_MS
         self._core.workers.submit(runtime.check, partial(self._checked, runtime.name), Lane.LOOK)
 
@@ -90,6 +94,7 @@ class Reconciler:
         self, name: str, found: RuntimeCapabilities | None, error: BaseException | None
     ) -> None:
         health = self._core.health[name]
+        self._checking.discard(name)
         health.check_fault = "" if error is None else str(error)
         if found is not None:
             health.is_checked = True

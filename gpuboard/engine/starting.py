@@ -28,6 +28,7 @@ from gpuboard.errors import (
     OutcomeUnknown,
     PermissionDenied,
     RequestError,
+    StateError,
     Unavailable,
 )
 from gpuboard.model.ids import DeviceUuid, JobId
@@ -47,6 +48,8 @@ class Starter:
         self._failures = StartFailures(core)
         self._looks: dict[JobId, int] = {}
         """Until when (boot time, ms) to look for a start whose answer was lost."""
+        self._issued: dict[JobId, int] = {}
+        """Attempts whose start went out in this life of the daemon."""
 
     def can_start(self, job: Job) -> bool:
         """Whether the job's runtime takes another job now."""
@@ -180,6 +183,9 @@ class Starter:
 
     def _start(self, job: Job) -> None:
         core = self._core
+        if self._issued.get(job.id) == job.attempt:
+            raise StateError(f"{job.runtime_name} would be started twice")
+        self._issued[job.id] = job.attempt
         runtime, handle = core.runtime_of(job), job.handle
         core.flights.begin(job.id, "starting")
 
@@ -246,6 +252,7 @@ class Starter:
     def forget(self, job_id: JobId) -> None:
         """Drop what is remembered of a start."""
         self._looks.pop(job_id, None)
+        self._issued.pop(job_id, None)
 
     def _read_back(self, job: Job) -> None:
         """Ask the runtime which devices the attempt really got."""

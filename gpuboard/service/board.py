@@ -64,6 +64,7 @@ class BoardService:
             is_admin=caller.is_admin,
             host=self._host_view(),
             devices=[devices.view(reading) for reading in snapshot.readings],
+<<<<<<< HEAD
             notices=[
                 *maintenance_notices(engine, now),
                 *(
@@ -71,9 +72,26 @@ class BoardService:
                     for n in engine.notices()
                 ),
             ],
+=======
+            notices=[*self._alarms(now), *self._notices()],
+>>>>>>> 5503087 (wip)
             queued=engine.queue_length(),
             running=len(engine.running_jobs()),
         )
+
+    def _notices(self) -> list[NoticeView]:
+        return [
+            NoticeView(n.id, iso(n.at) or "", n.by, n.text, iso(n.until_at))
+            for n in self._engine.notices()
+        ]
+
+    def _alarms(self, now: int) -> list[NoticeView]:
+        """Return what everybody has to know and no admin has to write."""
+        halted = self._engine.halted_words()
+        if not halted:
+            return []
+        text = f"nothing new is started: {halted}; what runs goes on. Please tell the admin"
+        return [NoticeView(0, iso(now) or "", "gpuboard", text, None)]
 
     def _host_view(self) -> HostView:
         config, facts = self._context.config, self._host.read()
@@ -184,5 +202,6 @@ class BoardService:
             snapshot=self._engine.snapshot(),
             runtimes=context.runtimes,
             personal=context.personal,
+            halted=self._engine.halted_words(),
         )
         return doctor.examine

@@ -32,11 +32,13 @@ class Doctor:
         snapshot: ProbeSnapshot,
         runtimes: Mapping[str, Runtime],
         personal: bool,
+        halted: str = "",
     ) -> None:
         self._config = config
         self._snapshot = snapshot
         self._runtimes = runtimes
         self._personal = personal
+        self._halted = halted
         self._devices_path = ""
         """How the container engine opens devices, once it was asked."""
 
@@ -44,6 +46,7 @@ class Doctor:
         """Return all findings."""
         return DoctorView(
             checks=[
+                *self._scheduling(),
                 *self._driver(),
                 *self._devices(),
                 *self._engines(),
@@ -53,6 +56,16 @@ class Doctor:
                 *self._clock(),
             ]
         )
+
+    def _scheduling(self) -> Iterator[CheckView]:
+        if self._halted:
+            yield CheckView(
+                name="scheduling",
+                status="error",
+                words=f"stopped, since an invariant does not hold: {self._halted}",
+                mend="gpuboard admin db backup FILE, keep it with the daemon's log for a report, then"
+                " restart the daemon",
+            )
 
     def _driver(self) -> Iterator[CheckView]:
         snapshot = self._snapshot

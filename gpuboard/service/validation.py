@@ -275,15 +275,21 @@ def with_changes(spec: JobSpec, **changes: object) -> JobSpec:
 def start_check(context: ServiceContext) -> Callable[[Job], str]:
     """Return what the engine asks before a start: may this still run, as this person?
 
-    Accounts go, rules change, and a spec may have been stored by an older version.
+    Accounts go or pass to others, people leave groups, rules change, and a spec may have been stored
+    by an older version.
     """
 
     def check(job: Job) -> str:
         try:
-            context.directory.person(job.owner.uid)
-            check_submission(job.spec, job.owner, sandbox_settings(context.config))
+            person = context.directory.person(job.owner.uid)
+            check_submission(job.spec, person, sandbox_settings(context.config))
         except GpuboardError as error:
             return error.message
+        if person.name != job.owner.name:
+            return f"uid {job.owner.uid} is {person.name} now, not {job.owner.name}"
+        left = set(job.owner.groups) - {person.gid, *person.groups}
+        if left:
+            return f"{person.name} is not in group {', '.join(map(str, sorted(left)))} any more"
         return ""
 
     return check

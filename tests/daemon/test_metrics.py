@@ -40,7 +40,11 @@ def engine() -> Engine:
             running_jobs=lambda: [SimpleNamespace(state=JobState.RUNNING)],
             queue_length=lambda: 12,
             reservations=list,
+<<<<<<< HEAD
             tally=lambda: Tally({"job.failed": 2}, decisions=7, deciding_s=0.014),
+=======
+            halted_words=lambda: "two leases",
+>>>>>>> 5503087 (wip)
         ),
     )
 
@@ -75,6 +79,7 @@ def test_devices_queue_and_runtimes_are_told():
         0,
     )
     assert found["gpuboard_connections", ""] == 3
+    assert found["gpuboard_scheduling_halted", ""] == 1
 
 
 def test_what_was_done_is_counted():

@@ -136,13 +136,45 @@ def test_hook_failure_is_the_jobs_clear_reason(box: Box) -> None:
     assert not box.runtime.containers
 
 
-def test_device_on_which_nothing_starts_is_drained(box: Box) -> None:
-    """Row 11: after three different jobs in a row, with the runtime's words."""
-    broken = Script(start_error=HostError("hook failed"))
-    jobs = [box.submit(gpu_uuids=(uuid(0),), script=broken) for _ in range(3)]
-    for job_id in jobs:
+@pytest.mark.parametrize(
+    ("words", "owners", "is_drained"),
+    [
+        ("the hook failed", (ANN, ANN, BEN), True),
+        ("nvidia-container-cli: driver mismatch", (ANN, ANN, ANN), True),
+        ("a mount of hers cannot be made", (ANN, ANN, ANN, ANN), False),
+        ("the hook failed", (ANN, BEN), False),
+    ],
+)
+def test_device_on_which_nothing_starts_is_drained(box: Box, words, owners, is_drained) -> None:
+    """Row 11: three jobs in a row, of two people or with the driver's words; one person takes none."""
+    broken = Script(start_error=HostError(words))
+    for owner in owners:
+        job_id = box.submit(owner=owner, gpu_uuids=(uuid(0),), script=broken)
         assert finished(box, job_id) == "failed"
-    assert "hook failed" in box.engine.drains()[uuid(0)].note
+    assert (uuid(0) in box.engine.drains()) == is_drained
+    if is_drained:
+        assert words in box.engine.drains()[uuid(0)].note
+
+
+def test_late_answer_of_an_older_check_does_not_take_the_runtime_away(tmp_path) -> None:
+    """Only one test of a runtime is under way; its failure is followed by another."""
+    box = Box(tmp_path / "state", workers=StepWorkers())
+    box.runtime.is_down = True
+    for _ in range(4):
+        box.step()
+        box.clock.advance(20_000)
+    checks = [n for n, task in enumerate(box.workers._waiting) if "check" in str(task._work)]
+    assert len(checks) == 1
+    box.workers.run(checks[0])
+    assert box.engine.capabilities().faults
+    box.runtime.is_down = False
+    for _ in range(4):
+        box.clock.advance(20_000)
+        box.step()
+        while len(box.workers):
+            box.workers.run()
+    assert not box.engine.capabilities().faults
+    box.store.close()
 
 
 def test_missing_image_fails_without_a_second_try(box: Box) -> None:

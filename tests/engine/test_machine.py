@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from gpuboard.runtimes.simulated import Effect
+from tests.support.folk import BOOKINGS, WISHES
 from tests.support.simstore import fast_folder
 from tests.support.walk import Walk
 from tests.support.weather import CALLS, FAULTS
@@ -45,16 +46,16 @@ class BoxMachine(RuleBasedStateMachine):
 
     @rule(dice=DICE)
     def submit(self, dice: int) -> None:
-        self.story.guarded(lambda: self.story.submit(random.Random(dice)))
+        self.story.guarded(lambda: self.story.folk.submit(random.Random(dice)))
 
-    @precondition(lambda self: self.story.submitted)
-    @rule(dice=st.integers(0, 63))
-    def ask(self, dice: int) -> None:
-        self.story.guarded(lambda: self.story.ask(random.Random(dice)))
+    @precondition(lambda self: self.story.folk.submitted)
+    @rule(wish=st.sampled_from(sorted(set(WISHES))), dice=DICE)
+    def ask(self, wish: str, dice: int) -> None:
+        self.story.guarded(lambda: self.story.folk.do(wish, random.Random(dice)))
 
-    @rule(dice=DICE)
-    def book(self, dice: int) -> None:
-        self.story.guarded(lambda: self.story.book(random.Random(dice)))
+    @rule(wish=st.sampled_from(sorted(set(BOOKINGS))), dice=DICE)
+    def book(self, wish: str, dice: int) -> None:
+        self.story.guarded(lambda: self.story.folk.do(wish, random.Random(dice)))
 
     @rule(kind=st.sampled_from(sorted(set(FAULTS) - {"lose"})), dice=DICE)
     def fault(self, kind: str, dice: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuboard.errors import InvalidRequest, NotFound
+from gpuboard.errors import InvalidRequest, NotFound, StateError
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.model.requests import (
     BlackoutRequest,
@@ -160,6 +160,19 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(box: Box, services: Service
     assert checks["simulated"].status == "error"
     assert checks["disk"].status in ("ok", "warning")
     assert checks["permissions"].name == "permissions"
+
+
+def test_stopped_scheduling_is_told_to_everybody_and_by_doctor(
+    box: Box, services: Services
+) -> None:
+    """An alarm on every screen without an admin's doing, and the way out."""
+    box.engine.halt(StateError("device GPU-1 has two leases"))
+    notice = services.board.board(AS_ANN).notices[0]
+    assert notice.by == "gpuboard"
+    assert "two leases" in notice.text
+    checks = {c.name: c for c in services.board.doctor(AS_ANN)().checks}
+    assert checks["scheduling"].status == "error"
+    assert "restart the daemon" in checks["scheduling"].mend
 
 
 def test_person_without_jobs_is_told_so(services: Services) -> None:

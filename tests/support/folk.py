@@ -104,13 +104,14 @@ class Folk:
 
     def ask(self, dice: random.Random) -> str:
         """Want something of a job or a device."""
-        return self._try(dice.choice(WISHES), dice)
+        return self.do(dice.choice(WISHES), dice)
 
     def book(self, dice: random.Random) -> str:
         """Book, change a booking, or take it back."""
-        return self._try(dice.choice(BOOKINGS), dice)
+        return self.do(dice.choice(BOOKINGS), dice)
 
-    def _try(self, wish: str, dice: random.Random) -> str:
+    def do(self, wish: str, dice: random.Random) -> str:
+        """Do one thing that people want, by name."""
         act: Callable[[random.Random], object] = getattr(self, "_" + wish)
         try:
             return f"{wish} {act(dice) or ''}"

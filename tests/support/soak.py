@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import gc
 import logging
 import multiprocessing
 import os
@@ -57,6 +58,7 @@ def kept_seeds() -> list[int]:
 def live(seeds: list[int], until: float, bug: str = "") -> Tally:
     """Walk these stories until the time (monotonic, s) is over."""
     logging.disable(logging.CRITICAL)
+    gc.set_threshold(100_000)
     tally = Tally()
     with planted(bug):
         for seed in seeds:

@@ -29,25 +29,34 @@ from tests.support.weather import FAULTS, Weather
 STEPS = 150
 BROKEN = (AssertionError, GpuboardError, LookupError, TypeError, ValueError)
 """What a story ends with that found a bug."""
-MADE_FORECASTS = 30
-"""One forecast in so many is made: nothing is decided by them."""
+PLAN_EVERY = 50
+"""Steps between two forecasts: nothing is decided by them."""
 
 
 class WalkWorkers(StepWorkers):
-    """Step workers that mostly take forecasts for made."""
+    """Step workers in which forecasts, and what waits behind them, take their time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._forecasts = 0
+        self._resting: list[tuple] = []
 
     def submit(self, work, on_done, lane) -> None:
-        """Let few forecasts be made."""
+        """Let forecasts wait for `release`."""
         if lane is Lane.PLAN:
-            self._forecasts += 1
-            if self._forecasts % MADE_FORECASTS:
-                on_done({}, None)
-                return
-        super().submit(work, on_done, lane)
+            self._resting.append((work, on_done, lane))
+        else:
+            super().submit(work, on_done, lane)
+
+    def release(self) -> None:
+        """Let forecasts be made with the other work."""
+        for waiting in self._resting:
+            super().submit(*waiting)
+        self._resting.clear()
+
+    def close(self, timeout_s: float) -> bool:
+        """Forget what rests, too."""
+        self._resting.clear()
+        return super().close(timeout_s)
 
 
 class Walk:
@@ -158,6 +167,8 @@ class Walk:
             self.box.engine.look_soon()
         self.guarded(self.box.step, is_step=True)
         self.steps += 1
+        if not self.steps % PLAN_EVERY:
+            self.box.workers.release()
         self.invariants.check()
 
     def guarded(self, act: Callable[[], object], *, is_step: bool = False) -> None:
