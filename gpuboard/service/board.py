@@ -64,26 +64,17 @@ class BoardService:
             is_admin=caller.is_admin,
             host=self._host_view(),
             devices=[devices.view(reading) for reading in snapshot.readings],
-<<<<<<< HEAD
             notices=[
+                *self._alarms(now),
                 *maintenance_notices(engine, now),
                 *(
                     NoticeView(n.id, iso(n.at) or "", n.by, n.text, iso(n.until_at))
                     for n in engine.notices()
                 ),
             ],
-=======
-            notices=[*self._alarms(now), *self._notices()],
->>>>>>> 5503087 (wip)
             queued=engine.queue_length(),
             running=len(engine.running_jobs()),
         )
-
-    def _notices(self) -> list[NoticeView]:
-        return [
-            NoticeView(n.id, iso(n.at) or "", n.by, n.text, iso(n.until_at))
-            for n in self._engine.notices()
-        ]
 
     def _alarms(self, now: int) -> list[NoticeView]:
         """Return what everybody has to know and no admin has to write."""

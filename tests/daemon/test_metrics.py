@@ -40,11 +40,8 @@ def engine() -> Engine:
             running_jobs=lambda: [SimpleNamespace(state=JobState.RUNNING)],
             queue_length=lambda: 12,
             reservations=list,
-<<<<<<< HEAD
             tally=lambda: Tally({"job.failed": 2}, decisions=7, deciding_s=0.014),
-=======
             halted_words=lambda: "two leases",
->>>>>>> 5503087 (wip)
         ),
     )
 
