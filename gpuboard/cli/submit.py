@@ -14,8 +14,8 @@ from gpuboard.cli.completion import complete_words
 from gpuboard.cli.foreground import Foreground, follow_to_the_end
 from gpuboard.cli.options import JOB_OPTIONS, START_OPTIONS
 from gpuboard.cli.request import FLAGS, gather, given
-from gpuboard.cli.template import flags_over, over_template, template_of
 from gpuboard.cli.session import Session, json_option, quiet_option
+from gpuboard.cli.template import flags_over, over_template, template_of
 from gpuboard.errors import GpuboardError, InvalidRequest, Refused, TimedOut, Unavailable
 from gpuboard.model.durations import parse_duration
 
@@ -220,7 +220,7 @@ def _say_dry_run(session: Session, asked: Submission) -> int:
     else:
         when = words.start_words(answer, words.at_ms({}))
         print(f"would wait{plain(f', start {when}' if when else '')}{plain(on)}")
-    told = (answer["words"], *(cause["words"] for cause in answer["causes"]), *answer["notices"])
+    told = (answer["words"], *(cause["words"] for cause in answer["causes"]), *answer.get("notices", ()))
     for line in told:
         if line:
             print(f"  {plain(line)}")

@@ -64,8 +64,8 @@ def _print_shares(session: Session) -> None:
         Column("GPU-HOURS 7D", right=True), Column("DECAYED", right=True), Column("SHARE", right=True),
         Column("FACTOR", right=True),
     ]  # fmt: skip
-    has_groups = bool(answer["groups"])
-    has_quotas = any(one["quota_words"] for one in answer["people"])
+    has_groups = bool(answer.get("groups"))
+    has_quotas = any(one.get("quota_words") for one in answer["people"])
     columns += [Column("GROUP"), Column("RANK", right=True)] if has_groups else []
     columns += [Column("QUOTA")] if has_quotas else []
     rows: list[list[str | Cell]] = []
@@ -84,7 +84,7 @@ def _print_shares(session: Session) -> None:
         rows.append(row)
     print_table(columns, rows)
     if has_groups:
-        _print_groups(answer["groups"])
+        _print_groups(answer.get("groups"))
     session.note(
         f"DECAYED: half of it is forgotten every {words.span(answer['half_life_s'])}; FACTOR 1 is served first"
         + ("; RANK: by Fair Tree, groups first" if has_groups else "")

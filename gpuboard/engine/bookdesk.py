@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from gpuboard.engine.booking import Bookings
 from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core
+from gpuboard.engine.protocol import BookingEdit
 from gpuboard.engine.refusal import insist_admitted
 from gpuboard.engine.world import build_world
 from gpuboard.errors import Conflict, NotFound
@@ -28,6 +29,18 @@ from gpuboard.store.database import Store
 
 TRIAL_ID = 1 << 60
 """Bookings that are only tried have numbers from here on."""
+
+
+def window_of(booking: Reservation) -> ReservationRequest:
+    """Return the window that a booking has, as a request."""
+    return ReservationRequest(
+        gpus=booking.gpus,
+        from_at=booking.from_at,
+        until_at=booking.until_at,
+        gpu_uuids=booking.gpu_uuids,
+        gpu_type=booking.gpu_type,
+        account=booking.account,
+    )
 
 
 class BookingDesk:
@@ -53,7 +66,8 @@ class BookingDesk:
         core = self._core
         now = core.clock.now_ms()
         world = build_world(core, now)
-        return admit(world, core.ledger.queue, request, now, replacing=replacing)
+        gone = () if replacing is None else (replacing,)
+        return admit(world, core.ledger.queue, request, now, replacing=gone)
 
     def reserve(self, owner: Person, request: ReservationRequest, name: str) -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
@@ -77,19 +91,26 @@ class BookingDesk:
                 name=name,
                 created_at=now,
                 rule=rule,
+                account=request.account,
             )
             for request in requests
         ]
         self._core.plan_soon()
         return self._core.journal.book_series(bookings)
 
-    def insist_all(self, owner: Person, requests: Sequence[ReservationRequest]) -> None:
-        """Raise Refused unless all windows together can be promised."""
+    def insist_all(
+        self,
+        owner: Person,
+        requests: Sequence[ReservationRequest],
+        replacing: Collection[ReservationId] = (),
+    ) -> None:
+        """Raise Refused unless all windows together can be promised, had the bookings `replacing` gone."""
         core = self._core
         now = core.clock.now_ms()
         world = build_world(core, now)
         for number, request in enumerate(requests):
-            insist_admitted(admit(world, core.ledger.queue, request, now), request, now)
+            admission = admit(world, core.ledger.queue, request, now, replacing=replacing)
+            insist_admitted(admission, request, now)
             placed = Booking(
                 reservation_id=ReservationId(TRIAL_ID + number),
                 uid=owner.uid,
@@ -106,28 +127,44 @@ class BookingDesk:
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
     ) -> Reservation:
         """Replace the window of a booking that has not ended, as one edit, or change nothing."""
-        booking = self._live(reservation_id)
-        if _window(booking) != request:
-            if booking.state is ReservationState.ACTIVE and request.from_at != booking.from_at:
-                raise Conflict(f"booking {reservation_id} has begun: its start cannot be moved")
-            now = self._core.clock.now_ms()
-            insist_admitted(self.admit(request, replacing=reservation_id), request, now)
-        changed = msgspec.structs.replace(
+        edit = BookingEdit(reservation_id, request, name, self._live(reservation_id).rule)
+        return self.change_series([edit], by)[0]
+
+    def change_series(self, edits: Sequence[BookingEdit], by: Person) -> list[Reservation]:
+        """Replace the windows of bookings that have not ended, all as one edit, or change nothing."""
+        bookings = [self._live(edit.reservation_id) for edit in edits]
+        for booking, edit in zip(bookings, edits, strict=True):
+            has_begun = booking.state is ReservationState.ACTIVE
+            if has_begun and edit.request.from_at != booking.from_at:
+                raise Conflict(f"booking {booking.id} has begun: its start cannot be moved")
+        if any(window_of(b) != edit.request for b, edit in zip(bookings, edits, strict=True)):
+            gone = [booking.id for booking in bookings]
+            self.insist_all(bookings[0].owner, [edit.request for edit in edits], gone)
+        change = Change("booking.change")
+        for booking, edit in zip(bookings, edits, strict=True):
+            self._change_one(change, booking, edit, by)
+        self._core.journal.commit(change)
+        self._core.plan_soon()
+        return [change.reservations[booking.id] for booking in bookings]
+
+    def _change_one(
+        self, change: Change, booking: Reservation, edit: BookingEdit, by: Person
+    ) -> None:
+        request = edit.request
+        changed = change.reservations[booking.id] = msgspec.structs.replace(
             booking,
             gpus=request.gpus,
             from_at=request.from_at,
             until_at=request.until_at,
             gpu_uuids=request.gpu_uuids,
             gpu_type=request.gpu_type,
-            name=name,
+            account=request.account,
+            name=edit.name,
+            rule=edit.rule,
         )
-        change = Change("booking.change")
-        change.reservations[booking.id] = changed
-        change.extended = {
-            lease.device: request.until_at
-            for lease in self._core.ledger.leases.values()
-            if lease.reservation_id == booking.id and lease.job_id is None
-        }
+        for lease in self._core.ledger.leases.values():
+            if lease.reservation_id == booking.id and lease.job_id is None:
+                change.extended[lease.device] = request.until_at
         self._give_back(change, changed)
         change.event(
             "reservation.changed",
@@ -137,9 +174,6 @@ class BookingDesk:
             from_at=request.from_at,
             until_at=request.until_at,
         )
-        self._core.journal.commit(change)
-        self._core.plan_soon()
-        return changed
 
     def _give_back(self, change: Change, booking: Reservation) -> None:
         """Close leases of a booking that asks for fewer devices than it has, idle ones."""
@@ -219,13 +253,3 @@ class BookingDesk:
         now = self._core.clock.now_ms()
         known = self._core.ledger.notices
         return [n for _, n in sorted(known.items()) if n.until_at is None or n.until_at > now]
-
-
-def _window(booking: Reservation) -> ReservationRequest:
-    return ReservationRequest(
-        gpus=booking.gpus,
-        from_at=booking.from_at,
-        until_at=booking.until_at,
-        gpu_uuids=booking.gpu_uuids,
-        gpu_type=booking.gpu_type,
-    )

@@ -35,6 +35,7 @@ from gpuboard.engine.logs import LogReader, log_reader
 from gpuboard.engine.noshow import NoShows
 from gpuboard.engine.planner import Planner
 from gpuboard.engine.protocol import (
+    BookingEdit,
     Capabilities,
     NewJob,
     QueueSlice,
@@ -383,9 +384,20 @@ class LocalEngine:
         """Book all windows of a series, or none. Raises Refused."""
         return self._desk.reserve_series(owner, requests, name, rule)
 
-    def insist_all(self, owner: Person, requests: Sequence[ReservationRequest]) -> None:
-        """Raise Refused unless all windows together can be promised."""
-        self._desk.insist_all(owner, requests)
+    def insist_all(
+        self,
+        owner: Person,
+        requests: Sequence[ReservationRequest],
+        replacing: Sequence[ReservationId] = (),
+    ) -> None:
+        """Raise Refused unless all windows together can be promised, had the bookings `replacing` gone."""
+        self._desk.insist_all(owner, requests, replacing)
+
+    def change_reservations(
+        self, edits: Sequence[BookingEdit], by: Person
+    ) -> Sequence[Reservation]:
+        """Replace the windows of bookings that have not ended, all as one edit, or change nothing."""
+        return self._desk.change_series(edits, by)
 
     def change_reservation(
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str

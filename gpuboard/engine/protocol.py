@@ -79,6 +79,15 @@ class Tally(msgspec.Struct, frozen=True):
     """What they took together."""
 
 
+class BookingEdit(msgspec.Struct, frozen=True):
+    """What a booking is to become."""
+
+    reservation_id: ReservationId
+    request: ReservationRequest
+    name: str
+    rule: str = ""
+
+
 Trial = tuple[StartForecast, Explanation | None]
 """When a job would start, and why not now (None: it would)."""
 TrialWork = Callable[[], Callable[[], Trial]]
@@ -200,13 +209,23 @@ class Engine(Protocol):
     ) -> Sequence[Reservation]:
         """Book all windows of a series, or none. Raises Refused."""
 
-    def insist_all(self, owner: Person, requests: Sequence[ReservationRequest]) -> None:
-        """Raise Refused unless all windows together can be promised."""
+    def insist_all(
+        self,
+        owner: Person,
+        requests: Sequence[ReservationRequest],
+        replacing: Sequence[ReservationId] = (),
+    ) -> None:
+        """Raise Refused unless all windows together can be promised, had the bookings `replacing` gone."""
 
     def change_reservation(
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
     ) -> Reservation:
         """Replace the window of a booking that has not ended, as one edit, or refuse and change nothing."""
+
+    def change_reservations(
+        self, edits: Sequence[BookingEdit], by: Person
+    ) -> Sequence[Reservation]:
+        """Replace the windows of bookings that have not ended, all as one edit, or refuse and change nothing."""
 
     def unreserve(self, reservation_id: ReservationId, by: Person) -> Reservation:
         """Cancel a booking, or end an active one now."""

@@ -19,6 +19,10 @@ class Start(msgspec.Struct, frozen=True):
     """The owner's active booking whose devices it uses."""
     gpu_memory_bytes: int = 0
     """It shares its device, with this budget; 0: it has its devices to itself."""
+    lease_until_at: int | None = None
+    """Of a preemptible job under leases: until when (ms) only somebody with a right may stop it."""
+    borrowed: tuple[DeviceUuid, ...] = ()
+    """Those of its devices that are somebody's booking's, unused: given back when they are wanted."""
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -45,6 +49,8 @@ class Plan(msgspec.Struct, frozen=True):
     """The job that is served next and does not fit; nothing may delay it."""
     head_start_at: int | None = None
     """The head's promised start (the shadow): by limits, so it only moves earlier."""
+    fill_head: JobId | None = None
+    """The preemptible job that is served next and does not fit: no other preemptible one delays it."""
     wake_at: int | None = None
     """When the plan may change although nothing happens (a begin time, a booking, its end)."""
     promises: tuple[Promise, ...] = ()
@@ -132,6 +138,8 @@ class ReservationRequest(msgspec.Struct, frozen=True):
     until_at: int
     gpu_uuids: tuple[DeviceUuid, ...] = ()
     gpu_type: str = ""
+    account: str = ""
+    """The group that it is charged to; empty: the person alone."""
 
 
 class Window(msgspec.Struct, frozen=True):

@@ -116,6 +116,10 @@ class ReservationUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     timezone: str = ""
     dry_run: bool = False
     """Only say whether it could be had; a refusal is an answer, with the nearest windows."""
+    series: bool = False
+    """Change all later ones of its series likewise, all or none."""
+    gpu_ids: list[str] | None = None
+    """Exactly these devices; `[]`: any."""
 
 
 class DrainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

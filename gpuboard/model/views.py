@@ -405,6 +405,8 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True):
     """The first booking of the series that it is one of."""
     rule: str = ""
     """How that series repeats (RFC 5545)."""
+    account: str = ""
+    """The group that it is charged to."""
 
 
 class ReservationList(msgspec.Struct, frozen=True, kw_only=True):

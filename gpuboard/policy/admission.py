@@ -7,7 +7,7 @@ the same length that would be accepted. Preemptible jobs are in nobody's way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from msgspec.structs import replace
 
@@ -30,9 +30,9 @@ def admit(
     request: ReservationRequest,
     now: int,
     *,
-    replacing: ReservationId | None = None,
+    replacing: Collection[ReservationId] = (),
 ) -> Admission:
-    """Say whether the window could be promised; `replacing` names the booking that it would replace."""
+    """Say whether the window could be promised; `replacing` names the bookings that would go for it."""
     desk = _Desk(world, queue, request, now, replacing)
     devices = desk.devices_at(request.from_at)
     if devices is not None:
@@ -49,14 +49,14 @@ class _Desk:
         queue: WaitingQueue,
         request: ReservationRequest,
         now: int,
-        replacing: ReservationId | None,
+        replacing: Collection[ReservationId],
     ) -> None:
         self._request = request
         self._now = now
         self._length_ms = request.until_at - request.from_at
         round_ = Round(world, queue, now)
         round_.run()
-        if replacing is None:
+        if not replacing:
             self.capacity = round_.capacity
         else:
             self.capacity = _without(world, replacing, now, round_)
@@ -218,12 +218,14 @@ class _Desk:
         return longest_s * 1000 + STOP_MARGIN_MS if longest_s else 0
 
 
-def _without(world: World, replacing: ReservationId, now: int, round_: Round) -> Capacity:
-    """Return the capacity as `round_` left it, had the booking `replacing` never been."""
+def _without(
+    world: World, replacing: Collection[ReservationId], now: int, round_: Round
+) -> Capacity:
+    """Return the capacity as `round_` left it, had the bookings `replacing` never been."""
     others = tuple(
         booking
         for booking in world.bookings
-        if booking.is_blackout or booking.reservation_id != replacing
+        if booking.is_blackout or booking.reservation_id not in replacing
     )
     capacity = Capacity(replace(world, bookings=others), now)
     for start in round_.starts.values():

@@ -92,6 +92,9 @@ class AdminService:
         running = self._reaching_into(from_at, devices)
         if running:
             words += f"; still running then, by limit: job {', '.join(map(str, running))}"
+        booked = self._booked_between(from_at, until_at, devices)
+        if booked:
+            words += f"; booked then, and not to be had: booking {', '.join(booked)}"
         return AdminResult(words=words, id=made.id)
 
     def _clock_words(self, at: int) -> str:
@@ -109,6 +112,16 @@ class AdminService:
                 and (not devices or device in devices)
             }
         )
+
+    def _booked_between(self, from_at: int, until_at: int, devices: list[DeviceUuid]) -> list[str]:
+        """Return bookings that want what the window takes, each with its owner."""
+        return [
+            f"{booking.id} of {booking.owner.name}"
+            for booking in self._engine.reservations()
+            if booking.from_at < until_at
+            and from_at < booking.until_at
+            and (not devices or not booking.gpu_uuids or set(devices) & set(booking.gpu_uuids))
+        ]
 
     def backup(self, caller: Caller, path: str) -> Callable[[], AdminResult]:
         """Return what writes, on a worker, a consistent copy of the database.
@@ -158,7 +171,7 @@ class AdminService:
         names = DeviceNames(self._engine.snapshot())
         if not words:
             return [device.uuid for device in names.devices]
-        return list(names.resolve(words, "gpu_ids"))
+        return list(names.resolve(words, "gpu_ids", with_parts=True))
 
     def _labels(self, devices: list[DeviceUuid]) -> str:
         names = DeviceNames(self._engine.snapshot())

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from msgspec.structs import replace
 
+from gpuboard.engine.protocol import BookingEdit
 from gpuboard.engine.refusal import insist_admitted, refusal_words
-from gpuboard.errors import InvalidRequest, NotFound, QuotaExceeded
-from gpuboard.model.durations import format_duration, parse_duration
+from gpuboard.errors import InvalidRequest, NotFound
 from gpuboard.model.ids import DeviceUuid, ReservationId
 from gpuboard.model.instants import iso, parse_instant
 from gpuboard.model.job import Job
-from gpuboard.model.person import Caller, Person
+from gpuboard.model.person import Caller
 from gpuboard.model.plan import Admission, ReservationRequest
 from gpuboard.model.recurrence import occurrences, read_rule
 from gpuboard.model.requests import ReservationUpdate, ReserveRequest
-from gpuboard.model.reservation import Reservation, ReservationState
+from gpuboard.model.reservation import Reservation
 from gpuboard.model.text import plain
 from gpuboard.model.views import (
     ReservationList,
@@ -27,8 +27,12 @@ from gpuboard.model.views import (
     WindowView,
 )
 from gpuboard.policy.words import clock_words
+from gpuboard.service.bookingchange import planned_edits
+from gpuboard.service.bookingrules import BookingRules
+from gpuboard.service.charging import Charging
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
+from gpuboard.service.maintenance import met_words
 from gpuboard.service.rights import Action, insist
 from gpuboard.service.timeline import timeline
 from gpuboard.service.validation import MAX_NAME, bounded
@@ -44,29 +48,35 @@ class BookingService:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._engine = context.engine
+        self._rules = BookingRules(context)
 
     def reserve(self, caller: Caller, request: ReserveRequest) -> ReserveResult:
         """Book devices, or (dry run) say whether they could be booked. Raises Refused with windows."""
         insist(caller, Action.BOOK)
         now = self._context.clock.now_ms()
         names = self._names()
-        from_at = self._instant(request.at, now, request.timezone, "at") if request.at else now
+        from_at = (
+            self._rules.instant(request.at, now, request.timezone, "at") if request.at else now
+        )
         if request.count is not None and not request.repeat:
             raise InvalidRequest("--count is of a series", field="count", hint="--repeat weekly")
         until = "" if request.repeat else request.until
+        uuids = names.resolve(request.gpu_ids, "gpu_ids")
         wanted = ReservationRequest(
-            gpus=self._gpus(request, names),
+            gpus=len(uuids) if uuids else request.gpus,
             from_at=from_at,
-            until_at=self._until(until, request.duration, from_at, now, request.timezone),
-            gpu_uuids=names.resolve(request.gpu_ids, "gpu_ids"),
+            until_at=self._rules.until(until, request.duration, from_at, now, request.timezone),
+            gpu_uuids=uuids,
             gpu_type=bounded(request.gpu_type, MAX_NAME, "gpu_type").strip(),
+            account=self._charging().account(caller.person, request.account),
         )
+        self._rules.check_gpus(wanted.gpus, names)
         name = bounded(request.name, MAX_NAME, "name")
-        self._check_window(wanted, now, is_past_start_fine=not request.at)
-        self._check_count(caller)
+        self._rules.check_window(wanted, now, is_past_start_fine=not request.at)
+        self._rules.check_count(caller)
         if request.repeat:
             return self._reserve_series(caller, request, wanted, name, now)
-        self._check_far_ahead(caller.person, caller.is_admin, [wanted], now)
+        self._rules.check_far_ahead(caller.person, caller.is_admin, [wanted], now)
         admission = self._engine.admit(caller.person, wanted)
         if request.dry_run and request.suggest and not admission.accepted:
             return self._suggestion(_not_booked(caller, wanted, name, now), caller, admission, now)
@@ -76,7 +86,11 @@ class BookingService:
         else:
             booking = self._engine.reserve(caller.person, wanted, name)
         view = self._answer(caller, booking, admission)
-        return ReserveResult(dry_run=request.dry_run, reservation=view)
+        notices = [*self._met(wanted, now)]
+        return ReserveResult(dry_run=request.dry_run, reservation=view, notices=notices)
+
+    def _charging(self) -> Charging:
+        return Charging(self._context.config, self._context.directory)
 
     def _reserve_series(
         self,
@@ -89,7 +103,7 @@ class BookingService:
         """Book every window of a rule, or none."""
         rule = read_rule(request.repeat)
         zone = request.timezone
-        last_at = self._instant(request.until, now, zone, "until") if request.until else None
+        last_at = self._rules.instant(request.until, now, zone, "until") if request.until else None
         starts = occurrences(rule, first.from_at, zone, count=request.count, last_at=last_at)
         length_ms = first.until_at - first.from_at
         windows = [replace(first, from_at=at, until_at=at + length_ms) for at in starts]
@@ -97,8 +111,8 @@ class BookingService:
             if after.from_at < before.until_at:
                 raise InvalidRequest("the bookings would overlap", field="duration")
         for window in windows:
-            self._check_window(window, now, is_past_start_fine=not request.at)
-        self._check_far_ahead(caller.person, caller.is_admin, windows, now)
+            self._rules.check_window(window, now, is_past_start_fine=not request.at)
+        self._rules.check_far_ahead(caller.person, caller.is_admin, windows, now)
         if request.dry_run:
             self._engine.insist_all(caller.person, windows)
             made = [replace(_not_booked(caller, one, name, now), rule=rule) for one in windows]
@@ -114,60 +128,61 @@ class BookingService:
     def change(
         self, caller: Caller, reservation_id: int, request: ReservationUpdate
     ) -> ReserveResult:
-        """Move, lengthen, shorten or rename a booking that has not ended."""
+        """Move, lengthen, shorten or rename a booking, or it and all later ones of its series, as one."""
         booking = self._own(caller, reservation_id)
         now = self._context.clock.now_ms()
-        from_at, until_at = booking.from_at, booking.until_at
-        if request.at is not None:
-            from_at = self._instant(request.at, now, request.timezone, "at")
-            until_at = from_at + (booking.until_at - booking.from_at)
-        if request.until is not None or request.duration is not None:
-            until_at = self._until(
-                request.until or "", request.duration or "", from_at, now, request.timezone
-            )
-        wanted = ReservationRequest(
-            gpus=request.gpus if request.gpus is not None else booking.gpus,
-            from_at=from_at,
-            until_at=until_at,
-            gpu_uuids=booking.gpu_uuids,
-            gpu_type=booking.gpu_type,
-        )
-        if request.gpus is not None and booking.gpu_uuids:
-            raise InvalidRequest("the booking names its devices", field="gpus")
-        self._check_gpus(wanted.gpus, self._names())
-        is_moved = (from_at, until_at) != (booking.from_at, booking.until_at)
-        if is_moved:
-            has_begun = booking.state is ReservationState.ACTIVE and from_at == booking.from_at
-            self._check_window(wanted, now, is_past_start_fine=has_begun)
-        self._check_far_ahead(booking.owner, caller.is_admin, [wanted], now, [booking.id])
-        name = booking.name if request.name is None else bounded(request.name, MAX_NAME, "name")
+        edits = planned_edits(self._engine, self._rules, booking, request, now)
+        ids = [edit.reservation_id for edit in edits]
+        windows = [edit.request for edit in edits]
+        self._rules.check_far_ahead(booking.owner, caller.is_admin, windows, now, ids)
         if request.dry_run:
-            return self._trial(caller, booking, wanted, name, now)
-        changed = self._engine.change_reservation(booking.id, caller.person, wanted, name)
-        return ReserveResult(reservation=self._answer(caller, changed, None))
+            return self._trial(caller, booking, edits, now)
+        changed = self._engine.change_reservations(edits, caller.person)
+        names = self._names()
+        return ReserveResult(
+            reservation=self._answer(caller, changed[0], None),
+            series=[self._view(caller, one, names) for one in changed] if request.series else [],
+            notices=[*self._met(windows[0], now)],
+        )
 
     def _trial(
-        self, caller: Caller, booking: Reservation, wanted: ReservationRequest, name: str, now: int
+        self, caller: Caller, booking: Reservation, edits: Sequence[BookingEdit], now: int
     ) -> ReserveResult:
         """Return what a change of a booking would come to; nothing is changed."""
+        wanted = edits[0].request
         changed = replace(
-            booking, gpus=wanted.gpus, from_at=wanted.from_at, until_at=wanted.until_at, name=name
+            booking,
+            gpus=wanted.gpus,
+            from_at=wanted.from_at,
+            until_at=wanted.until_at,
+            gpu_uuids=wanted.gpu_uuids,
+            name=edits[0].name,
         )
         admission = self._engine.admit(booking.owner, wanted, booking.id)
         if not admission.accepted:
             return self._suggestion(changed, caller, admission, now)
+        if len(edits) > 1:
+            ids = [edit.reservation_id for edit in edits]
+            self._engine.insist_all(booking.owner, [edit.request for edit in edits], ids)
         view = self._view(caller, changed, self._names(), admission.devices)
-        return ReserveResult(dry_run=True, reservation=view)
+        return ReserveResult(dry_run=True, reservation=view, notices=[*self._met(wanted, now)])
+
+    def _met(self, wanted: ReservationRequest, now: int) -> Sequence[str]:
+        """Return the announced maintenance that a window meets, in words."""
+        return [*met_words(self._engine, wanted.from_at, wanted.until_at, now, wanted.gpu_uuids)]
 
     def _suggestion(
         self, wanted: Reservation, caller: Caller, admission: Admission, now: int
     ) -> ReserveResult:
         """Return why a window cannot be had, and the nearest that can."""
-        asked = ReservationRequest(wanted.gpus, wanted.from_at, wanted.until_at)
+        asked = ReservationRequest(
+            wanted.gpus, wanted.from_at, wanted.until_at, gpu_uuids=wanted.gpu_uuids
+        )
         return ReserveResult(
             dry_run=True,
             reservation=self._view(caller, wanted, self._names()),
             refused=refusal_words(admission, asked, now),
+            notices=[*self._met(asked, now)],
             windows=[
                 WindowView(iso(window.from_at) or "", iso(window.until_at) or "")
                 for window in admission.nearest
@@ -212,89 +227,6 @@ class BookingService:
             raise InvalidRequest("the window is empty or longer than 400 days", field="until")
         return timeline(self._engine, caller, now, from_at, until_at)
 
-    # reading requests
-
-    def _instant(self, text: str, now: int, zone: str, field: str) -> int:
-        at = parse_instant(text, now_ms=now, zone=zone, field=field)
-        return now if now - 60_000 <= at < now else at
-
-    def _until(self, until: str, duration: str | int, from_at: int, now: int, zone: str) -> int:
-        if until and duration != "":
-            raise InvalidRequest("either a duration or --until, not both", field="until")
-        if until:
-            return parse_instant(until, now_ms=max(now, from_at), zone=zone, field="until")
-        if duration == "":
-            raise InvalidRequest("for how long?", field="duration", hint="gpuboard reserve 2 1h30m")
-        return from_at + parse_duration(duration, field="duration") * 1000
-
-    def _gpus(self, request: ReserveRequest, names: DeviceNames) -> int:
-        gpus = len(names.resolve(request.gpu_ids, "gpu_ids")) if request.gpu_ids else request.gpus
-        self._check_gpus(gpus, names)
-        return gpus
-
-    def _check_gpus(self, gpus: int, names: DeviceNames) -> None:
-        most = self._context.config.reservations.max_gpus
-        if gpus < 1:
-            raise InvalidRequest(f"{gpus} devices cannot be booked", field="gpus")
-        if names.is_known and gpus > names.count(""):
-            raise InvalidRequest(
-                f"this box has {names.count('')} devices, not {gpus}", field="gpus"
-            )
-        if most is not None and gpus > most:
-            raise InvalidRequest(f"at most {most} devices may be booked at once", field="gpus")
-
-    def _check_window(
-        self, wanted: ReservationRequest, now: int, *, is_past_start_fine: bool
-    ) -> None:
-        limits = self._context.config.reservations
-        if wanted.from_at < now and not is_past_start_fine:
-            raise InvalidRequest(f"{clock_words(wanted.from_at, now)} is past", field="at")
-        if wanted.until_at <= max(now, wanted.from_at):
-            raise InvalidRequest("the window is over before it begins", field="until")
-        if (wanted.until_at - wanted.from_at) // 1000 > limits.max_duration_s:
-            most = format_duration(limits.max_duration_s)
-            raise InvalidRequest(f"at most {most} may be booked", field="duration")
-        if (wanted.from_at - now) // 1000 > limits.max_ahead_s:
-            most = format_duration(limits.max_ahead_s)
-            raise InvalidRequest(f"at most {most} ahead", field="at")
-
-    def _check_count(self, caller: Caller) -> None:
-        most = self._context.config.reservations.max_per_user
-        own = (r for r in self._engine.reservations() if r.owner.uid == caller.uid)
-        count = len({r.series_id or r.id for r in own})
-        if count >= most and not caller.is_admin:
-            raise QuotaExceeded(
-                f"you have {count} bookings; at most {most} at a time",
-                hint="cancel one with: gpuboard unreserve ID",
-            )
-
-    def _check_far_ahead(
-        self,
-        owner: Person,
-        is_admin: bool,
-        wanted: Sequence[ReservationRequest],
-        now: int,
-        replacing: Collection[ReservationId] = (),
-    ) -> None:
-        """Raise QuotaExceeded when windows that begin a day ahead or later are too much in all."""
-        most = self._context.config.reservations.far_ahead_gpu_hours
-        new_ms = sum(_far_ahead_ms(window, now) for window in wanted)
-        if most is None or not new_ms or is_admin:
-            return
-        known_ms = sum(
-            _far_ahead_ms(booking, now)
-            for booking in self._engine.reservations()
-            if booking.owner.uid == owner.uid and booking.id not in replacing
-        )
-        if known_ms + new_ms > most * _HOUR_MS:
-            hours, known = (round(ms / _HOUR_MS, 1) for ms in (new_ms, known_ms))
-            raise QuotaExceeded(
-                f"{hours:g} device-hours more than a day ahead, beside {known:g} booked so far:"
-                f" at most {most} in all",
-                hint="book less, or within the next 24 hours",
-                field="at",
-            )
-
     def _own(self, caller: Caller, reservation_id: int) -> Reservation:
         words = f"you have no booking {reservation_id}"
         try:
@@ -332,6 +264,7 @@ class BookingService:
             on_them_now=[*on_them_now],
             series_id=booking.series_id,
             rule=booking.rule,
+            account=booking.account,
         )
 
     def _answer(
@@ -360,12 +293,6 @@ class BookingService:
         return words
 
 
-def _far_ahead_ms(window: ReservationRequest | Reservation, now: int) -> int:
-    """Return the device-time (ms) of a window that begins a day ahead or later; else 0."""
-    is_far = window.from_at >= now + _DAY_MS
-    return window.gpus * (window.until_at - window.from_at) if is_far else 0
-
-
 def _not_booked(caller: Caller, wanted: ReservationRequest, name: str, now: int) -> Reservation:
     """Return the booking of a dry run: id 0."""
     return Reservation(
@@ -378,4 +305,5 @@ def _not_booked(caller: Caller, wanted: ReservationRequest, name: str, now: int)
         gpu_type=wanted.gpu_type,
         name=name,
         created_at=now,
+        account=wanted.account,
     )

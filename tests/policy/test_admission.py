@@ -10,7 +10,7 @@ from tests.support.policy_facts import MINUTE, booked, box, gpus, held, job, wis
 NOW = 100 * MINUTE
 
 
-def ask(world, request, *jobs, replacing=None):
+def ask(world, request, *jobs, replacing=()):
     return admit(world, WaitingQueue(jobs), request, NOW, replacing=replacing)
 
 
@@ -85,14 +85,14 @@ def test_a_window_without_length_is_refused():
 def test_a_booking_may_be_replaced_by_one_that_overlaps_it():
     world = box(1, bookings=(booked(1, 1, 130, 160),))
     assert not ask(world, wish(1, 140, 170)).accepted
-    assert ask(world, wish(1, 140, 170), replacing=1).accepted
+    assert ask(world, wish(1, 140, 170), replacing=(1,)).accepted
 
 
 def test_an_active_booking_may_be_lengthened_on_its_own_devices():
     world = box(
         2, bookings=(booked(1, 1, 90, 120, devices=gpus(0)),), holders=(held(50, 1, until=500),)
     )
-    assert ask(world, wish(1, 90, 150), replacing=1).accepted
+    assert ask(world, wish(1, 90, 150), replacing=(1,)).accepted
 
 
 def test_devices_named_by_the_booking_are_the_ones_it_gets():
