@@ -1,0 +1,138 @@
+"""What may be booked: windows as people write them, and the limits of `[reservations]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from gpuboard.errors import InvalidRequest, QuotaExceeded
+from gpuboard.model.durations import format_duration, parse_duration
+from gpuboard.model.ids import ReservationId
+from gpuboard.model.instants import parse_instant
+from gpuboard.model.person import Caller, Person
+from gpuboard.model.plan import ReservationRequest
+from gpuboard.model.reservation import Reservation
+from gpuboard.policy.fairtree import lineage
+from gpuboard.policy.words import clock_words
+from gpuboard.service.context import ServiceContext
+from gpuboard.service.devices import DeviceNames
+
+_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+
+
+class BookingRules:
+    """Reads windows and holds them to the limits. Every method raises what the request deserves."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._engine = context.engine
+
+    def instant(self, text: str, now: int, zone: str, field: str) -> int:
+        """Return an instant (ms); one of the last minute is now."""
+        at = parse_instant(text, now_ms=now, zone=zone, field=field)
+        return now if now - 60_000 <= at < now else at
+
+    def until(self, until: str, duration: str | int, from_at: int, now: int, zone: str) -> int:
+        """Return the end (ms) of a window, by its end or its length."""
+        if until and duration != "":
+            raise InvalidRequest("either a duration or --until, not both", field="until")
+        if until:
+            return parse_instant(until, now_ms=max(now, from_at), zone=zone, field="until")
+        if duration == "":
+            raise InvalidRequest("for how long?", field="duration", hint="gpuboard reserve 2 1h30m")
+        return from_at + parse_duration(duration, field="duration") * 1000
+
+    def check_gpus(self, gpus: int, names: DeviceNames) -> None:
+        """Refuse more devices than there are, or may be booked at once."""
+        most = self._context.config.reservations.max_gpus
+        if gpus < 1:
+            raise InvalidRequest(f"{gpus} devices cannot be booked", field="gpus")
+        if names.is_known and gpus > names.count(""):
+            raise InvalidRequest(
+                f"this box has {names.count('')} devices, not {gpus}", field="gpus"
+            )
+        if most is not None and gpus > most:
+            raise InvalidRequest(f"at most {most} devices may be booked at once", field="gpus")
+
+    def check_window(
+        self, wanted: ReservationRequest, now: int, *, is_past_start_fine: bool
+    ) -> None:
+        """Refuse a window that is past, too long, or too far ahead."""
+        limits = self._context.config.reservations
+        if wanted.from_at < now and not is_past_start_fine:
+            raise InvalidRequest(f"{clock_words(wanted.from_at, now)} is past", field="at")
+        if wanted.until_at <= max(now, wanted.from_at):
+            raise InvalidRequest("the window is over before it begins", field="until")
+        if (wanted.until_at - wanted.from_at) // 1000 > limits.max_duration_s:
+            most = format_duration(limits.max_duration_s)
+            raise InvalidRequest(f"at most {most} may be booked", field="duration")
+        if (wanted.from_at - now) // 1000 > limits.max_ahead_s:
+            most = format_duration(limits.max_ahead_s)
+            raise InvalidRequest(f"at most {most} ahead", field="at")
+
+    def check_count(self, caller: Caller) -> None:
+        """Refuse more bookings than a person may have; a series counts as one."""
+        most = self._context.config.reservations.max_per_user
+        own = (r for r in self._engine.reservations() if r.owner.uid == caller.uid)
+        count = len({r.series_id or r.id for r in own})
+        if count >= most and not caller.is_admin:
+            raise QuotaExceeded(
+                f"you have {count} bookings; at most {most} at a time",
+                hint="cancel one with: gpuboard unreserve ID",
+            )
+
+    def check_far_ahead(
+        self,
+        owner: Person,
+        is_admin: bool,
+        wanted: Sequence[ReservationRequest],
+        now: int,
+        replacing: Collection[ReservationId] = (),
+    ) -> None:
+        """Refuse windows that begin a day ahead or later where they are too much in all.
+
+        Too much for the person, or for the group charged or one that it is part of.
+        """
+        if is_admin or not wanted:
+            return
+        limits, groups = self._context.config.reservations, self._context.config.groups
+        parents = {name: group.parent for name, group in groups.items()}
+        most = limits.far_ahead_gpu_hours
+        if most is not None:
+            self._refuse_beyond(
+                most, "", wanted, now, lambda b: b.owner.uid == owner.uid and b.id not in replacing
+            )
+        most = limits.far_ahead_group_gpu_hours
+        for group in lineage(parents, wanted[0].account) if most is not None else ():
+
+            def is_of_group(booking: Reservation, group: str = group) -> bool:
+                of = lineage(parents, booking.account)
+                return group in of and booking.id not in replacing
+
+            self._refuse_beyond(most or 0, f" of group {group}", wanted, now, is_of_group)
+
+    def _refuse_beyond(
+        self,
+        most_hours: int,
+        whose: str,
+        wanted: Sequence[ReservationRequest],
+        now: int,
+        counts: Callable[[Reservation], bool],
+    ) -> None:
+        new_ms = sum(_far_ahead_ms(window, now) for window in wanted)
+        live = (booking for booking in self._engine.reservations() if counts(booking))
+        known_ms = sum(_far_ahead_ms(booking, now) for booking in live)
+        if new_ms and known_ms + new_ms > most_hours * _HOUR_MS:
+            hours, known = (round(ms / _HOUR_MS, 1) for ms in (new_ms, known_ms))
+            raise QuotaExceeded(
+                f"{hours:g} device-hours more than a day ahead, beside {known:g} booked so far{whose}:"
+                f" at most {most_hours} in all",
+                hint="book less, or within the next 24 hours",
+                field="at",
+            )
+
+
+def _far_ahead_ms(window: ReservationRequest | Reservation, now: int) -> int:
+    """Return the device-time (ms) of a window that begins a day ahead or later; else 0."""
+    is_far = window.from_at >= now + _DAY_MS
+    return window.gpus * (window.until_at - window.from_at) if is_far else 0
