@@ -12,6 +12,7 @@ from gpuboard.config import (
     ClassConfig,
     Config,
     GroupConfig,
+    TemplateConfig,
     defaults_for,
     load_config,
     parse_config,
@@ -23,7 +24,7 @@ from gpuboard.errors import HostError
 SAMPLE = Path(__file__).parents[1] / "packaging" / "config.toml"
 COMMENTED = re.compile(r"^#([a-z_]+) = ", re.MULTILINE)
 OF_A_NAME = re.compile(r"^#   ([a-z_]+) = ")
-NAMED = {"groups": GroupConfig(), "classes": ClassConfig()}
+NAMED = {"groups": GroupConfig(), "classes": ClassConfig(), "templates": TemplateConfig()}
 """Tables of tables: their names are people's own."""
 
 

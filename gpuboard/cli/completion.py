@@ -142,6 +142,19 @@ def complete_images(_ctx: click.Context, _parameter: click.Parameter, incomplete
     ]
 
 
+def complete_templates(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[Any]:
+    """Complete one of the lab's templates."""
+    from click.shell_completion import CompletionItem
+
+    return [
+        CompletionItem(template["name"], help=template["about"])
+        for template in _ask("/templates").get("templates", [])
+        if template["name"].startswith(incomplete)
+    ]
+
+
 def complete_words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
     """Complete IMAGE or SCRIPT, then the files that a command names."""
     from click.shell_completion import CompletionItem

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
-from gpuboard.cli.completion import complete_gpus, complete_images, complete_jobs
+from gpuboard.cli.completion import (
+    complete_gpus,
+    complete_images,
+    complete_jobs,
+    complete_templates,
+)
 
 
 def _option(*names: str, help: str, **settings: object) -> click.Option:
@@ -16,6 +21,10 @@ JOB_OPTIONS: tuple[click.Option, ...] = (
     _option(
         "-t", "--time", metavar="SPAN",
         help="Kill limit: 90m, 2h30m, 2:00:00, 1-12:00:00; a bare number is minutes.",
+    ),
+    _option(
+        "--template", metavar="NAME", shell_complete=complete_templates,
+        help="Begin from one of the lab's templates; flags and words beat it.",
     ),
     _option("--image", metavar="IMAGE", shell_complete=complete_images, help="Container image."),
     _option("--process", is_flag=True, help="Run a plain process, no container."),

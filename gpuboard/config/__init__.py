@@ -14,6 +14,7 @@ from gpuboard.config.settings import (
     PolicyConfig,
     QuotaConfig,
     ReservationsConfig,
+    TemplateConfig,
     UsageConfig,
 )
 from gpuboard.config.standard import defaults_for
@@ -32,6 +33,7 @@ __all__ = [
     "PolicyConfig",
     "QuotaConfig",
     "ReservationsConfig",
+    "TemplateConfig",
     "UsageConfig",
     "config_file",
     "defaults_for",

@@ -209,7 +209,7 @@ def _rule_key(key: str) -> str:
     """Return the key under which the rules of a key are found: names of groups and people are `*`."""
     table, _, rest = key.partition(".")
     last = rest.rpartition(".")[2]
-    if table in ("groups", "classes"):
+    if table in ("groups", "classes", "templates"):
         return f"{table}.*.{last}"
     return f"quota.{last}" if key.startswith(("quota.users.", "quota.groups.")) else key
 

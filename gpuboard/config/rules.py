@@ -59,6 +59,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "policy.priority_window": (0, MAX_S),
     "policy.shares": (0, 1e9),
     "groups.*.shares": (0, 1e9),
+    "templates.*.gpus": (0, 1024),
+    "templates.*.cpus": (0.01, math.inf),
     "classes.*.boost": (0, MAX_S),
     "classes.*.max_time": (1, MAX_S),
     "classes.*.max_gpus": (0, 10**9),
@@ -88,6 +90,11 @@ _LONGEST_SOCKET_PATH = 107
 """`sun_path` of unix(7), without its NUL."""
 
 PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
+    "templates.*.env": (re.compile(r"[^=\0]+=[^\0]*"), 'texts such as "NAME=value"'),
+    "templates.*.mounts": (
+        re.compile(r"(?:/|\{home\})[^:\0]*:/[^:\0]*(?::r[ow])?"),
+        'texts such as "/data/{user}:/data" or "/data:/data:ro"',
+    ),
     "daemon.socket": (
         re.compile(rf"(?=.{{2,{_LONGEST_SOCKET_PATH}}}$)/[^\0]*[^/\0]"),
         "an absolute path of at most 107 characters",

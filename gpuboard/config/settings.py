@@ -134,6 +134,32 @@ class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who may use it: user names, Unix groups as `@name`. None: everybody."""
 
 
+class TemplateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[templates.NAME]: a job of the lab's as a beginning for others; each says only what it wants."""
+
+    about: str = ""
+    """What it is for, in a few words."""
+    image: str = ""
+    command: tuple[str, ...] = ()
+    """Its words, as they are."""
+    name: str = ""
+    gpus: int = 1
+    gpu_type: str = ""
+    gpu_mem: str = ""
+    time: str = ""
+    env: tuple[str, ...] = ()
+    """`NAME=value`."""
+    mounts: tuple[str, ...] = ()
+    """`/host:/inside` or `/host:/inside:ro`; `{home}` and `{user}` are the caller's, here as in `workdir`."""
+    workdir: str = ""
+    shm_size: str = ""
+    cpus: float | None = None
+    memory: str = ""
+    class_name: str = ""
+    preemptible: bool = False
+    requeue: bool = False
+
+
 class QuotaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[quota], [quota.users.NAME] and [quota.groups.NAME]: limits of a person, and of a group."""
 
@@ -201,6 +227,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicyConfig = PolicyConfig()
     groups: dict[str, GroupConfig] = {}
     classes: dict[str, ClassConfig] = {}
+    templates: dict[str, TemplateConfig] = {}
     quota: QuotaConfig = QuotaConfig()
     reservations: ReservationsConfig = ReservationsConfig()
     logs: LogsConfig = LogsConfig()

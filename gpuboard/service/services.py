@@ -10,6 +10,7 @@ from gpuboard.service.bookings import BookingService
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.jobs import JobService
 from gpuboard.service.queuepages import QueueService
+from gpuboard.service.templates import TemplateService
 from gpuboard.service.usage import UsageService
 from gpuboard.service.validation import start_check
 
@@ -20,6 +21,7 @@ class Services:
 
     jobs: JobService
     queue: QueueService
+    templates: TemplateService
     bookings: BookingService
     board: BoardService
     admin: AdminService
@@ -32,6 +34,7 @@ class Services:
         return cls(
             jobs=JobService(context),
             queue=QueueService(context),
+            templates=TemplateService(context),
             bookings=BookingService(context),
             board=BoardService(context),
             admin=AdminService(context),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from gpuboard.model.requests import ReserveRequest, SubmitRequest
 from gpuboard.model.text import quote_command
-
-OPTIONS = ("preemptible", "requeue", "hold")
-"""The yes-or-no wishes of a submission."""
+from gpuboard.tui.jobfields import SWITCHES
 
 
 def submit_line(request: SubmitRequest) -> str:
@@ -16,6 +14,8 @@ def submit_line(request: SubmitRequest) -> str:
         words += ["-t", str(request.time_limit)]
     if request.gpu_type:
         words += ["--gpu-type", request.gpu_type]
+    if request.gpu_memory:
+        words += ["--gpu-mem", str(request.gpu_memory)]
     if request.name:
         words += ["--name", request.name]
     for mount in request.mounts:
@@ -30,7 +30,16 @@ def submit_line(request: SubmitRequest) -> str:
         words += ["--array", request.array]
     if request.begin:
         words += ["--begin", request.begin]
-    words += [f"--{name}" for name in OPTIONS if getattr(request, name)]
+    more = {
+        "--shm-size": str(request.shm_size),
+        "--cpus": f"{request.cpus:g}" if request.cpus else "",
+        "--memory": str(request.memory),
+        "--class": request.class_name,
+        "--account": request.account,
+    }
+    for flag, value in more.items():
+        words += [flag, value] if value else []
+    words += [f"--{name}" for name in SWITCHES if getattr(request, name)]
     if request.image:
         words += ["--image", request.image]
     return quote_command([*words, "--", *request.command] if request.command else words)

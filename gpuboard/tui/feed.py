@@ -38,6 +38,7 @@ from gpuboard.model.views import (
     ReservationView,
     ReserveResult,
     SubmitResult,
+    TemplateList,
     TimelineView,
     UsageView,
     WhyView,
@@ -61,6 +62,11 @@ class LogStream(Protocol):
 
 class Source(Protocol):
     """What the app asks for. Every call may block and may raise GpuboardError."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the box is this one: paths mean the same on both sides."""
+        ...
 
     def feed(self, after: int | None) -> Iterator[FeedItem]:
         """Yield what changes, from now on; events after the id `after` first."""
@@ -124,6 +130,10 @@ class Source(Protocol):
 
     def usage(self) -> UsageView:
         """Return everybody's usage."""
+        ...
+
+    def templates(self) -> TemplateList:
+        """Return the lab's templates."""
         ...
 
     def images(self) -> ImageList:

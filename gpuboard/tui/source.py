@@ -32,6 +32,7 @@ from gpuboard.model.views import (
     ReservationView,
     ReserveResult,
     SubmitResult,
+    TemplateList,
     TimelineView,
     UsageView,
     WhyView,
@@ -72,6 +73,11 @@ class ClientSource:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the daemon is behind a socket of this box, and not behind ssh."""
+        return not self._client.socket_path.startswith("ssh://")
 
     def feed(self, after: int | None) -> Iterator[FeedItem]:
         """Yield what changes, from now on; events after the id `after` first."""
@@ -143,6 +149,10 @@ class ClientSource:
     def usage(self) -> UsageView:
         """Return everybody's usage."""
         return _view(self._client.get("/usage"), UsageView)
+
+    def templates(self) -> TemplateList:
+        """Return the lab's templates."""
+        return _view(self._client.get("/templates"), TemplateList)
 
     def images(self) -> ImageList:
         """Return the local images."""

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from gpuboard.model import views
 from gpuboard.model.requests import SubmitRequest
 from tests.cli.conftest import Gpuboard
-from tests.support.fake_server import FakeServer, submitted
+from tests.support.fake_server import FakeServer, built, submitted
 
 HOME = os.path.expanduser("~")
 
@@ -62,6 +63,9 @@ FLAGS: list[tuple[list[str], dict[str, Any]]] = [
     (["--stop-signal", "SIGUSR1"], {"stop_signal": "SIGUSR1"}),
     (["--grace", "30s"], {"grace": "30s"}),
     (["--note", "try 3"], {"note": "try 3"}),
+    (["-A", "vision"], {"account": "vision"}),
+    (["--class", "urgent"], {"class": "urgent"}),
+    (["--qos", "urgent"], {"class": "urgent"}),
     (["--runtime", "docker"], {"runtime": "docker"}),
 ]
 
@@ -78,7 +82,7 @@ def test_every_flag_reaches_the_submission(
 def test_no_field_of_the_request_is_out_of_reach() -> None:
     """Each field of SubmitRequest is set by some flag (or by the client itself)."""
     reached = {key for _, expected in FLAGS for key in expected}
-    assert {field.name for field in msgspec.structs.fields(SubmitRequest)} - reached == {
+    assert {field.encode_name for field in msgspec.structs.fields(SubmitRequest)} - reached == {
         "image",
         "command",
         "token",
@@ -179,3 +183,43 @@ def test_daemon_error_names_the_flag_not_the_field(server: FakeServer, gpuboard:
     )
     ran = gpuboard("submit", "-t", "x", "img")
     assert (ran.code, ran.err) == (2, "error: --time: 'x' is not a span\n")
+
+
+TEMPLATE = views.TemplateView(
+    name="train",
+    request=SubmitRequest(
+        image="pytorch:2.4",
+        command=["python", "train.py"],
+        gpus=2,
+        time_limit="8h",
+        env={"A": "1", "B": "2"},
+        shm_size="32G",
+    ),
+)
+
+
+def test_a_template_lies_below_what_is_said_by_hand(server: FakeServer, gpuboard: Gpuboard):
+    """Flags and words beat it, variables add up, and words are a command where it has an image."""
+    server.answers["GET", "/templates"] = built(views.TemplateList(templates=[TEMPLATE]))
+    plain = body_of(server, gpuboard, "--template", "train")
+    assert (plain["image"], plain["gpus"], plain["command"]) == (
+        "pytorch:2.4",
+        2,
+        ["python", "train.py"],
+    )
+    other = body_of(server, gpuboard, "--template=train", "-g1", "-e", "B=3", "python", "eval.py")
+    assert (other["gpus"], other["command"], other["time_limit"]) == (
+        1,
+        ["python", "eval.py"],
+        "8h",
+    )
+    assert other["env"] == {"A": "1", "B": "3"}
+    assert other["image"] == "pytorch:2.4"
+
+
+def test_an_unknown_template_is_told_with_the_nearest(server: FakeServer, gpuboard: Gpuboard):
+    server.answers["GET", "/templates"] = built(views.TemplateList(templates=[TEMPLATE]))
+    ran = gpuboard("submit", "--template", "tran")
+    assert ran.code == 2
+    assert "there is no template 'tran'" in ran.err
+    assert "did you mean train?" in ran.err

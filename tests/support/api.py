@@ -82,6 +82,7 @@ class ScriptedBox:
             SimpleNamespace(
                 jobs=ScriptedJobs(self),
                 queue=ScriptedQueue(self),
+                templates=SimpleNamespace(list=lambda caller: views.TemplateList()),
                 bookings=ScriptedBookings(self),
                 board=ScriptedBoard(self),
                 admin=ScriptedAdmin(self),

@@ -46,6 +46,8 @@ from gpuboard.model.views import (
     ReservationView,
     ReserveResult,
     SubmitResult,
+    TemplateList,
+    TemplateView,
     TimelineEntry,
     TimelineView,
     UsageRow,
@@ -306,6 +308,7 @@ class ScriptedSource:
         """While set to an unset event, every call blocks on it: a daemon that does not answer."""
         self.connections = 0
         self.revision = 0
+        self.is_here = True
         self.is_down = False
         self._items: queue.Queue[object] = queue.Queue()
 
@@ -484,6 +487,21 @@ class ScriptedSource:
                 UsageRow(user="dora", uid=1003, mine=False, device_seconds=38 * 3600, share=0.06, factor=0.85, device_seconds_7d=40 * 3600),
             ],
         )  # fmt: skip
+
+    def templates(self) -> TemplateList:
+        self._asked("templates", None)
+        request = SubmitRequest(
+            image="pytorch/pytorch:2.4",
+            command=["python", "train.py"],
+            gpus=2,
+            time_limit="8h",
+            env={"WANDB_MODE": "offline"},
+            shm_size="32G",
+            preemptible=True,
+        )
+        return TemplateList(
+            templates=[TemplateView(name="train", about="two GPUs, nightly", request=request)]
+        )
 
     def images(self) -> ImageList:
         self._asked("images", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpuboard.errors import GpuboardError
 from gpuboard.model.job import Mount
 from gpuboard.model.requests import SubmitRequest
+from gpuboard.model.sizes import format_size
 from gpuboard.model.text import quote_command
 from gpuboard.model.views import JobDetail, WhyView
 from gpuboard.tui import jobwords
@@ -179,7 +180,14 @@ def request_like(detail: JobDetail) -> SubmitRequest:
         gpus=job.gpus,
         gpu_type=job.gpu_type,
         time_limit=limit_words(job.limit_s),
+        gpu_memory=format_size(job.gpu_memory_bytes) if job.gpu_memory_bytes else "",
+        nvlink=job.nvlink,
         env=detail.env,
+        shm_size=format_size(detail.shm_bytes) if detail.shm_bytes else "",
+        cpus=detail.cpus,
+        memory=format_size(detail.memory_bytes) if detail.memory_bytes else "",
+        account=job.account,
+        class_name=job.class_name,
         mounts=[Mount(mount.source, mount.target, mount.read_only) for mount in detail.mounts],
         workdir=detail.workdir,
         preemptible=job.preemptible,

@@ -194,8 +194,11 @@ class BoardGrid(ScrollView, can_focus=True):
         )
         self._layout = arrange(self._devices, width, height, expanded)
         self.virtual_size = Size(0, self._layout.height)
-        boxes: dict[Key, Region] = dict(self._layout.cells)
-        boxes.update(self._layout.heads)
+        boxes: dict[Key, Region] = {
+            key: box
+            for part in (self._layout.cells, self._layout.heads)
+            for key, box in part.items()
+        }
         self._lines = {}
         for key, box in sorted(boxes.items(), key=lambda item: item[1].x):
             for line in range(box.y, box.bottom):
