@@ -80,7 +80,10 @@ def settle(core: Core) -> None:
     core.lists_processes.update(uuid for uuid, use in uses.items() if use.is_known)
     for uuid, since in list(core.settling.items()):
         use = uses.get(uuid)
-        if use is None or snapshot.at <= since:
+        if snapshot.at <= since:
+            continue
+        if use is None:  # a GPU that was divided anew; a lost one is still listed
+            del core.settling[uuid]
             continue
         is_clear = use.is_clear if use.is_known else uuid not in core.lists_processes
         if is_clear or _is_held_by_strangers(core, uuid, snapshot.at - since):

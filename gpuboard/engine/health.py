@@ -19,7 +19,8 @@ class HealthWatch:
     def __init__(self, core: Core, stopper: Stopper) -> None:
         self._core = core
         self._stopper = stopper
-        self._seen: set[DeviceUuid] = set()
+        self._seen: dict[DeviceUuid, DeviceUuid | None] = {}
+        """Devices that were there, each with the GPU of which it is a part."""
 
     def look(self, snapshot: ProbeSnapshot) -> None:
         """Act on a new sweep."""
@@ -30,11 +31,20 @@ class HealthWatch:
             for reading in snapshot.readings
             if reading.health in (Health.FAULTY, Health.LOST)
         }
-        present = {reading.device.uuid for reading in snapshot.readings}
+        present = {reading.device.uuid: reading.device.parent for reading in snapshot.readings}
+        boards = present.keys() | {parent for parent in present.values() if parent is not None}
         leased = set(self._core.ledger.leases)
-        for uuid in sorted((self._seen | leased) - present):
-            faults[uuid] = "lost: the driver names it no more"
-        self._seen |= present
+        for uuid in sorted((self._seen.keys() | leased) - present.keys()):
+            board = self._seen.get(uuid) or uuid
+            if board in boards:  # an admin split its GPU, or joined its parts
+                self._stop_jobs_on(uuid, "its GPU was divided anew")
+            else:
+                faults[uuid] = "lost: the driver names it no more"
+        self._seen = {
+            uuid: parent
+            for uuid, parent in self._seen.items()
+            if uuid in leased or (parent or uuid) not in boards
+        } | present
         for uuid, words in faults.items():
             self._act(uuid, words)
 
@@ -47,6 +57,10 @@ class HealthWatch:
             change.event("device.drained", device=uuid, note=words, by="gpuboard")
             core.journal.commit(change)
             core.plan_soon()
+        self._stop_jobs_on(uuid, words)
+
+    def _stop_jobs_on(self, uuid: DeviceUuid, words: str) -> None:
+        core = self._core
         if core.config.jobs.on_device_fault != "stop":
             return
         own = core.ledger.leases.get(uuid)

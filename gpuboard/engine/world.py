@@ -16,7 +16,7 @@ from gpuboard.engine.core import Core
 from gpuboard.engine.foreign import in_use_words
 from gpuboard.engine.ledger import Account
 from gpuboard.engine.stopping import limit_boot_ms
-from gpuboard.model.device import DeviceReading, Health
+from gpuboard.model.device import DeviceKind, DeviceReading, Health
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.job import Job, JobSpec, JobState
 from gpuboard.model.person import Person
@@ -78,6 +78,8 @@ def device_facts(core: Core) -> tuple[DeviceFact, ...]:
                 unavailable_reason=reason,
                 memory_bytes=device.memory_bytes or 0,
                 numa_node=device.numa_node,
+                label=device.label,
+                is_mig=device.kind is DeviceKind.MIG,
             )
         )
     return tuple(facts)

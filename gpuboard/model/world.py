@@ -25,6 +25,10 @@ class DeviceFact(msgspec.Struct, frozen=True, gc=False):
     """`drained: fan broken`, `faulty: fell off the bus`, `used outside gpuboard by alice`."""
     memory_bytes: int = 0
     numa_node: int | None = None
+    label: str = ""
+    """How people know it: `3`, or `3:1` for a MIG instance; empty: its index."""
+    is_mig: bool = False
+    """Part of a GPU: a program sees one such instance at most."""
 
 
 class Holder(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +53,10 @@ class Holder(msgspec.Struct, frozen=True, gc=False):
     """From a stop signal to the end at the latest: how soon a preemptible holder can be gone."""
     predicted_s: int | None = None
     """As in `Waiting`: feeds the forecast, promises nothing."""
+    lease_until_at: int | None = None
+    """Of a preemptible job under leases: until when (ms) only somebody with a right may stop it."""
+    ran_before_s: int = 0
+    """How long its earlier attempts ran."""
     gpu_memory_bytes: int = 0
     """Its budget on the one device that it shares; 0: it has its devices to itself."""
     account: str = ""
@@ -95,6 +103,8 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     grace_s: int = 10
     predicted_s: int | None = None
     """Mean of the last two runs of the same person, width and limit; orders, never promises."""
+    ran_s: int = 0
+    """How long its earlier attempts ran (a job that was stopped and is queued again)."""
     gpu_memory_bytes: int = 0
     """It may share its one device with others, up to this much memory; 0: whole devices."""
     nvlink: bool = False
@@ -192,6 +202,15 @@ class PolicySettings(msgspec.Struct, frozen=True):
     """Memory of a device that is given to no budget."""
     job_mix: tuple[tuple[int, float], ...] = ()
     """What the box is asked for, as (devices, weight): which free sets are worth keeping together."""
+    lease_s: int = 0
+    """Preemptible jobs hold their devices by leases of this length; 0: until somebody with a right
+    comes. See `policy.leases`."""
+    newcomer_s: int = 300
+    """A preemptible job that has run less than this need not wait for the end of the leases of people
+    who had no less than its owner; 0: it waits as all others do."""
+    checkpoint_cost_s: int = 0
+    """What being stopped costs a preemptible job: none is stopped for another one before it has run
+    many times that."""
     default_quota: Quota = Quota()
     quotas: dict[int, Quota] = {}
     """By uid."""
@@ -213,6 +232,8 @@ class World(msgspec.Struct, frozen=True):
     usage_at: int = 0
     head: JobId | None = None
     """The sticky head of the last round (kept by the engine, in the database)."""
+    fill_head: JobId | None = None
+    """The preemptible job that was next and did not fit in the last round (kept likewise)."""
     promises: tuple[Promise, ...] = ()
     """The starts promised in the last round to jobs of promised classes (kept likewise)."""
     spent: tuple[Spent, ...] = ()

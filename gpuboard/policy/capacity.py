@@ -36,6 +36,7 @@ class Capacity:
         settings = world.settings
         self.box = box or DeviceBox(world.devices, world.links, settings.job_mix)
         self._any = (self.box.available,)
+        self._any_whole = (self.box.available & ~self.box.instances,)
         self.holders = world.holders
         self._reserve_bytes = settings.sharing_reserve_bytes
         self.shared = SharedDevices(self.box, settings, world.holders, now + OVERDUE_MS)
@@ -66,7 +67,7 @@ class Capacity:
     def options(self, asks: Asks) -> tuple[int, ...]:
         """Return sets of devices in service, any `asks.gpus` of one of which would do; see `DeviceBox`."""
         if not (asks.gpu_memory_bytes or asks.gpu_uuids or asks.gpu_type or asks.nvlink):
-            return self._any
+            return self._any if asks.gpus <= 1 else self._any_whole
         available = self.box.available
         return tuple(each & available for each in self.box.options(asks, self._reserve_bytes))
 

@@ -195,7 +195,7 @@ class _Reasons:
     def _no_such_device(self) -> Cause:
         waiting, box = self._waiting, self._capacity.box
         kind = f" of type {waiting.gpu_type}" if waiting.gpu_type else ""
-        total = box.candidates(waiting.gpu_uuids, waiting.gpu_type).bit_count()
+        total = box.most_of(waiting)
         if total >= waiting.gpus and waiting.gpu_memory_bytes:
             kind += f" with {format_size(waiting.gpu_memory_bytes)} to share"
             total = self._named.bit_count()

@@ -53,10 +53,12 @@ class DeviceBox:
         mix: tuple[tuple[int, float], ...] = (),
     ) -> None:
         """Order the devices. `links`: how they are linked; `mix`: what the box is asked for."""
-        self.facts = tuple(sorted(devices, key=lambda fact: (fact.index, fact.uuid)))
+        self.facts = tuple(sorted(devices, key=lambda fact: (fact.index, fact.label, fact.uuid)))
         self.bits = {fact.uuid: 1 << number for number, fact in enumerate(self.facts)}
         self.everything = (1 << len(self.facts)) - 1
         self.available = self.mask_of(fact.uuid for fact in self.facts if fact.available)
+        self.instances = self.mask_of(fact.uuid for fact in self.facts if fact.is_mig)
+        """MIG instances."""
         self._held: dict[tuple[DeviceUuid, ...], int] = {}
         self._candidates: dict[tuple[tuple[DeviceUuid, ...], str], int] = {}
         kinds = {(fact.type_name, fact.memory_bytes, fact.numa_node) for fact in self.facts}
@@ -108,15 +110,21 @@ class DeviceBox:
         """Return sets of devices, available or not, any `asks.gpus` of one of which would do.
 
         One set as a rule; several where devices must be linked; none where the box has no such set.
+        MIG instances are for jobs of one device, since a program sees only one of them, and for who
+        names them.
         `reserve_bytes` of a device are given to no budget.
         """
         budget = asks.gpu_memory_bytes
+        is_gang = asks.gpus > 1 and not (asks.gpu_uuids or asks.gpu_type)
         if not (asks.nvlink or budget):
-            return (self.candidates(asks.gpu_uuids, asks.gpu_type),)
+            named = self.candidates(asks.gpu_uuids, asks.gpu_type)
+            return (named & ~self.instances if is_gang else named,)
         key = (asks.gpus, asks.gpu_uuids, asks.gpu_type, budget, asks.nvlink, reserve_bytes)
         known = self._options.get(key)
         if known is None:
             named = self.candidates(asks.gpu_uuids, asks.gpu_type)
+            if is_gang:
+                named &= ~self.instances
             if budget:
                 fits = (f.uuid for f in self.facts if f.memory_bytes - reserve_bytes >= budget)
                 named &= self.mask_of(fits)
@@ -128,6 +136,12 @@ class DeviceBox:
             )
             self._options[key] = known
         return known
+
+    def most_of(self, asks: Asks) -> int:
+        """Return how many devices of the box a request could be given, were links and memory no matter."""
+        named = self.candidates(asks.gpu_uuids, asks.gpu_type)
+        is_gang = asks.gpus > 1 and not (asks.gpu_uuids or asks.gpu_type)
+        return (named & ~self.instances if is_gang else named).bit_count()
 
     def most_linked(self, gpu_uuids: tuple[DeviceUuid, ...], gpu_type: str) -> int:
         """Return how many of the devices that a request names are linked with each other by NVLink."""

@@ -16,6 +16,8 @@ def check_asks(spec: JobSpec, config: Config, devices: DeviceNames) -> None:
     """Raise InvalidRequest when the box can never give what the job asks for."""
     if spec.gpu_memory_bytes is not None:
         _check_budget(spec, spec.gpu_memory_bytes, config, devices)
+    if spec.gpus > 1 and not (spec.gpu_type or spec.gpu_uuids) and devices.is_known:
+        _check_whole(spec, devices)
     if spec.nvlink and spec.gpus > 1 and devices.is_known:
         _check_nvlink(spec, devices)
 
@@ -50,6 +52,17 @@ def _check_budget(spec: JobSpec, budget: int, config: Config, devices: DeviceNam
         )
 
 
+def _check_whole(spec: JobSpec, devices: DeviceNames) -> None:
+    whole, every = devices.count("", whole=True), devices.count("")
+    if whole < spec.gpus <= every:
+        raise InvalidRequest(
+            f"--gpus {spec.gpus}: this box has {whole} whole GPUs; the others are MIG instances, of which"
+            " a program sees one",
+            field="gpus",
+            hint="ask for one, or name them with --gpu-type or --gpu-ids",
+        )
+
+
 def _check_nvlink(spec: JobSpec, devices: DeviceNames) -> None:
     if not devices.links:
         raise InvalidRequest(
@@ -59,7 +72,11 @@ def _check_nvlink(spec: JobSpec, devices: DeviceNames) -> None:
         )
     most = devices.most_linked(spec.gpu_type, spec.gpu_uuids)
     if most < spec.gpus:
-        linked = f"of this box at most {most} that would do" if most > 1 else "none of this box that would do"
+        linked = (
+            f"of this box at most {most} that would do"
+            if most > 1
+            else "none of this box that would do"
+        )
         raise InvalidRequest(
             f"--nvlink: {spec.gpus} GPUs wanted, {linked} are linked by NVLink",
             field="nvlink",

@@ -25,13 +25,27 @@ class DeviceNames:
         self.is_known = bool(self.devices) and not snapshot.fault
         """Whether the driver said what is there."""
 
-    def resolve(self, words: Sequence[str], field: str) -> tuple[DeviceUuid, ...]:
-        """Return the UUIDs of display numbers, `3:1` or UUIDs (a unique beginning will do)."""
+    def resolve(
+        self, words: Sequence[str], field: str, *, with_parts: bool = False
+    ) -> tuple[DeviceUuid, ...]:
+        """Return the UUIDs of display numbers, `3:1` or UUIDs (a unique beginning will do).
+
+        `with_parts`: a GPU that is split into MIG instances stands for all of them.
+        """
         found: dict[DeviceUuid, None] = {}
         for word in (part.strip() for text in words for part in text.split(",")):
-            if word:
-                found[self._one(word, field)] = None
+            parts = self._parts_of(word) if with_parts else []
+            for uuid in parts or ([self._one(word, field)] if word else []):
+                found[uuid] = None
         return tuple(found)
+
+    def _parts_of(self, word: str) -> list[DeviceUuid]:
+        """Return the MIG instances of the GPU that a word names; none when it names no split GPU."""
+        return [
+            device.uuid
+            for device in self.devices
+            if device.parent is not None and word in (str(device.index), device.parent)
+        ]
 
     def _one(self, word: str, field: str) -> DeviceUuid:
         device = self._by_label.get(word) or self._by_uuid.get(DeviceUuid(word))
@@ -46,10 +60,14 @@ class DeviceNames:
             )
         return device.uuid
 
-    def count(self, type_part: str) -> int:
-        """Return how many devices have this in their product name."""
+    def count(self, type_part: str, *, whole: bool = False) -> int:
+        """Return how many devices have this in their product name; `whole`: MIG instances aside."""
         wanted = type_part.strip().lower()
-        return sum(1 for device in self.devices if wanted in device.name.lower())
+        return sum(
+            1
+            for device in self.devices
+            if wanted in device.name.lower() and not (whole and device.parent is not None)
+        )
 
     def largest_bytes(self, type_part: str, uuids: Sequence[DeviceUuid]) -> int:
         """Return the most memory that one of the devices has that such a request names."""

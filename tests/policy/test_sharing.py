@@ -21,7 +21,7 @@ from tests.support.policy_facts import MINUTE, booked, held, job
 from tests.support.policy_world import Arrival, BookingWish, Lab
 
 GIB = 2**30
-SOME = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def cards(count: int, gib: int = 80) -> tuple[DeviceFact, ...]:
