@@ -352,4 +352,4 @@ def test_hangup_leaves_the_job_alone(server: FakeServer) -> None:
 
 def test_views_used_here_are_the_contracts() -> None:
     """The scripted job has every key of a JobView."""
-    assert set(job()) == set(views.JobView.__struct_fields__)
+    assert set(job()) == set(views.JobView.__struct_encode_fields__)
