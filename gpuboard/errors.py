@@ -99,6 +99,12 @@ class Unavailable(GpuboardError):
     exit_code = 3
 
 
+class DatabaseBusy(Unavailable):
+    """Another program holds the database: nothing was changed, and it can be tried again at once."""
+
+    code = "database_busy"
+
+
 class TooManyRequests(GpuboardError):
     """The caller asks faster than anybody may; nothing was done, later it can be."""
 

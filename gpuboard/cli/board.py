@@ -171,7 +171,7 @@ def _print_head(answer: dict[str, Any]) -> None:
 
 def _print_faults(answer: dict[str, Any]) -> None:
     host = answer["host"]
-    for fault in (host["driver_fault"], host["engine_fault"]):
+    for fault in (host["driver_fault"], host["engine_fault"], host.get("store_fault")):
         if fault:
             print(f"warning: {plain(fault)}", file=sys.stderr)
 

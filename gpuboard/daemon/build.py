@@ -37,6 +37,9 @@ from gpuboard.store.database import Store
 
 _LOG = logging.getLogger(__name__)
 _FIRST_SWEEP_S = 2.0
+_LOCK_PATIENCE_MS = 20
+"""How long the engine's thread waits for a program that holds the database; then it goes on with
+what needs no writing, and tries again."""
 _FIXED_KEYS = {
     "daemon": ("socket", "socket_mode", "socket_group", "state_dir", "idle_exit_s"),
     "jobs": ("runtimes",),
@@ -134,6 +137,7 @@ def _open_engine(
         workers=ThreadWorkers(thread.wake),
     )
     engine.open()
+    store.set_patience(_LOCK_PATIENCE_MS)
     thread.at_end.insert(0, engine.keep_hours)
     return engine
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from gpuboard.daemon.patience import PatientCalls
 from gpuboard.engine.local import LocalEngine
-from gpuboard.errors import GpuboardError, StateError, Unavailable
+from gpuboard.errors import DatabaseBusy, GpuboardError, StateError, Unavailable
 from gpuboard.runtimes.protocol import Runtime
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0, 15.0)
 """After failed steps in a row; the last one stays."""
+_LOCKED_PAUSE_S = 0.3
+"""After a step that found the database held by another program."""
 _CALLS_A_STEP = 256
 """At most so many functions between two steps, so that a flood of requests delays no deadline."""
 _LONGEST_SLEEP_S = 10.0
@@ -100,16 +103,19 @@ class EngineThread:
             self._end()
             self._started.set_exception(error)
             return
+        self._patient = PatientCalls(self._engine.commits, self._note)
         self._started.set_result(self._engine)
         due_at = 0.0
         while not self._is_stopping:
             self._serve_calls()
+            self._patient.retry()
             if self._is_woken or time.monotonic() >= due_at:
                 self._is_woken = False
                 due_at = time.monotonic() + self._step(self._engine)
             self._wait_until(due_at)
         while self._calls:
             self._serve_calls()
+        self._patient.end()
         if not self._engine.core.workers.close(_WORKERS_END_S):
             _LOG.warning("a call of a runtime is still under way; the next start finds its outcome")
         self._end()
@@ -128,6 +134,13 @@ class EngineThread:
                 self._has_event = False
                 engine.look_soon()
             engine.step()
+        except DatabaseBusy as error:
+            # neither a fault of ours nor a hanging loop: the service manager must not restart us
+            _LOG.debug("a step could not write: %s", error)
+            engine.disturbed()
+            self._is_woken = False
+            self.last_step_s = time.monotonic()
+            return _LOCKED_PAUSE_S
         except Exception as error:  # noqa: BLE001 - a border: the thread must not die
             pause_s = _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]
             self._failures += 1
@@ -145,7 +158,10 @@ class EngineThread:
         with self._changed:
             if self._calls or self._is_woken or self._is_stopping:
                 return
+            retry_s = self._patient.wait_s()
             wait_s = due_at - time.monotonic()
+            if retry_s is not None:
+                wait_s = min(wait_s, retry_s)
             if wait_s > 0:
                 self._changed.wait(wait_s)
 
@@ -155,14 +171,12 @@ class EngineThread:
             work, future = self._calls.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
-            try:
-                result = work()
-            except BaseException as error:  # noqa: BLE001 - a border: who asked gets it
-                if isinstance(error, StateError) and self._engine is not None:
-                    self._engine.halt(error)
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            self._patient.serve(work, future)
+
+    def _note(self, error: BaseException) -> None:
+        """Stop scheduling when a call found that an invariant does not hold."""
+        if isinstance(error, StateError) and self._engine is not None:
+            self._engine.halt(error)
 
     def _watch(self, runtime: Runtime) -> None:
         """Wake the engine on a runtime's events. They are hints: without them listing goes on."""

@@ -45,6 +45,7 @@ class Collected(msgspec.Struct, frozen=True):
     bookings: int
     driver_ok: bool
     is_halted: bool
+    store_ok: bool
     runtimes: dict[str, bool]
     connections: int
     step_age_s: float
@@ -67,6 +68,7 @@ def collect(engine: Engine, *, connections: int = 0, step_age_s: float = 0.0) ->
         bookings=len(engine.reservations()),
         driver_ok=not snapshot.fault,
         is_halted=bool(engine.halted_words()),
+        store_ok=not engine.store_fault(),
         runtimes={
             **dict.fromkeys(capabilities.runtimes, True),
             **dict.fromkeys(capabilities.faults, False),
@@ -131,6 +133,11 @@ def _box_metrics(found: Collected) -> Iterator[Metric]:
     for name, words, value in (
         ("gpuboard_driver_up", "Whether the driver answers", found.driver_ok),
         ("gpuboard_scheduling_halted", "Whether a broken invariant stopped it", found.is_halted),
+        (
+            "gpuboard_store_ok",
+            "Whether the database can be written and its disk has room",
+            found.store_ok,
+        ),
         ("gpuboard_reservations", "Bookings that have not ended", found.bookings),
         ("gpuboard_connections", "Open connections to the socket", found.connections),
         ("gpuboard_step_age_seconds", "Since the engine's last step ended well", found.step_age_s),

@@ -6,6 +6,7 @@ import os
 import re
 from datetime import UTC, datetime
 from functools import partial
+from logging import ERROR, INFO
 from pathlib import Path
 
 from gpuboard.engine.core import Core, log
@@ -13,6 +14,7 @@ from gpuboard.engine.workers import Lane
 from gpuboard.store.database import Store
 
 CHECKPOINT_MS = 300_000
+FAULT_MS = 5_000
 _LOG_NAME = re.compile(r"\d+-\d+\.log")
 BACKUP_MS = 86_400_000
 LOGS_MS = 3_600_000
@@ -28,10 +30,15 @@ class Housekeeper:
         self._checkpoint_boot_ms = boot + CHECKPOINT_MS
         self._backup_boot_ms = boot + BACKUP_MS
         self._logs_boot_ms = boot + CHECKPOINT_MS
+        self._fault_boot_ms = boot
+        self._fault = ""
 
     def run(self) -> None:
         """Do what is due."""
         boot = self._core.clock.boot_ms()
+        if boot >= self._fault_boot_ms:
+            self._fault_boot_ms = boot + FAULT_MS
+            self._look_at_the_record()
         if boot >= self._checkpoint_boot_ms:
             self._checkpoint_boot_ms = boot + CHECKPOINT_MS
             self._store.checkpoint()
@@ -49,6 +56,15 @@ class Housekeeper:
             self._core.workers.submit(
                 partial(prune_logs, self._core.log_dir, oldest_at, most), _tell_logs, Lane.PLAN
             )
+
+    def _look_at_the_record(self) -> None:
+        """Tell once when the database or its disk is in trouble, and once when that is over."""
+        self._store.mend()
+        words = self._store.fault()
+        if bool(words) != bool(self._fault):
+            log.log(ERROR if words else INFO, "database: %s", words or "all is well again")
+            self._core.ledger.revision += 1
+        self._fault = words
 
     def _forget_hours(self, now: int) -> None:
         days = self._core.config.usage.keep_days

@@ -562,6 +562,14 @@ class LocalEngine:
             faults={name: h.fault() for name, h in health.items() if h.fault()},
         )
 
+    def commits(self) -> int:
+        """Return how many transactions were made durable since the start."""
+        return self._store.commits
+
+    def store_fault(self) -> str:
+        """Return what is wrong with the record on the disk, in words; empty while all is well."""
+        return self._store.fault()
+
     def tally(self) -> Tally:
         """Return what was done since the daemon began."""
         planner = self._planner

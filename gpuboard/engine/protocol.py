@@ -339,6 +339,9 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities:
         """Say what works."""
 
+    def store_fault(self) -> str:
+        """Return what is wrong with the record on the disk, in words; empty while all is well."""
+
     def tally(self) -> Tally:
         """Return what was done since the daemon began."""
 

@@ -342,6 +342,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     driver: str = ""
     cuda: str = ""
     driver_fault: str = ""
+    store_fault: str = ""
+    """What is wrong with the daemon's database or its disk."""
     runtimes: list[str] = []
     default_runtime: str = ""
     default_limit_s: int = 0

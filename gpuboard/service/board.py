@@ -107,6 +107,7 @@ class BoardService:
             driver=snapshot.driver,
             cuda=snapshot.cuda,
             driver_fault=snapshot.fault,
+            store_fault=self._engine.store_fault(),
             runtimes=sorted(able.runtimes),
             default_runtime=config.jobs.default_runtime,
             default_limit_s=config.jobs.default_time_s,
@@ -194,5 +195,6 @@ class BoardService:
             runtimes=context.runtimes,
             personal=context.personal,
             halted=self._engine.halted_words(),
+            store_fault=self._engine.store_fault(),
         )
         return doctor.examine

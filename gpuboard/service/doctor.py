@@ -33,12 +33,14 @@ class Doctor:
         runtimes: Mapping[str, Runtime],
         personal: bool,
         halted: str = "",
+        store_fault: str = "",
     ) -> None:
         self._config = config
         self._snapshot = snapshot
         self._runtimes = runtimes
         self._personal = personal
         self._halted = halted
+        self._store_fault = store_fault
         self._devices_path = ""
         """How the container engine opens devices, once it was asked."""
 
@@ -53,6 +55,7 @@ class Doctor:
                 *self._toolkit(),
                 *self._permissions(),
                 *self._disk(),
+                *self._record(),
                 *self._clock(),
             ]
         )
@@ -182,6 +185,19 @@ class Doctor:
         yield CheckView(
             name="disk", status=status, words=f"{format_size(free)} free for {folder}", mend=mend
         )
+
+    def _record(self) -> Iterator[CheckView]:
+        if self._store_fault:
+            yield CheckView(
+                name="database",
+                status="error",
+                words=self._store_fault,
+                mend="close what has it open: fuser -v "
+                + str(Path(self._config.daemon.state_dir) / "gpuboard.db")
+                + "; free space on its disk",
+            )
+        else:
+            yield CheckView(name="database", status="ok", words="can be written")
 
     def _clock(self) -> Iterator[CheckView]:
         if time.time() < EARLIEST_CLOCK_S:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from gpuboard.errors import GpuboardError, HostError, StateError, Unavailable
+from gpuboard.errors import DatabaseBusy, GpuboardError, HostError, StateError
 
 BUSY_TIMEOUT_MS = 10_000
 JOURNAL_LIMIT_BYTES = 64 * 2**20
@@ -51,6 +51,10 @@ class Connection:
         self._newest_backup = newest_backup
         self._on_full = on_full
         self._busy_timeout_ms = busy_timeout_ms
+        self.commits = 0
+        """How many transactions were made durable."""
+        self.fault = ""
+        """Why the last thing that was tried failed, by the file's or the disk's fault; else empty."""
         with self._told():
             self._raw = connect(path, busy_timeout_ms=busy_timeout_ms)
             mode = self._raw.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -88,6 +92,8 @@ class Connection:
             try:
                 yield
                 self._raw.execute("COMMIT")
+                self.commits += 1
+                self.fault = ""
             except BaseException:
                 self._roll_back()
                 raise
@@ -133,6 +139,12 @@ class Connection:
                 self._raw.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
         return not busy
 
+    def set_patience(self, busy_timeout_ms: int) -> None:
+        """Wait so long, from now on, for another program that holds the database."""
+        self._busy_timeout_ms = busy_timeout_ms
+        with self._told():
+            self._raw.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
+
     def close(self) -> None:
         """Close; a further call is an error of SQLite's."""
         self._raw.close()
@@ -152,7 +164,10 @@ class Connection:
         except sqlite3.Error as error:
             if _primary_code(error) == sqlite3.SQLITE_FULL:
                 self._on_full()
-            raise told(error, self.path, self._newest_backup) from error
+            meaning = told(error, self.path, self._newest_backup)
+            if not isinstance(meaning, StateError):
+                self.fault = meaning.message
+            raise meaning from error
         except OverflowError as error:
             raise StateError(f"the database refuses: {error}") from error
 
@@ -173,7 +188,7 @@ def told(error: sqlite3.Error, path: str, newest_backup: Callable[[], str]) -> G
     """Return what an error of SQLite's means, in our own tree, with the way out."""
     primary = _primary_code(error)
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Unavailable(
+        return DatabaseBusy(
             f"another program holds the database {path}",
             hint="close the sqlite3 shell or tool that has it open for writing",
         )

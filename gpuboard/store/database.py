@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from gpuboard.errors import GpuboardError, Unavailable
 from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.job import Job
 from gpuboard.model.past import Past
 from gpuboard.model.reservation import Reservation
+from gpuboard.model.sizes import format_size
 from gpuboard.store.backup import backup_database, check_database, newest_backup, prune_backups
-from gpuboard.store.connection import BUSY_TIMEOUT_MS
+from gpuboard.store.connection import BUSY_TIMEOUT_MS, JOURNAL_LIMIT_BYTES
 from gpuboard.store.devices import DeviceTable
 from gpuboard.store.events import EventTable
 from gpuboard.store.hours import HourTable
@@ -80,6 +82,47 @@ class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable, Ho
         """
         self.room.load_ballast()
         return self._connection.checkpoint()
+
+    @property
+    def commits(self) -> int:
+        """Return how many transactions were made durable since the start."""
+        return self._connection.commits
+
+    def set_patience(self, busy_timeout_ms: int) -> None:
+        """Wait so long, from now on, for another program that holds the database."""
+        self._connection.set_patience(busy_timeout_ms)
+
+    def mend(self) -> bool:
+        """See whether a fault is over: an empty transaction, if there is one. False: it is not."""
+        if self._connection.fault:
+            try:
+                with self._connection.transaction():
+                    pass
+            except GpuboardError:
+                return False
+        return True
+
+    def fault(self) -> str:
+        """Return in words what is wrong with the record on the disk; empty while all is well."""
+        if self._connection.fault:
+            return self._connection.fault
+        log_bytes = self._log_bytes()
+        if log_bytes > JOURNAL_LIMIT_BYTES:
+            return (
+                f"the write-ahead log of {self.path} has grown to {format_size(log_bytes)}: another"
+                " program keeps the database open for reading"
+            )
+        try:
+            self.room.require()
+        except Unavailable as error:
+            return error.message
+        return ""
+
+    def _log_bytes(self) -> int:
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Close the connection."""

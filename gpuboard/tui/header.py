@@ -82,6 +82,8 @@ def host_parts(
         left += [gap, (f"{glyphs.faulty} driver: {clean(host.driver_fault)}", "bad")]
     if host.engine_fault:
         left += [gap, (f"{glyphs.faulty} engine: {clean(host.engine_fault)}", "bad")]
+    if host.store_fault:
+        left += [gap, (f"{glyphs.faulty} database: {clean(host.store_fault)}", "bad")]
     free = sum(device.state == "free" for device in board.devices)
     right: list[Part] = [
         (f" {free}", "faint" if is_stale else ("free!" if free else "warn!")),

@@ -12,7 +12,7 @@ import pytest
 
 from gpuboard.daemon.engine_thread import EngineThread
 from gpuboard.engine.local import LocalEngine
-from gpuboard.errors import HostError, StateError, Unavailable
+from gpuboard.errors import DatabaseBusy, HostError, StateError, Unavailable
 
 
 class ScriptedEngine:
@@ -25,6 +25,7 @@ class ScriptedEngine:
         self.faults: list[Exception] = []
         self.halted: list[StateError] = []
         self.looks = 0
+        self.committed = 0
         self.is_disturbed = False
         self.core = SimpleNamespace(
             runtimes={},
@@ -43,6 +44,9 @@ class ScriptedEngine:
 
     def look_soon(self) -> None:
         self.looks += 1
+
+    def commits(self) -> int:
+        return self.committed
 
     def disturbed(self) -> None:
         self.is_disturbed = True
@@ -130,6 +134,66 @@ def test_an_error_of_a_call_is_its_caller_s(engine: ScriptedEngine, thread: Engi
     with pytest.raises(HostError):
         thread.call(fail).result(10)
     assert not engine.halted
+
+
+def test_a_call_that_finds_the_database_held_is_run_again_and_others_go_on(
+    engine: ScriptedEngine, thread: EngineThread
+):
+    """Reads are answered while it waits, in order, for the other program to let go."""
+    held, ran = threading.Event(), []
+    held.set()
+
+    def write(number: int) -> int:
+        if held.is_set():
+            raise DatabaseBusy("held")
+        ran.append(number)
+        return number
+
+    writes = [thread.call(lambda n=n: write(n)) for n in range(5)]  # type: ignore[misc]
+    assert thread.call(lambda: 7).result(10) == 7
+    assert not any(future.done() for future in writes)
+    held.clear()
+    assert [future.result(10) for future in writes] == ran == list(range(5))
+
+
+def test_a_call_that_already_changed_something_is_not_run_again(
+    engine: ScriptedEngine, thread: EngineThread
+):
+    def half() -> None:
+        engine.committed += 1
+        raise DatabaseBusy("held at the second write")
+
+    with pytest.raises(DatabaseBusy):
+        thread.call(half).result(10)
+    assert engine.committed == 1
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch, thread: EngineThread):
+    """With the words about who holds the database; and a daemon that ends tells at once."""
+    monkeypatch.setattr("gpuboard.daemon.patience.PATIENCE_S", 0.2)
+
+    def write() -> None:
+        raise DatabaseBusy("held")
+
+    with pytest.raises(DatabaseBusy):
+        thread.call(write).result(10)
+    monkeypatch.setattr("gpuboard.daemon.patience.PATIENCE_S", 60)
+    future = thread.call(write)
+    assert thread.stop(10)
+    with pytest.raises(DatabaseBusy):
+        future.result(0)
+
+
+def test_a_step_that_cannot_write_is_no_hanging_loop(engine: ScriptedEngine, thread: EngineThread):
+    """The watchdog is fed, and the step is made again soon."""
+    wait_for(lambda: engine.steps == 1)
+    engine.faults = [DatabaseBusy("held")] * 3
+    before = thread.last_step_s
+    thread.wake()
+    wait_for(lambda: len(engine.faults) < 3)
+    wait_for(lambda: thread.last_step_s > before)
+    wait_for(lambda: not engine.faults)
+    assert engine.is_disturbed
 
 
 def test_a_broken_invariant_in_a_call_stops_scheduling(
