@@ -42,6 +42,7 @@ def engine() -> Engine:
             reservations=list,
             tally=lambda: Tally({"job.failed": 2}, decisions=7, deciding_s=0.014),
             halted_words=lambda: "two leases",
+            store_fault=lambda: "held",
         ),
     )
 
@@ -68,6 +69,7 @@ def test_devices_queue_and_runtimes_are_told():
     assert found["gpuboard_device_utilization_percent", "0"] == 97
     assert found["gpuboard_device_held", "0"] == 1
     assert found["gpuboard_device_healthy", "1"] == 0
+    assert found["gpuboard_store_ok", ""] == 0
     assert found["gpuboard_device_drained", "1"] == 1
     assert found["gpuboard_jobs", "queued"] == 12
     assert found["gpuboard_jobs", "running"] == 1
