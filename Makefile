@@ -49,7 +49,7 @@ lock: $(STAMP_DEV)  ## renew the hashed locks from pyproject.toml
 
 SECONDS ?= 120
 soak: $(STAMP_DEV)  ## walk fresh stories of a simulated box for SECONDS; a failing one is shrunk and kept
-	$(BIN)/python -m tests.support.soak --seconds $(SECONDS)
+	$(BIN)/python -m tests.support.soak --seconds $(SECONDS) --jobs $(WORKERS) --keep
 	$(BIN)/python -m pytest -m soak tests/engine
 
 man: $(STAMP_DEV)  ## man pages into build/man

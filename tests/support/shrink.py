@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection
 
 from tests.support.walk import STEPS, walk
@@ -22,15 +23,20 @@ def _kind(words: str) -> str:
     return re.sub(r"[0-9]+", "", words)[:60]
 
 
-def shrink(seed: int, steps: int = STEPS) -> tuple[int, set[int]]:
-    """Return a shorter story that fails in the same way: its length, and the steps left out, greedily."""
+def shrink(seed: int, steps: int = STEPS, until: float = float("inf")) -> tuple[int, set[int]]:
+    """Return a shorter story that fails in the same way: its length, and the steps left out, greedily.
+
+    What was reached by `until` (monotonic, s) is returned then.
+    """
     kind = _kind(fails(seed, steps))
 
     def fails_so(length: int, left_out: Collection[int] = ()) -> bool:
         return _kind(fails(seed, length, left_out)) == kind
 
     low, high = 0, steps
-    while low < high:  # the shortest failing beginning, as far as halving finds it
+    while (
+        low < high and time.monotonic() < until
+    ):  # the shortest failing beginning, as far as halving finds it
         middle = (low + high) // 2
         if fails_so(middle):
             high = middle
@@ -38,10 +44,10 @@ def shrink(seed: int, steps: int = STEPS) -> tuple[int, set[int]]:
             low = middle + 1
     without: set[int] = set()
     size = max(1, high // 2)
-    while size:
+    while size and time.monotonic() < until:
         for begin in range(0, high, size):
             chunk = set(range(begin, min(high, begin + size))) - without
-            if chunk and fails_so(high, without | chunk):
+            if chunk and time.monotonic() < until and fails_so(high, without | chunk):
                 without |= chunk
         size //= 2
     return high, without

@@ -1,6 +1,7 @@
 """`make soak SECONDS=120`: fresh seeds on every core for as long as told, then box-hours and steps.
 
-A seed that fails is shrunk, told and added to `failed_seeds.txt`, which the suite replays for ever.
+A seed that fails is shrunk and told, and with `--keep` added to `failed_seeds.txt`, which the suite
+replays for ever.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from tests.support.shrink import shrink
 from tests.support.walk import STEPS, walk
 
 SEEDS = Path(__file__).with_name("failed_seeds.txt")
+SHRINK_S = 60.0
+"""Shrinking a story is given up after so long."""
+MOST_TOLD = 5
 _BATCH = 8
 
 
@@ -78,16 +82,16 @@ def live(seeds: list[int], until: float, bug: str = "") -> Tally:
     return tally
 
 
-def soak(seconds: float, first: int, jobs: int) -> Tally:
-    """Walk fresh stories on so many cores."""
+def soak(seconds: float, steps: int, first: int, jobs: int) -> Tally:
+    """Walk fresh stories on so many cores, for so long or until so many steps are made (0: no matter)."""
     began = time.monotonic()
     until = began + seconds
     total = Tally()
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
         batches: set[concurrent.futures.Future[Tally]] = set()
-        while time.monotonic() < until or batches:
-            while time.monotonic() < until and len(batches) < 2 * jobs:
+        while (goes_on := _goes_on(total, until, steps)) or batches:
+            while goes_on and len(batches) < 2 * jobs:
                 seeds = list(range(first, first + _BATCH))
                 first += _BATCH
                 batches.add(pool.submit(live, seeds, until))
@@ -95,32 +99,52 @@ def soak(seconds: float, first: int, jobs: int) -> Tally:
                 batches, timeout=1, return_when=concurrent.futures.FIRST_COMPLETED
             )
             for batch in done:
-                total.add(batch.result())
-            spent = time.monotonic() - began
-            print(f"\r{spent:5.0f} s: {total.words(spent)}  ", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+                found = batch.result()
+                total.add(found)
+                for _, words in found.failed:
+                    print(words.partition("\n")[0], flush=True)
+            if sys.stderr.isatty():
+                spent = time.monotonic() - began
+                print(
+                    f"\r{spent:5.0f} s: {total.words(spent)}  ", end="", file=sys.stderr, flush=True
+                )
     return total
 
 
+def _goes_on(total: Tally, until: float, steps: int) -> bool:
+    return time.monotonic() < until and not (steps and total.steps >= steps)
+
+
+def tell(seed: int, words: str, *, keep: bool) -> None:
+    """Say how a failing story can be told again, and keep its seed for the suite."""
+    print(f"\n{words}\n", flush=True)
+    length, without = shrink(seed, STEPS, time.monotonic() + SHRINK_S)
+    print(
+        f"seed {seed} fails; shrunk to {length - len(without)} of {STEPS} steps. "
+        f"To see it, and shrink it further:\n  .venv/bin/python -m tests.support.walk {seed} --shrink",
+        flush=True,
+    )
+    if keep:
+        with SEEDS.open("a") as kept:
+            kept.write(f"{seed}  {words.partition(chr(10))[0]}\n")
+
+
 def main() -> int:
+    """Soak, and tell what failed."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--steps", type=int, default=0, help="end after so many [none]")
     parser.add_argument("--first", type=int, default=None, help="first seed [fresh ones]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--keep", action="store_true", help=f"add failing seeds to {SEEDS.name}")
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)
     first = asked.first if asked.first is not None else time.time_ns() // 1_000_000 % 2**30
     began = time.monotonic()
-    total = soak(asked.seconds, first, asked.jobs)
-    print(f"seeds from {first}: {total.words(time.monotonic() - began)}")
-    for seed, words in total.failed:
-        length, without = shrink(seed, STEPS)
-        print(
-            f"\n{words}\nshrunk to {length - len(without)} steps; replay: "
-            f"python -m tests.support.walk {seed} --shrink"
-        )
-        with SEEDS.open("a") as kept:
-            kept.write(f"{seed}  {words.partition(chr(10))[0]}\n")
+    total = soak(asked.seconds, asked.steps, first, asked.jobs)
+    print(f"stories from seed {first}: {total.words(time.monotonic() - began)}", flush=True)
+    for seed, words in total.failed[:MOST_TOLD]:
+        tell(seed, words, keep=asked.keep)
     return 1 if total.failed else 0
 
 
