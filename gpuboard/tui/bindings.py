@@ -140,6 +140,7 @@ LOG = (
     Key("log.previous", "N", "next(-1)", "previous match", palette=False),
     Key("log.wrap", "w", "wrap", "wrap long lines, or not", "wrap", palette=False),
     Key("log.follow", "f", "follow", "stay at the end, or stop there", "follow", palette=False),
+    Key("log.attempt", "a", "attempt", "the log of an earlier attempt", palette=False),
     Key("log.close", "escape,q", "dismiss_log", "back", "back", palette=False),
 )
 DETAIL = (

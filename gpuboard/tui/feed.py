@@ -88,8 +88,8 @@ class Source(Protocol):
         """Return why a job waits."""
         ...
 
-    def log(self, selector: str, tail: int) -> LogStream:
-        """Return the log's last `tail` lines and what follows."""
+    def log(self, selector: str, tail: int, attempt: int | None = None) -> LogStream:
+        """Return the last `tail` lines of the log (of an attempt) and what follows."""
         ...
 
     def ended(self, user: str, limit: int) -> JobList:

@@ -33,6 +33,7 @@ class JobTarget:
     is_held: bool = False
     user: str = ""
     devices: str = ""
+    attempt: int = 1
 
     @classmethod
     def of(cls, job: JobView) -> JobTarget:
@@ -45,6 +46,7 @@ class JobTarget:
             bool(job.held_by),
             clean(job.user),
             ",".join(clean(device.label) for device in job.devices),
+            job.attempt,
         )
 
     @property

@@ -54,14 +54,16 @@ _FEED_TYPES: dict[str, msgspec.json.Decoder[Any]] = {
 class ClientLog:
     """A followed log on a client of its own, so that hanging up ends this conversation only."""
 
-    def __init__(self, socket_path: str, selector: str, tail: int) -> None:
+    def __init__(self, socket_path: str, selector: str, tail: int, attempt: int | None) -> None:
         self._client = Client(socket_path)
         self._path = f"/jobs/{selector}/log"
-        self._tail = tail
+        self._query: dict[str, object] = {"tail": tail, "follow": 1}
+        if attempt is not None:
+            self._query["attempt"] = attempt
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the log's bytes until the job ends."""
-        yield from self._client.stream(self._path, tail=self._tail, follow=1)
+        yield from self._client.stream(self._path, **self._query)
 
     def hang_up(self) -> None:
         """End the stream, from any thread."""
@@ -105,9 +107,9 @@ class ClientSource:
         """Return why a job waits."""
         return _view(self._client.get(f"/jobs/{selector}/why"), WhyView)
 
-    def log(self, selector: str, tail: int) -> ClientLog:
-        """Return the log's last `tail` lines and what follows."""
-        return ClientLog(self._client.socket_path, selector, tail)
+    def log(self, selector: str, tail: int, attempt: int | None = None) -> ClientLog:
+        """Return the last `tail` lines of the log (of an attempt) and what follows."""
+        return ClientLog(self._client.socket_path, selector, tail, attempt)
 
     def ended(self, user: str, limit: int) -> JobList:
         """Return ended jobs of a person, the latest first."""

@@ -38,7 +38,7 @@ def ahead_words(why: WhyView, now_s: int) -> str:
         return ""
     if why.place == 0:
         return "next to be served"
-    shown = "; ".join(_ahead(each, now_s) for each in why.ahead[:2])
+    shown = "; ".join(ahead_of(each, now_s) for each in why.ahead[:2])
     return f"{why.place} ahead" + (f": {shown}" if shown else "")
 
 
@@ -65,7 +65,8 @@ def priority_words(priority: PriorityView, whose: str) -> str:
     return f"{words}: it counts as submitted {span(priority.lead_s)} earlier"
 
 
-def _ahead(one: AheadView, now_s: int) -> str:
+def ahead_of(one: AheadView, now_s: int) -> str:
+    """Return a job that is served before another: whose, which, how wide, from when."""
     gpus = "1 GPU" if one.gpus == 1 else f"{one.gpus} GPUs"
     words = f"{clean(one.user)}'s {one.id}, {gpus} for {brief(one.limit_s)}"
     about = clock_of(one.expected_start_at, now_s)

@@ -387,8 +387,8 @@ class ScriptedSource:
             priority=PriorityView(share=0.31, lead_s=3 * 86400 + 7200),
         )  # fmt: skip
 
-    def log(self, selector: str, tail: int) -> ScriptedLog:
-        self._asked("log", selector)
+    def log(self, selector: str, tail: int, attempt: int | None = None) -> ScriptedLog:
+        self._asked("log", selector if attempt is None else (selector, attempt))
         self.log_stream = ScriptedLog(self.log_chunks, self.is_log_open)
         return self.log_stream
 

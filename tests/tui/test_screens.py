@@ -17,6 +17,7 @@ STORIES = {
     "queue-filtered": ["2", "slash", "l", "l", "m"],
     "jobs": ["3"],
     "job": ["2", "j", "j", "enter"],
+    "job-running": ["2", "enter"],
     "log": ["l"],
     "new-job": ["n"],
     "new-job-like": ["n", "ctrl+r"],

@@ -15,6 +15,7 @@ from gpuboard.tui.dialogs.why import why_lines
 from gpuboard.tui.ink import clean, wrapped
 from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, limit_words
 from gpuboard.tui.jobactions import JobTarget
+from gpuboard.tui.jobpage import attempt_lines, attempts_of, chart_lines
 from gpuboard.tui.widgets.painted import Item
 
 
@@ -59,10 +60,17 @@ class JobScreen(Page):
         if self._detail is None:
             return [[], [("asking...", "dim")]]
         now_s = epoch_s(self.gpuboard.now_iso) if self.gpuboard.now_iso else 0
+        job = self._detail.job
         lines = [*self._state_lines(self._detail, width, now_s)]
+        if job.devices and not job.ended_at:
+            past_of, glyphs = self.gpuboard.histories.of, self.gpuboard.ink.glyphs
+            lines += [[], titled("Its GPUs"), *chart_lines(job.devices, past_of, width, glyphs)]
         if self._why is not None and self._detail.job.state == "queued":
             lines += [[], titled("Why it waits"), *why_lines(self._why, width, now_s)]
         lines += self._request_lines(self._detail, width)
+        attempts = attempts_of(self._detail.events)
+        if len(attempts) > 1:
+            lines += [[], titled("Attempts"), *attempt_lines(attempts, now_s)]
         lines += [[], titled("Events")]
         lines += [
             [
@@ -107,8 +115,12 @@ class JobScreen(Page):
         self.gpuboard.errands.run(ask, self._take, self._fail)
 
     def _watch(self) -> None:
-        if self.gpuboard.snapshot.queue is not self._seen and not self.gpuboard.is_paused:
+        if self.gpuboard.is_paused:
+            return
+        if self.gpuboard.snapshot.queue is not self._seen:
             self._ask()
+        elif self._detail is not None and self._detail.job.devices:
+            self.rebuild()
 
     def _take(self, answer: tuple[JobDetail, WhyView | None]) -> None:
         self._detail, self._why = answer
@@ -136,7 +148,8 @@ class JobScreen(Page):
             ),
         ]
         if job.exit_code is not None:
-            lines.append(fact("exit code", str(job.exit_code)))
+            meaning = f": {clean(job.exit_words)}" if job.exit_words else ""
+            lines.append(fact("exit code", f"{job.exit_code}{meaning}"))
         if job.attempt > 1:
             lines.append(fact("attempt", str(job.attempt)))
         return lines
@@ -157,7 +170,7 @@ class JobScreen(Page):
             ("mount", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else ""))
             for mount in detail.mounts
         ]
-        facts += [("env", f"{name}={value}") for name, value in detail.env.items()]
+        facts.append(("env", ", ".join(detail.env)))
         shown = [(name, value) for name, value in facts if value]
         if not shown:
             return []

@@ -35,10 +35,11 @@ Row = tuple[int, str]
 class LogReader(threading.Thread):
     """Reads a log on a thread of its own until its end, or until it is stopped."""
 
-    def __init__(self, source: Source, job_id: int) -> None:
+    def __init__(self, source: Source, job_id: int, attempt: int | None = None) -> None:
         super().__init__(name=f"gpuboard-log-{job_id}", daemon=True)
         self._source = source
         self._job_id = job_id
+        self._attempt = attempt
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
         self._lock = threading.Condition()
@@ -50,7 +51,7 @@ class LogReader(threading.Thread):
     def run(self) -> None:
         """Read."""
         try:
-            self._stream = self._source.log(str(self._job_id), TAIL)
+            self._stream = self._source.log(str(self._job_id), TAIL, self._attempt)
             for chunk in self._stream:
                 with self._lock:
                     while self._waiting > _AHEAD_BYTES and not self._is_stopped:
@@ -93,6 +94,7 @@ class LogScreen(ModalScreen[None]):
     def __init__(self, target: JobTarget) -> None:
         super().__init__()
         self._target = target
+        self._attempt = target.attempt
         self._text = LogText()
         self._reader: LogReader | None = None
         self._is_following = True
@@ -115,10 +117,17 @@ class LogScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         """Begin to read."""
         self.query_one(RowList).focus()
-        self._reader = LogReader(self.gpuboard.source, self._target.job_id)
-        self._reader.start()
+        self._read(None)
         self.set_interval(0.1, self._drain)
         self._show_frame()
+
+    def _read(self, attempt: int | None) -> None:
+        """Begin to read the log (of an earlier attempt)."""
+        if self._reader is not None:
+            self._reader.stop()
+        self._text, self._was_ended, self._is_following = LogText(), False, True
+        self._reader = LogReader(self.gpuboard.source, self._target.job_id, attempt)
+        self._reader.start()
 
     def on_unmount(self) -> None:
         """Hang up."""
@@ -165,6 +174,15 @@ class LogScreen(ModalScreen[None]):
         self._is_following = not self._is_following
         self._show()
 
+    def action_attempt(self) -> None:
+        """Show the log of the attempt before this one; before the first comes the last."""
+        if self._target.attempt < 2:
+            self.gpuboard.say(f"{self._target.words} was started once")
+            return
+        self._attempt = self._attempt - 1 or self._target.attempt
+        self._read(self._attempt)
+        self._show()
+
     def action_dismiss_log(self) -> None:
         """Close; with a search open, drop that first."""
         self.dismiss(None)
@@ -201,9 +219,10 @@ class LogScreen(ModalScreen[None]):
             state = (clean(reader.fault.message), "bad")
         elif reader is not None and reader.is_ended:
             state = ("ended", "dim")
+        which = f"attempt {self._attempt} of " if self._target.attempt > 1 else ""
         dropped = f", first {self._text.dropped} not kept" if self._text.dropped else ""
         self.query_one("#log-head", Bar).show(
-            [(f" Log of {self._target.words}  ", "strong!"), state],
+            [(f" Log of {which}{self._target.words}  ", "strong!"), state],
             [(f"{len(self._text.lines)} lines{dropped} ", "dim")],
         )
         keys = (

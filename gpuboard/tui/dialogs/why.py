@@ -8,6 +8,7 @@ from gpuboard.tui.dialogs.base import Line, Page, fact, fault_lines, titled
 from gpuboard.tui.ink import clean, wrapped
 from gpuboard.tui.instants import clock_of, epoch_s, localised
 from gpuboard.tui.jobactions import JobTarget
+from gpuboard.tui.waitwords import ahead_of, priority_words, start_words
 
 
 class WhyScreen(Page):
@@ -49,15 +50,21 @@ def why_lines(view: WhyView, width: int, now_s: int) -> list[Line]:
     # The words say the causes one after the other: with the list below they are said once.
     said = "" if view.causes else view.words
     lines: list[Line] = [[(line, "text")] for line in wrapped(said, width)] if said else []
-    if view.expected_start_at:
-        start = "about " + clock_of(view.expected_start_at, now_s)
-        if view.latest_start_at and view.latest_start_at != view.expected_start_at:
-            start += ", no later than " + clock_of(view.latest_start_at, now_s)
-        lines.append(fact("start", start, "accent!"))
+    if start := start_words(view, now_s):
+        lines.append(fact("start", start.removeprefix("starts "), "accent!"))
     if view.place is not None:
         place = "next to be served" if view.place == 0 else f"{view.place} ahead of it"
         ahead = f", {view.ahead_gpus} GPUs wanted by them" if view.ahead_gpus else ""
         lines.append(fact("place", place + ahead))
+    for number, one in enumerate(view.ahead):
+        lines.append(fact("" if number else "before it", ahead_of(one, now_s)))
+    if view.priority is not None:
+        lines += [
+            fact("" if number else "priority", line)
+            for number, line in enumerate(
+                wrapped(priority_words(view.priority, "its owner"), width - 15)
+            )
+        ]
     if view.would_start_now:
         lines.append(fact("starts now", f"with {clean(view.would_start_now)}", "free!"))
     if view.causes:
