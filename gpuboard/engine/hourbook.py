@@ -68,12 +68,14 @@ class HourBook:
             return
         core, uuid = self._core, reading.device.uuid
         lease = core.ledger.leases.get(uuid)
-        uid = NOBODY if lease is None else lease.uid
-        sums = self._sums.setdefault((hour_at, uuid, uid), [0.0, 0.0, 0.0])
-        sums[0] += span_s
-        sums[1] += span_s * min(100, max(0, reading.utilization)) / 100
-        if lease is not None and idle_s.get(uuid, 0) >= core.config.devices.idle_after_s:
-            sums[2] += span_s
+        held = core.ledger.shares_of(uuid) or ([lease] if lease is not None else [])
+        parts = [(one.uid, one.devices_charged) for one in held] or [(NOBODY, 1.0)]
+        for uid, part in parts:  # several jobs may share a device
+            sums = self._sums.setdefault((hour_at, uuid, uid), [0.0, 0.0, 0.0])
+            sums[0] += part * span_s
+            sums[1] += part * span_s * min(100, max(0, reading.utilization)) / 100
+            if held and idle_s.get(uuid, 0) >= core.config.devices.idle_after_s:
+                sums[2] += part * span_s
 
     def _is_due(self, now: int) -> bool:
         if not self._sums or self._core.clock.boot_ms() < self._write_boot_ms:

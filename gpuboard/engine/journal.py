@@ -107,6 +107,12 @@ class Journal:
         for device in change.closed:
             lease = self._ledger.leases[device]
             self._ledger.week.add(lease.uid, self._ledger.account_of(lease), lease.granted_at, now)
+        goes_on = {new.job_id for new in change.opened if new.share is not None}
+        for lease in change.closed_shares:  # a quota counts a job that shares as one device
+            job = self._ledger.holding.get(lease.job_id) if lease.job_id is not None else None
+            if job is not None and job.id not in goes_on:
+                since_at = job.leased_at or lease.granted_at
+                self._ledger.week.add(lease.uid, self._ledger.account_of(lease), since_at, now)
 
     def _show(self, change: Change, opened: list[Lease], accounts: dict[int, Account]) -> None:
         ledger = self._ledger

@@ -33,6 +33,13 @@ class HeldSpan(msgspec.Struct, frozen=True):
     until_at: int
     account: str = ""
     """The group that it was charged to; empty: the person alone."""
+    part: float = 1.0
+    """How much of the device was charged: less than 1 where several jobs shared it."""
+
+    @property
+    def held_s(self) -> float:
+        """Return the device-seconds that it held."""
+        return self.part * (self.until_at - self.from_at) / 1000
 
 
 class WaitSpan(msgspec.Struct, frozen=True):

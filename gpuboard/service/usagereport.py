@@ -69,7 +69,7 @@ def percentile(values: Sequence[float], part: float) -> float:
 def _by_person(past: Past) -> dict[int, _Sums]:
     people: dict[int, _Sums] = defaultdict(_Sums)
     for span in past.held:
-        people[span.uid].held_s += (span.until_at - span.from_at) / 1000
+        people[span.uid].held_s += span.held_s
     for hour in past.hours:
         if hour.uid != NOBODY:
             sums = people[hour.uid]
@@ -96,7 +96,7 @@ def _groups(past: Past, people: dict[int, _Sums]) -> list[UsedRow]:
     """Return a row a group: it held what was charged to it, and used a like part of what its people did."""
     held: dict[tuple[str, int], float] = defaultdict(float)
     for span in past.held:
-        held[span.account, span.uid] += (span.until_at - span.from_at) / 1000
+        held[span.account, span.uid] += span.held_s
     if not any(account for account, _ in held):
         return []
     groups: dict[str, _Sums] = defaultdict(_Sums)
@@ -116,7 +116,7 @@ def _devices(past: Past, names: DeviceNames) -> list[UsedRow]:
     for device in names.devices:
         devices[device.uuid] = _Sums()
     for span in past.held:
-        devices[DeviceUuid(span.device)].held_s += (span.until_at - span.from_at) / 1000
+        devices[DeviceUuid(span.device)].held_s += span.held_s
     for hour in past.hours:
         sums = devices[DeviceUuid(hour.device)]
         sums.seen_s += hour.seen_s
@@ -130,7 +130,7 @@ def _hours(past: Past) -> list[UsedHour]:
     for span in past.held:
         for hour_at in range(span.from_at // HOUR_MS * HOUR_MS, span.until_at, HOUR_MS):
             inside = min(span.until_at, hour_at + HOUR_MS) - max(span.from_at, hour_at)
-            hours[hour_at].held_s += inside / 1000
+            hours[hour_at].held_s += span.part * inside / 1000
     for hour in past.hours:
         hours[hour.hour_at].seen_s += hour.seen_s
         hours[hour.hour_at].used_s += hour.used_s

@@ -14,7 +14,7 @@ from gpuboard.store.connection import connect, told
 
 _HELD = (
     "SELECT device, leases.uid, max(granted_at, ?1), min(ifnull(released_at, ?2), ?2),"
-    " ifnull(json_extract(spec, '$.account'), '') FROM leases LEFT JOIN jobs ON jobs.id = job_id"
+    " ifnull(json_extract(spec, '$.account'), ''), part FROM leases LEFT JOIN jobs ON jobs.id = job_id"
     " WHERE granted_at < ?2 AND (released_at IS NULL OR released_at > ?1)"
 )
 _HOURS = (

@@ -30,6 +30,21 @@ class AccountUsageRow(msgspec.Struct, frozen=True):
     at: int
 
 
+_ENDED = """
+SELECT leases.uid, ifnull(json_extract(spec, '$.account'), ifnull(account, '')),
+  granted_at, released_at
+FROM leases LEFT JOIN jobs ON jobs.id = job_id
+LEFT JOIN reservations ON reservations.id = leases.reservation_id
+WHERE released_at >= ?1 AND memory_bytes IS NULL
+UNION ALL
+SELECT leases.uid, ifnull(json_extract(spec, '$.account'), ''), min(granted_at), max(released_at)
+FROM leases JOIN jobs ON jobs.id = job_id
+WHERE released_at >= ?1 AND memory_bytes IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM leases AS live WHERE live.job_id = leases.job_id AND live.released_at IS NULL)
+GROUP BY leases.job_id, leases.attempt
+"""
+
+
 class PeopleTable(Table):
     """Queries on `people` and `usage`."""
 
@@ -82,16 +97,11 @@ class PeopleTable(Table):
         return [AccountUsageRow(*row) for row in rows]
 
     def released_since(self, since_at: int) -> list[tuple[int, str, int, int]]:
-        """Return (uid, group, from, until) of the leases that ended at or after an instant (ms)."""
-        return list(
-            self._connection.rows(
-                "SELECT leases.uid, ifnull(json_extract(spec, '$.account'), ifnull(account, '')),"
-                " granted_at, released_at FROM leases LEFT JOIN jobs ON jobs.id = job_id"
-                " LEFT JOIN reservations ON reservations.id = leases.reservation_id"
-                " WHERE released_at >= ?",
-                (since_at,),
-            )
-        )
+        """Return (uid, group, from, until) of the leases that ended at or after an instant (ms).
+
+        What a job held of shared devices is one, and only once it has ended.
+        """
+        return list(self._connection.rows(_ENDED, (since_at,)))
 
     def charged_since(self, since_at: int, now: int) -> Mapping[int, float]:
         """Return device-seconds held from `since_at` to `now` by uid, from the leases, not decayed."""
