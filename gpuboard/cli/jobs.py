@@ -121,6 +121,11 @@ def why(session: Session, job: str) -> None:
     likely = words.clock(answer["p90_start_at"], now)
     if likely and likely not in start:
         print(f"nine times in ten by {likely}")
+    promised = words.clock(answer.get("promised_start_at"), now)
+    if promised:
+        print(f"promised a start by {promised}; that only moves earlier")
+    if answer.get("rank"):
+        print(f"number {answer['rank']} of {answer['ranked']} by fair share")
     if answer["would_start_now"]:
         print(f"would start now with {plain(answer['would_start_now'])}")
 

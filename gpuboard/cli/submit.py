@@ -220,8 +220,10 @@ def _say_dry_run(session: Session, asked: Submission) -> int:
     else:
         when = words.start_words(answer, words.at_ms({}))
         print(f"would wait{plain(f', start {when}' if when else '')}{plain(on)}")
-    told = (answer["words"], *(cause["words"] for cause in answer["causes"]), *answer.get("notices", ()))
-    for line in told:
+    paragraph = answer["words"]  # the server's has the causes in it
+    causes = [cause["words"] for cause in answer["causes"]]
+    more = [line for line in causes if line[1:] not in paragraph]
+    for line in (paragraph, *more, *answer.get("notices", ())):
         if line:
             print(f"  {plain(line)}")
     if answer["command_line"]:

@@ -51,7 +51,7 @@ class JobDesk:
         known = self._store.jobs_by_token(owner.uid, token)
         if known:
             return known
-        self._check_quota(owner, jobs)
+        self.insist_quota(owner, jobs)
         for job in jobs:
             self._check_dependencies(job.spec)
         now = self._core.clock.now_ms()
@@ -75,20 +75,14 @@ class JobDesk:
         self._core.plan_soon()
         return placed
 
-    def _check_quota(self, owner: Person, jobs: Sequence[NewJob]) -> None:
+    def insist_quota(self, owner: Person, jobs: Sequence[NewJob]) -> None:
         """Raise QuotaExceeded for more queued jobs than allowed, or a job that could never start."""
         core, count = self._core, len(jobs)
         # the person may be new here: the settings know people by the names in the ledger
         core.ledger.names.setdefault(owner.uid, owner.name)
         settings = policy_settings(core)
         for new in {id(job.spec): job for job in jobs}.values():
-            short = never_fits(settings, waiting_of(owner, new.spec, core.clock.now_ms()))
-            if short is not None:
-                raise QuotaExceeded(
-                    f"{allowed_words(short)}, this job wants {short.wanted:.10g}: it could never start",
-                    hint="ask for fewer GPUs, or a shorter --time",
-                    field="gpus" if short.name == RUNNING_GPUS else "time_limit",
-                )
+            self._insist_possible(owner, new.spec)
         account = jobs[0].spec.account if jobs else ""
         short = queued_shortfall(settings, core.ledger.queue, owner.uid, account, count)
         if short is not None:
@@ -98,6 +92,17 @@ class JobDesk:
                 f"{who} may queue {room} more job{'' if room == 1 else 's'}, not {count}"
                 f" ({allowed_words(short)}, {short.used:.10g} wait)",
                 hint="wait until some have started, or cancel some",
+            )
+
+    def _insist_possible(self, owner: Person, spec: JobSpec) -> None:
+        core = self._core
+        asked = waiting_of(owner, spec, core.clock.now_ms())
+        short = never_fits(policy_settings(core), asked)
+        if short is not None:
+            raise QuotaExceeded(
+                f"{allowed_words(short)}, this job wants {short.wanted:.10g}: it could never start",
+                hint="ask for fewer GPUs, or a shorter --time",
+                field="gpus" if short.name == RUNNING_GPUS else "time_limit",
             )
 
     def _check_dependencies(self, spec: JobSpec) -> None:
@@ -157,6 +162,8 @@ class JobDesk:
             raise Conflict(f"job {job_id} is being stopped")
         if job.state is not JobState.QUEUED:
             spec = _only_changeable(job, spec)
+        elif (spec.gpus, spec.limit_s) != (job.spec.gpus, job.spec.limit_s):
+            self._insist_possible(job.owner, spec)
         image_id = job.image_id if spec.image == job.spec.image else ""
         changed = msgspec.structs.replace(job, spec=spec, image_id=image_id)
         change = Change("update")

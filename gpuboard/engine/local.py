@@ -346,6 +346,7 @@ class LocalEngine:
 
     def forecast_of(self, owner: Person, new: NewJob) -> TrialWork:
         """Return what says, on a worker, when and where such a job would start if submitted now."""
+        self._jobs.insist_quota(owner, [new])
         return forecast_of(self.core, self._forecaster, owner, new)
 
     def read_log(

@@ -182,6 +182,7 @@ class Engine(Protocol):
         """Return what answers `--dry-run`: when and where such a job would start if submitted now.
 
         The answer is made on a worker; what that returns is to be called on the engine's thread.
+        Raises QuotaExceeded as `submit` does.
         """
 
     def read_log(

@@ -81,7 +81,7 @@ class AdminService:
         elif request.duration != "":
             until_at = from_at + parse_duration(request.duration, field="duration") * 1000
         else:
-            raise InvalidRequest("for how long?", field="duration", hint="--for 2h, or --until")
+            raise InvalidRequest("for how long?", field="duration", hint="a span such as 2h, or --until")
         if until_at <= max(now, from_at):
             raise InvalidRequest("the window is over before it begins", field="until")
         note = bounded(request.note, MAX_NOTE, "note")
