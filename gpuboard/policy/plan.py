@@ -13,6 +13,7 @@ One pure function, `plan_round(world, queue, now)`. In this order:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from operator import itemgetter
 
 from gpuboard.model.ids import JobId, ReservationId, Uid
@@ -20,6 +21,7 @@ from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Booking, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.conservative import MOST_PROMISES, Promises
+from gpuboard.policy.filling import Filling
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import (
@@ -64,6 +66,9 @@ class Round:
         self.order = order or ServingOrder(world)
         self.promises = Promises(world, queue, self.capacity, now)
         self._lanes: dict[LaneClass, list[Lane]] = {}
+        self.wanted_bookings: set[ReservationId] = set()
+        """Active bookings for whose free devices a job of the owner waits."""
+        self.filling = Filling(self)
         self.starts: dict[JobId, Start] = {}
         self.binds: list[Bind] = []
         self.stops: dict[JobId, Stop] = {}
@@ -83,7 +88,7 @@ class Round:
         self._stop_preemptible()
         while True:
             self._backfill()
-            self._fill_with_preemptible()
+            self.filling.serve()
             if not self._stop_preemptible():
                 break
         return Plan(
@@ -92,11 +97,12 @@ class Round:
             stops=tuple(self.stops.values()),
             head=self.head.job_id if self.head else None,
             head_start_at=self.head_start_at,
+            fill_head=self.filling.head.job_id if self.filling.head else None,
             wake_at=self._wake_at(),
             promises=self.promises.all(),
         )
 
-    def _servable(self, kind: LaneClass) -> list[Lane]:
+    def servable(self, kind: LaneClass) -> list[Lane]:
         """Return the lanes that could be served if all devices in service were free."""
         known = self._lanes.get(kind)
         if known is not None:
@@ -121,16 +127,17 @@ class Round:
     def devices_for(self, waiting: Waiting) -> int:
         """Return the devices on which the job could start now without breaking a promise, or 0."""
         capacity = self.capacity
-        shared = self._device_to_join(waiting) if waiting.gpu_memory_bytes else 0
+        shared = self.device_to_join(waiting) if waiting.gpu_memory_bytes else 0
         if shared:
             return shared
         options = capacity.options(waiting)
         if len(options) == 1:
-            return self._devices_among(waiting, options[0])
-        found = [self._devices_among(waiting, candidates) for candidates in options]
+            return self.devices_among(waiting, options[0])
+        found = [self.devices_among(waiting, candidates) for candidates in options]
         return capacity.box.best_of([devices for devices in found if devices], capacity.idle)
 
-    def _devices_among(self, waiting: Waiting, candidates: int) -> int:
+    def devices_among(self, waiting: Waiting, candidates: int) -> int:
+        """Return the best of these devices on which the job could start now, or 0."""
         until_at = self.now + span_of(waiting)
         if waiting.preemptible:
             grace_ms = waiting.grace_s * 1000
@@ -139,7 +146,7 @@ class Round:
             )
         return self.capacity.devices_for(waiting.gpus, candidates, until_at)
 
-    def _device_to_join(self, waiting: Waiting) -> int:
+    def device_to_join(self, waiting: Waiting) -> int:
         """Return the shared device that a job with a budget may join now, or 0."""
         if not budget_of(waiting, self.world.settings):
             return 0
@@ -160,38 +167,75 @@ class Round:
                 self._serve_owner(booking)
 
     def _serve_owner(self, booking: Booking) -> None:
-        """Start the owner's jobs that fit their booking and end within it, ahead of the queue."""
+        """Start the owner's jobs that fit their booking and end within it, ahead of the queue.
+
+        Preemptible jobs of others that run on its devices are stopped for them.
+        """
         capacity = self.capacity
         dark = capacity.dark_between(self.now, self.now + 1)
-        unused = capacity.bound_to(booking) & capacity.box.available & ~capacity.held & ~dark
-        if not unused:
+        usable = capacity.bound_to(booking) & capacity.box.available & ~dark
+        unused, lent = usable & ~capacity.held, self._lent(usable)
+        if not unused | lent:
             return
+        for waiting in self._owners_jobs(booking, (unused | lent).bit_count()):
+            if not unused | lent:
+                break
+            lit = ~capacity.dark_between(self.now, self.now + span_of(waiting))
+            devices = self._choose_of(waiting, unused & lit)
+            if devices:
+                capacity.held |= devices
+                unused &= ~devices
+                self.allowance.take(waiting, in_booking=True)
+                self._start(waiting, devices, booking.reservation_id)
+                continue
+            devices = self._choose_of(waiting, unused & lit, lent & lit)
+            if devices:
+                self.wanted_bookings.add(booking.reservation_id)
+                self._call_back(booking, devices & lent)
+                unused, lent = unused & ~devices, lent & ~devices
+
+    def _owners_jobs(self, booking: Booking, most: int) -> Iterator[Waiting]:
+        """Yield the owner's waiting jobs of `most` devices or fewer that end within the booking."""
         left_ms = booking.until_at - self.now
         own = [
             lane
             for kind in (LaneClass.ORDINARY, LaneClass.PREEMPTIBLE)
             for lane in self.queue.lanes(self.now, kind)
-            if lane.key.uid == booking.uid
-            and lane.key.gpus <= unused.bit_count()
-            and lane.shortest_ms <= left_ms
+            if lane.key.uid == booking.uid and lane.key.gpus <= most and lane.shortest_ms <= left_ms
         ]
-        for looked, (job_id, span_ms, _) in enumerate(self.order.jobs(own)):
-            if not unused or looked >= self.world.settings.backfill_scan:
-                break
-            waiting = self._unstarted(job_id)
+        scan = self.world.settings.backfill_scan
+        for job_id, span_ms, _ in islice(self.order.jobs(own), scan):
+            waiting = self.unstarted(job_id)
             if waiting is None or span_ms > left_ms:
                 continue
-            usable = unused & ~capacity.dark_between(self.now, self.now + span_of(waiting))
-            options = [candidates & usable for candidates in capacity.options(waiting)]
-            options = [some for some in options if some.bit_count() >= waiting.gpus]
-            if not options or not self.allowance.has_array_room(waiting):
+            if self.allowance.has_array_room(waiting):
+                yield waiting
+
+    def _choose_of(self, waiting: Waiting, unused: int, lent: int = 0) -> int:
+        """Return devices of a booking for its owner's job, lent ones last, or 0."""
+        box, pool = self.capacity.box, unused | lent
+        options = [option & pool for option in self.capacity.options(waiting)]
+        options = [option for option in options if option.bit_count() >= waiting.gpus]
+        chosen = [box.choose(option, waiting.gpus, option & unused, pool) for option in options]
+        return box.best_of(chosen, pool) if chosen else 0
+
+    def _lent(self, devices: int) -> int:
+        """Return those of a booking's devices on which preemptible jobs of others run."""
+        lent = 0
+        for holder in self.world.holders if devices & self.capacity.held else ():
+            if holder.preemptible and holder.reservation_id is None:
+                lent |= self.capacity.box.held_by(holder)
+        return lent & devices
+
+    def _call_back(self, booking: Booking, devices: int) -> None:
+        """Stop the preemptible jobs of others on these devices of a booking."""
+        for holder in sorted(self.world.holders, key=lambda holder: holder.job_id):
+            if holder.stopping or not self.capacity.box.held_by(holder) & devices:
                 continue
-            chosen = [capacity.box.choose(some, waiting.gpus, some, unused) for some in options]
-            devices = capacity.box.best_of(chosen, unused)
-            capacity.held |= devices
-            unused &= ~devices
-            self.allowance.take(waiting, in_booking=True)
-            self._start(waiting, devices, booking.reservation_id)
+            if holder.preemptible and holder.reservation_id is None:
+                user = booking.user or f"uid {booking.uid}"
+                words = f"{user} wants the devices of booking {booking.reservation_id}"
+                self.stops[holder.job_id] = Stop(holder.job_id, words)
 
     # the queue
 
@@ -201,7 +245,7 @@ class Round:
         for job_id, _, key in self.order.jobs(
             self.queue.lanes(self.now, LaneClass.DEVICELESS), closed
         ):
-            waiting = self._unstarted(job_id)
+            waiting = self.unstarted(job_id)
             if waiting is None:
                 continue
             if not self.allowance.has_array_room(waiting):
@@ -216,7 +260,7 @@ class Round:
         ):
             self._start_head(self.head)
         if self.head is None:
-            self._serve_in_order(self._servable(LaneClass.ORDINARY))
+            self._serve_in_order(self.servable(LaneClass.ORDINARY))
 
     def _promise_sticky_head(self) -> None:
         """Renew the promise to the head of the last round, if it still may be served."""
@@ -227,9 +271,9 @@ class Round:
             return
         if head.preemptible or not head.gpus or not self.has_room(head):
             return
-        shared = self._device_to_join(head)
+        shared = self.device_to_join(head)
         if shared:
-            self._take(head, shared)
+            self.take(head, shared)
         else:
             self._promise(head)
 
@@ -239,7 +283,7 @@ class Round:
         self.head = self.head_start_at = None
         self.allowance.promise(None)
         if head.job_id not in self.starts:
-            self._take(head, self.devices_for(head) or promised)
+            self.take(head, self.devices_for(head) or promised)
 
     def _serve_in_order(self, lanes: list[Lane]) -> None:
         """Start jobs in order until one does not fit: that is the new head."""
@@ -257,7 +301,7 @@ class Round:
                 continue
             devices = self.devices_for(waiting)
             if devices:
-                self._take(waiting, devices)
+                self.take(waiting, devices)
             elif self._is_to_be_promised(waiting) and self.promises.add(waiting):
                 continue
             elif self._promise(waiting):
@@ -283,7 +327,7 @@ class Round:
         for job_id in self.starts:
             self.promises.forget(job_id)
         for waiting, devices in self.promises.compress():
-            self._take(waiting, devices)
+            self.take(waiting, devices)
 
     def _is_to_be_promised(self, waiting: Waiting) -> bool:
         return self.promises.is_promised_class(waiting) and self.promises.has_room()
@@ -293,7 +337,7 @@ class Round:
         if self.head is None or not self.promises.promised_classes or not self.promises.has_room():
             return
         classes = self.promises.promised_classes
-        lanes = self._servable(LaneClass.ORDINARY)
+        lanes = self.servable(LaneClass.ORDINARY)
         own = [lane for lane in lanes if lane.key.class_name in classes]
         for looked, (job_id, _, _) in enumerate(self.order.jobs(own)):
             if looked >= SKIPS + MOST_PROMISES or not self.promises.has_room():
@@ -303,7 +347,7 @@ class Round:
                 continue
             devices = self.devices_for(waiting)
             if devices:
-                self._take(waiting, devices)
+                self.take(waiting, devices)
             elif self._is_to_be_promised(waiting):
                 self.promises.add(waiting)
 
@@ -327,18 +371,18 @@ class Round:
         """Try each candidate once; whether any was started."""
         capacity, started = self.capacity, False
         refused: dict[tuple[object, ...], int] = {}
-        candidates = self._candidates(self._servable(LaneClass.ORDINARY))
+        candidates = self._candidates(self.servable(LaneClass.ORDINARY))
         for _, job_id, _, span_ms, lane in candidates:
             if span_ms >= refused.get(lane.kind, FOREVER) and not lane.key.gpu_memory_bytes:
                 continue
-            waiting = self._unserved(job_id)
+            waiting = self._unserved(JobId(job_id))
             if waiting is None:
                 continue
             devices = self.devices_for(waiting)
             if not devices:
                 refused[lane.kind] = span_ms
             elif self.has_room(waiting):
-                self._take(waiting, devices)
+                self.take(waiting, devices)
                 started = True
                 if not (capacity.idle or capacity.can_join()):
                     break
@@ -372,29 +416,6 @@ class Round:
             bounds.append(capacity.join_until(key, key.uid))
         return max(bounds, default=self.now)
 
-    def _fill_with_preemptible(self) -> None:
-        if not self.capacity.idle:
-            return
-        closed: set[LaneKey] = set()
-        refused: set[tuple[object, ...]] = set()
-        lanes = self._servable(LaneClass.PREEMPTIBLE)
-        most = self.capacity.idle.bit_count()
-        fitting = [lane for lane in lanes if lane.key.gpus <= most]
-        for job_id, _, key in self.order.jobs(fitting, closed):
-            waiting = self._unstarted(job_id)
-            if waiting is None:
-                continue
-            kind = (key.kind, waiting.grace_s)
-            devices = 0
-            if kind not in refused and self.has_room(waiting):
-                devices = self.devices_for(waiting)
-                if not devices:
-                    refused.add(kind)
-            if devices:
-                self._take(waiting, devices)
-            else:
-                closed.add(key)
-
     # stops
 
     def _stop_preemptible(self) -> bool:
@@ -411,7 +432,7 @@ class Round:
         ]
         holders.sort(key=lambda pair: pair[1].job_id)
         stopped = 0
-        for needed, from_at, reason in list(self._needs()) if holders else ():
+        for needed, from_at, reason in list(self.needs()) if holders else ():
             for devices, holder in holders:
                 is_due = _stop_at(holder.grace_s, from_at) <= self.now
                 if devices & needed and is_due and holder.job_id not in self.stops:
@@ -421,7 +442,7 @@ class Round:
             self.capacity.expect_stop(stopped)
         return bool(stopped)
 
-    def _needs(self) -> Iterator[tuple[int, int, str]]:
+    def needs(self) -> Iterator[tuple[int, int, str]]:
         """Yield what promises need: devices, from when on, and whose promise it is in words."""
         for claim, devices, from_at in self.capacity.arrangement.given:
             if claim.reservation_id is not None:
@@ -435,6 +456,7 @@ class Round:
 
     def _wake_at(self) -> int | None:
         instants = [self.queue.next_begin_at(self.now), self.allowance.frees_at]
+        instants += [*self.filling.instants(), self.filling.look_again_at()]
         for booking in self.world.bookings:
             instants += (booking.from_at, booking.until_at)
         graces = {holder.grace_s for holder in self.world.holders if holder.preemptible}
@@ -442,7 +464,7 @@ class Round:
             started = self.queue.get(job_id)
             if started is not None and started.preemptible:
                 graces.add(started.grace_s)
-        for _, from_at, _ in self._needs() if graces else ():
+        for _, from_at, _ in self.needs() if graces else ():
             instants += [_stop_at(grace_s, from_at) for grace_s in graces]
         return min((at for at in instants if at is not None and at > self.now), default=None)
 
@@ -450,22 +472,29 @@ class Round:
 
     def _next_of_each_lane(self) -> Iterator[Waiting]:
         """Yield the first ordinary job of each lane that this round has not started."""
-        for lane in self._servable(LaneClass.ORDINARY):
+        for lane in self.servable(LaneClass.ORDINARY):
             for job_id in lane.ids:
-                waiting = self._unstarted(JobId(job_id))
+                waiting = self.unstarted(JobId(job_id))
                 if waiting is not None:
                     yield waiting
                     break
 
     def _unserved(self, job_id: JobId) -> Waiting | None:
         """Return the job of a lane unless it was started, or is promised a start."""
-        return None if job_id in self.promises else self._unstarted(job_id)
+        return None if job_id in self.promises else self.unstarted(job_id)
 
-    def _unstarted(self, job_id: JobId) -> Waiting | None:
+    def unstarted(self, job_id: JobId) -> Waiting | None:
         """Return the job of a lane unless this round has started it."""
         return None if job_id in self.starts else self.queue.get(job_id)
 
-    def _take(self, waiting: Waiting, devices: int) -> None:
+    def take(
+        self,
+        waiting: Waiting,
+        devices: int,
+        lease_until_at: int | None = None,
+        borrowed: int = 0,
+    ) -> None:
+        """Start the job on these devices, of which `borrowed` ones are a booking's."""
         span_ms = waiting.grace_s * 1000 if waiting.preemptible else span_of(waiting)
         budget = budget_of(waiting, self.world.settings)
         if budget:
@@ -473,17 +502,20 @@ class Round:
         else:
             self.capacity.take(devices, self.now + span_ms)
         self.allowance.take(waiting)
-        self._start(waiting, devices, budget=budget)
+        box = self.capacity.box
+        self.starts[waiting.job_id] = Start(
+            waiting.job_id,
+            box.uuids_of(devices),
+            gpu_memory_bytes=budget,
+            lease_until_at=lease_until_at,
+            borrowed=box.uuids_of(borrowed),
+        )
 
     def _start(
-        self,
-        waiting: Waiting,
-        devices: int,
-        reservation_id: ReservationId | None = None,
-        budget: int = 0,
+        self, waiting: Waiting, devices: int, reservation_id: ReservationId | None = None
     ) -> None:
         uuids = self.capacity.box.uuids_of(devices)
-        self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id, budget)
+        self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id)
 
 
 def _shortest_of_each_first(found: list[Candidate]) -> list[Candidate]:

@@ -242,7 +242,7 @@ class Lab:
             assert not booked & set(booking.devices), "no device is booked twice"
             booked |= set(booking.devices)
             for holder in self.holders.values():
-                if holder.reservation_id != booking.reservation_id:
+                if holder.reservation_id != booking.reservation_id and not holder.preemptible:
                     assert not set(holder.devices) & set(booking.devices)
 
     def check_linked(self, devices: tuple[str, ...]) -> None:

@@ -1,0 +1,426 @@
+"""Filling: preemptible jobs take what others leave, in turns where there are leases.
+
+They run on devices that no promise needs within the next minute, and on booked ones that nobody uses.
+The first that does not fit becomes their own head: from then on others start beside it only on
+devices that it will not need, or for so long as it has to wait. Without leases they are served in the
+queue's order; with leases whoever had the least comes first, and jobs whose lease is over are stopped
+for it (`policy.leases`).
+
+Nothing here may delay an ordinary job or a booking; the preemptible head is told a time, not promised
+one, since those come before it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from gpuboard.model.ids import JobId, Uid
+from gpuboard.model.plan import Stop
+from gpuboard.model.world import Holder, Waiting
+from gpuboard.policy.capacity import PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
+from gpuboard.policy.leases import LeaseRules
+from gpuboard.policy.profile import FOREVER
+from gpuboard.policy.queue import Lane, LaneClass, LaneKey, span_of
+from gpuboard.policy.topology import take_lowest
+from gpuboard.policy.words import clock_words
+
+if TYPE_CHECKING:
+    from gpuboard.policy.plan import Round
+
+LOOKS_PER_LEASE = 12
+"""While somebody waits, it is looked so often a lease whose turn it is."""
+
+
+class Turn(NamedTuple):
+    """A preemptible job that holds devices, and when they could be somebody else's."""
+
+    holder: Holder
+    devices: int
+    """As a set."""
+
+
+class Filling:
+    """Serves preemptible jobs in one round of planning."""
+
+    def __init__(self, round_: Round) -> None:
+        self._round = round_
+        self._now = round_.now
+        self._capacity = round_.capacity
+        self.rules = LeaseRules(round_.world, round_.now)
+        self.head: Waiting | None = None
+        self.head_start_at: int | None = None
+        """When its devices should be free by leases and limits (ms)."""
+        self._reserved = 0
+        self._claimed = 0
+        """Devices kept for jobs for which others are being stopped."""
+        self._coming = 0
+        """Devices of jobs that are being stopped."""
+        self._turns: list[Turn] = []
+        self._given: list[tuple[int, int]] = []
+        """(devices, free again at) of what this round started."""
+        self._instants: set[int] = set()
+
+    def serve(self) -> None:
+        """Start preemptible jobs, and stop others for them. May be asked again in the same round."""
+        lanes = self._round.servable(LaneClass.PREEMPTIBLE)
+        if not lanes:
+            return
+        self._claimed = self._reserved = 0
+        self.head = self.head_start_at = None
+        self._take_stock()
+        self._keep_head()
+        jobs = self._by_turns(lanes) if self.rules.lease_ms else self._in_order(lanes)
+        for waiting in jobs:
+            self._serve(waiting)
+
+    def instants(self) -> Iterator[int]:
+        """Yield when (ms) the plan should be made again though nothing happens."""
+        yield from self._instants
+
+    # taking stock
+
+    def _take_stock(self) -> None:
+        """Look at who holds what, and what is about to be free."""
+        box, profile = self._capacity.box, self._capacity.arrangement.profile
+        self._turns = []
+        self._coming = 0
+        for holder in self._round.world.holders:
+            devices = box.held_by(holder)
+            if not devices:
+                continue
+            if holder.stopping or holder.job_id < 0 or holder.job_id in self._round.stops:
+                gone_at = self._gone_at(holder)
+                self._coming |= devices & profile.free_throughout(gone_at, gone_at + _LEAST_MS)
+            elif holder.preemptible:
+                self._turns.append(Turn(holder, devices))
+        # The worst off come last: those who had most, and of theirs the longest safe, give way first.
+        had, safe_until = self.rules.had, self.rules.safe_until
+        self._turns.sort(
+            key=lambda turn: (
+                -had(turn.holder.uid),
+                safe_until(turn.holder),
+                turn.holder.job_id,
+            )
+        )
+
+    def _gone_at(self, holder: Holder) -> int:
+        """Return when (ms) the holder is gone if it is being stopped, or is stopped now."""
+        soonest_at = self._now + holder.grace_s * 1000
+        return max(self._now, min(holder.ends_at, soonest_at))
+
+    # who is next
+
+    def _in_order(self, lanes: list[Lane]) -> Iterator[Waiting]:
+        """Yield jobs in the queue's order, of each kind until one is refused."""
+        closed: set[LaneKey] = set()
+        refused: set[tuple[object, ...]] = set()
+        looks = self._round.world.settings.backfill_scan
+        for job_id, _, key in self._round.order.jobs(lanes, closed):
+            if not self._is_open():
+                return
+            waiting = self._round.unstarted(job_id)
+            if waiting is None or waiting is self.head:
+                continue
+            kind = (key.kind, waiting.grace_s)
+            if kind not in refused and self._round.has_room(waiting):
+                yield waiting
+                if job_id in self._round.starts or waiting is self.head:
+                    continue
+                if self.head is None:
+                    refused.add(kind)
+                    closed.add(key)
+                else:  # a shorter one of the lane may end before the head's time
+                    looks -= 1
+                    if looks < 0:
+                        return
+            else:
+                closed.add(key)
+
+    def _by_turns(self, lanes: list[Lane]) -> Iterator[Waiting]:
+        """Yield jobs by who had the least, what the round gives counted at once."""
+        scan = self._round.world.settings.backfill_scan
+        own: dict[Uid, list[tuple[tuple[float, int, int, JobId], Waiting]]] = {}
+        for job_id, _, _ in islice(self._round.order.jobs(lanes), scan):
+            waiting = self._round.unstarted(job_id)
+            if waiting is not None and waiting is not self.head:
+                own.setdefault(waiting.uid, []).append((self.rules.rank(waiting), waiting))
+        heap = []
+        for uid, jobs in own.items():
+            jobs.sort(key=lambda pair: pair[0], reverse=True)
+            heap.append((jobs[-1][0], uid))
+        heapq.heapify(heap)
+        while heap and self._is_open():
+            _, uid = heapq.heappop(heap)
+            waiting = own[uid].pop()[1]
+            if self._round.has_room(waiting):
+                yield waiting
+            if own[uid]:
+                following = self.rules.rank(own[uid][-1][1])
+                heapq.heappush(heap, (following, uid))
+
+    def _is_open(self) -> bool:
+        """Whether another job could start, be given way to, or become head."""
+        capacity = self._capacity
+        if self.head is None or capacity.idle & ~self._claimed or capacity.can_join():
+            return True
+        return bool(self._lendable()) or bool(self.rules.lease_ms and self._turns)
+
+    # one job
+
+    def _serve(self, waiting: Waiting) -> None:
+        if self._start_now(waiting) or self._claim_coming(waiting):
+            return
+        if self.rules.lease_ms and self._make_way(waiting):
+            return
+        if self.head is None:
+            self._be_head(waiting)
+
+    def _start_now(self, waiting: Waiting) -> bool:
+        """Start the job on what is free, beside the head."""
+        shared = self._round.device_to_join(waiting) if waiting.gpu_memory_bytes else 0
+        if shared:
+            self._round.take(waiting, shared)
+            return True
+        devices = self._free_for(waiting, ~self._claimed & ~self._reserved)
+        let_until_at = None
+        if not devices and self._reserved:
+            let_until_at = self._let_until(waiting)
+            if let_until_at is not None:
+                devices = self._free_for(waiting, ~self._claimed)
+        if not devices:
+            return False
+        self._take(waiting, devices, let_until_at)
+        return True
+
+    def _let_until(self, waiting: Waiting) -> int | None:
+        """Return how long (ms) the head's devices could be the job's; None: not long enough."""
+        if self.head_start_at is None:
+            return None
+        until_at = self.head_start_at - waiting.grace_s * 1000
+        if self.rules.lease_ms:
+            return until_at if until_at - self._now >= PREEMPTIBLE_LEAST_MS else None
+        return until_at if self._now + span_of(waiting) <= self.head_start_at else None
+
+    def _free_for(self, waiting: Waiting, among: int) -> int:
+        """Return idle devices for the job, with booked unused ones where they do not suffice, or 0."""
+        round_, capacity = self._round, self._capacity
+        options = capacity.options(waiting)
+        found = [round_.devices_among(waiting, option & among) for option in options]
+        found = [devices for devices in found if devices]
+        if found:
+            return capacity.box.best_of(found, capacity.idle)
+        lendable = self._lendable() & ~self._claimed
+        if not lendable:
+            return 0
+        until_at = self._now + waiting.grace_s * 1000 + _LEAST_MS
+        idle = self._idle_for(waiting) & among
+        for needed, from_at, _ in round_.needs():
+            lendable &= ~needed if from_at < until_at else lendable
+        for option in options:
+            pool = (idle | lendable) & option
+            if pool.bit_count() >= waiting.gpus:
+                return capacity.box.choose(pool, waiting.gpus, idle, pool)
+        return 0
+
+    def _idle_for(self, waiting: Waiting) -> int:
+        """Return idle devices on which the job could stay for a minute at least."""
+        until_at = self._now + waiting.grace_s * 1000 + _LEAST_MS
+        profile = self._capacity.arrangement.profile
+        return self._capacity.idle & profile.free_throughout(self._now, until_at)
+
+    def _lendable(self) -> int:
+        """Return devices of active bookings that nobody uses and that no job of the owner waits for."""
+        capacity = self._capacity
+        lendable = 0
+        for booking in capacity.bookings:
+            if booking.reservation_id not in self._round.wanted_bookings:
+                lendable |= capacity.bound_to(booking)
+        return lendable & capacity.box.available & ~capacity.held
+
+    def _take(self, waiting: Waiting, devices: int, let_until_at: int | None = None) -> None:
+        lease_until_at = None
+        grace_ms = waiting.grace_s * 1000
+        free_at = self._now + span_of(waiting)
+        if self.rules.lease_ms:
+            lease_until_at = min(self._now + self.rules.lease_ms, let_until_at or FOREVER)
+            free_at = min(free_at, lease_until_at + grace_ms)
+            self.rules.grant(waiting.uid, waiting.gpus)
+            self._instants.add(lease_until_at)
+        borrowed = devices & self._capacity.bound
+        self._given.append((devices, free_at))
+        self._round.take(waiting, devices, lease_until_at, borrowed)
+
+    # giving way
+
+    def _claim_coming(self, waiting: Waiting) -> bool:
+        """Keep devices that are about to be free for the job, for which others were stopped."""
+        chosen = self._choose_coming(waiting, self._coming)
+        self._claimed |= chosen
+        return bool(chosen)
+
+    def _choose_coming(self, waiting: Waiting, coming: int) -> int:
+        """Return devices of those free and those about to be, or 0 when they do not suffice."""
+        idle = self._idle_for(waiting)
+        usable = (idle | coming) & ~self._claimed
+        if waiting is not self.head:
+            usable &= ~self._reserved
+        if not usable & coming:
+            return 0
+        for option in self._capacity.options(waiting):
+            pool = usable & option
+            if pool.bit_count() >= waiting.gpus:
+                chosen = take_lowest(pool & idle, waiting.gpus)
+                return chosen | take_lowest(pool & ~idle, waiting.gpus - chosen.bit_count())
+        return 0
+
+    def _make_way(self, waiting: Waiting) -> bool:
+        """Stop jobs that give way to this one, the fewest devices of them; whether that does."""
+        profile = self._capacity.arrangement.profile
+        able: list[Turn] = []
+        for turn in self._turns:
+            way_at = self._way_at(turn.holder, waiting)
+            gone_at = self._gone_at(turn.holder)
+            stays = profile.free_throughout(max(gone_at, self._now + 1000), gone_at + _LEAST_MS)
+            is_free = turn.devices & stays & ~self._reserved & ~self._claimed == turn.devices
+            if way_at is not None and way_at <= self._now and is_free:
+                able.append(turn)
+            elif way_at is not None and way_at > self._now:
+                self._instants.add(way_at)
+        for option in self._capacity.options(waiting):
+            free = (self._idle_for(waiting) | self._coming) & option
+            free &= ~self._claimed & ~self._reserved
+            chosen = _fewest(able, option, waiting.gpus - free.bit_count())
+            if chosen:
+                for turn in chosen:
+                    self._stop(turn, waiting)
+                self._claimed |= self._choose_coming(waiting, self._coming)
+                return True
+        return False
+
+    def _way_at(self, holder: Holder, waiting: Waiting) -> int | None:
+        if holder.gpu_memory_bytes or holder.job_id in self._round.stops:
+            return None
+        return self.rules.gives_way_at(holder, waiting)
+
+    def _stop(self, turn: Turn, waiting: Waiting) -> None:
+        holder = turn.holder
+        user = waiting.user or f"uid {waiting.uid}"
+        if self._now < self.rules.safe_until(holder):
+            words = f"job {waiting.job_id} of {user} has hardly run yet and comes first"
+        else:
+            words = f"its lease is over and it is the turn of job {waiting.job_id} of {user}"
+        self._round.stops[holder.job_id] = Stop(holder.job_id, words)
+        self._turns = [other for other in self._turns if other is not turn]
+        self._coming |= turn.devices
+        self._capacity.stoppable &= ~turn.devices
+
+    # the head of preemptible jobs
+
+    def _keep_head(self) -> None:
+        """Serve the head of the last round first."""
+        head_id = self._round.world.fill_head
+        if head_id is None:
+            return
+        head = self._round.unstarted(head_id)
+        if head is None or not head.preemptible or not head.gpus:
+            return
+        if not self._round.queue.is_eligible(head_id, self._now) or not self._round.has_room(head):
+            return
+        if not self._start_now(head) and not self._claim_coming(head):
+            self._be_head(head)
+
+    def _be_head(self, waiting: Waiting) -> None:
+        """Let the job be next: keep for it what is free first by leases and limits."""
+        if not self._round.world.settings.promise_head:
+            return
+        tenures = self._tenures(waiting)
+        profile = self._capacity.arrangement.profile
+        instants = sorted({at for _, at, _ in tenures} | {*profile.times, self._now})
+        options = self._capacity.options(waiting)
+        for at in instants:
+            if at < self._now:
+                continue
+            held = 0
+            for devices, free_at, _ in tenures:
+                held |= devices if free_at > at else 0
+            free = profile.free_throughout(at, at + _LEAST_MS + waiting.grace_s * 1000) & ~held
+            pools = [free & option for option in options]
+            pool = next((some for some in pools if some.bit_count() >= waiting.gpus), 0)
+            if pool:
+                self._reserve(waiting, at, pool, tenures)
+                return
+
+    def _tenures(self, waiting: Waiting) -> list[tuple[int, int, Turn | None]]:
+        """Return what preemptible jobs hold, until when it is theirs (ms), and whom to stop then."""
+        tenures: list[tuple[int, int, Turn | None]] = []
+        for turn in self._turns:
+            holder = turn.holder
+            way_at = self._way_at(holder, waiting)
+            if way_at is None:
+                tenures.append((turn.devices, max(holder.ends_at, self._now), None))
+            else:
+                gone_at = max(self._now, way_at) + holder.grace_s * 1000
+                tenures.append((turn.devices, min(gone_at, holder.ends_at), turn))
+        tenures += [(devices, free_at, None) for devices, free_at in self._given]
+        return tenures
+
+    def _reserve(
+        self, head: Waiting, at: int, pool: int, tenures: list[tuple[int, int, Turn | None]]
+    ) -> None:
+        """Keep devices for the head from `at` on; stop in time those whose lease is over then."""
+        late = 0
+        for devices, _, _ in tenures:
+            late |= devices
+        chosen = take_lowest(pool & late, head.gpus)
+        chosen |= take_lowest(pool & ~late, head.gpus - chosen.bit_count())
+        self.head, self.head_start_at, self._reserved = head, at, chosen
+        self._instants.add(at)
+        for devices, _, turn in tenures:
+            if turn is None or not devices & chosen:
+                continue
+            stop_at = max(at - turn.holder.grace_s * 1000, self._now)
+            if stop_at <= self._now:
+                self._stop(turn, head)
+            else:
+                self._instants.add(stop_at)
+
+    def look_again_at(self) -> int | None:
+        """Return when (ms) to look again whose turn it is; None where nobody waits for one."""
+        if not self.rules.lease_ms or not self._turns:
+            return None
+        if not self._round.servable(LaneClass.PREEMPTIBLE):
+            return None
+        ends = [self.rules.safe_until(turn.holder) for turn in self._turns]
+        if min(ends) <= self._now:
+            return self._now + max(1000, self.rules.lease_ms // LOOKS_PER_LEASE)
+        return min(ends)
+
+    def wait_words(self) -> str:
+        """Return who is next of the preemptible jobs and by when, in words; empty for nobody."""
+        if self.head is None or self.head_start_at is None:
+            return ""
+        return (
+            f"job {self.head.job_id} is the next preemptible one and gets "
+            f"{self.head.gpus} GPUs about {clock_words(self.head_start_at, self._now)}"
+        )
+
+
+_LEAST_MS = STOP_MARGIN_MS + PREEMPTIBLE_LEAST_MS
+
+
+def _fewest(turns: list[Turn], option: int, needed: int) -> list[Turn]:
+    """Return jobs with at least `needed` devices of a set, with the fewest beyond; [] = there are none.
+
+    Of equals those that come first in `turns`.
+    """
+    best: dict[int, list[Turn]] = {0: []}
+    for turn in turns:
+        worth = (turn.devices & option).bit_count()
+        for total, chosen in list(best.items()):
+            if worth and total < needed and total + worth not in best:
+                best[total + worth] = [*chosen, turn]
+    enough = [total for total in best if total >= needed]
+    return best[min(enough)] if enough and needed > 0 else []
