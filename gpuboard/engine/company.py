@@ -33,6 +33,12 @@ def leave(ledger: Ledger, change: Change, lease: Lease) -> None:
     _divide(change, rest, _total(rest))
 
 
+def extend(change: Change, lease: Lease, until_at: int) -> None:
+    """Let a change give the lease of one that shares a device another end (ms)."""
+    change.closed_shares.append(lease)
+    change.opened.append(_anew(lease, until_at=until_at))
+
+
 def _divide(change: Change, leases: Iterable[Lease], total: int) -> None:
     """Close the leases and open them anew, each charged by its budget against `total`."""
     for lease in leases:
@@ -40,17 +46,20 @@ def _divide(change: Change, leases: Iterable[Lease], total: int) -> None:
             continue
         change.closed_shares.append(lease)
         share = msgspec.structs.replace(lease.share, part=lease.share.memory_bytes / total)
-        change.opened.append(
-            NewLease(
-                lease.device,
-                lease.uid,
-                lease.job_id,
-                lease.reservation_id,
-                lease.until_at,
-                lease.attempt,
-                share,
-            )
-        )
+        change.opened.append(replace(_anew(lease), share=share))
+
+
+def _anew(lease: Lease, until_at: int | None = None) -> NewLease:
+    """Return what opens the same lease again."""
+    return NewLease(
+        lease.device,
+        lease.uid,
+        lease.job_id,
+        lease.reservation_id,
+        lease.until_at if until_at is None else until_at,
+        lease.attempt,
+        lease.share,
+    )
 
 
 def _total(leases: Iterable[Lease]) -> int:

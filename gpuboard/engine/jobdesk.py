@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gpuboard.engine import company
 from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core
 from gpuboard.engine.dependencies import Standing, broken_words, standing
@@ -170,7 +171,11 @@ class JobDesk:
         change.job(changed, "job.updated", uid=by.uid, limit_s=spec.limit_s, gpus=spec.gpus)
         if job.leased_at is not None and spec.limit_s != job.spec.limit_s:
             until_at = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
-            change.extended = dict.fromkeys(job.devices, until_at)
+            for lease in self._core.ledger.leases_of(job.id):
+                if lease.share is not None:
+                    company.extend(change, lease, until_at)
+                else:
+                    change.extended[lease.device] = until_at
         self._core.journal.commit(change)
         self._images.require([changed])
         self._core.plan_soon()

@@ -324,6 +324,9 @@ class JobService:
             return
         old_end = job.leased_at + (job.spec.limit_s + job.spec.grace_s) * 1000
         new_end = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
+        beside = self._engine.shares().get(job.devices[0], ())
+        if any(lease.job_id != job.id and lease.until_at >= new_end for lease in beside):
+            return  # another job shares the device as long: nobody else gets it sooner
         request = ReservationRequest(
             gpus=len(job.devices), from_at=old_end, until_at=new_end, gpu_uuids=job.devices
         )

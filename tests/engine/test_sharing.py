@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gpuboard.config import Config, PolicyConfig
@@ -170,3 +171,43 @@ def test_with_sharing_off_a_budget_gets_a_whole_device(tmp_path: Path) -> None:
     assert box.store.live_leases()[0].share is None
     box.workers.close(0)
     box.store.close()
+
+
+def test_a_sharers_limit_may_be_changed_alone(box: Box) -> None:
+    """Its own lease gets the new end; the other's stays, and the charge is the same."""
+    first, second = small(box, 4), small(box, 8)
+    spec = msgspec.structs.replace(box.job(second).spec, limit_s=7200)
+    box.engine.update(second, ANN, spec)
+    ends = {lease.job_id: lease.until_at for lease in box.engine.shares()[uuid(0)]}
+    assert ends[second] == box.job(second).leased_at + 7210_000
+    assert ends[first] == box.job(first).leased_at + 3610_000
+    assert [lease.share.part for lease in box.store.live_leases()] == [1 / 3, 2 / 3]
+    box.restart()
+    box.settle()
+    assert {x.job_id: x.until_at for x in box.engine.shares()[uuid(0)]} == ends
+
+
+def test_quotas_of_the_week_count_a_sharer_as_one_device_once(box: Box) -> None:
+    """However often its lease was opened anew, and also after the daemon was restarted."""
+    first = small(box, 4)
+    box.advance(50)
+    second = small(box, 4)
+    box.advance(50)
+    for job_id in (first, second):
+        box.engine.cancel(job_id, ANN)
+    box.advance(3)
+    held_ms = sum(
+        max(x.released_at for x in leases) - min(x.granted_at for x in leases)
+        for leases in (
+            [x for x in box.store.leases_between(0, 2**62) if x.job_id == job_id]
+            for job_id in (first, second)
+        )
+    )
+
+    def week() -> float:
+        rows = box.engine.core.ledger.week.rows(box.clock.now_ms(), iter(()))
+        return sum(row.device_seconds for row in rows)
+
+    assert week() == pytest.approx(held_ms / 1000, abs=0.01)
+    box.restart()
+    assert week() == pytest.approx(held_ms / 1000, abs=0.01)

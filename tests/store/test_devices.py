@@ -1,9 +1,13 @@
 """Leases and drains: no device twice, whatever the callers do."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from gpuboard.errors import StateError
-from gpuboard.model.reservation import Drain, Lease
+from gpuboard.model.reservation import Drain, Lease, Share
+from gpuboard.store.connection import connect
 from tests.support.records import ALICE, BOB, DEVICES, new_job, new_reservation
 
 
@@ -114,3 +118,67 @@ def test_a_drain_is_one_a_device(store):
     with store.transaction() as tx:
         assert tx.remove_drain(DEVICES[0])
         assert not tx.remove_drain(DEVICES[0])
+
+
+def share(store, device, job_id, gib, capacity=15, part=1.0):
+    """Open a lease of so many GiB of a device."""
+    return lease(store, device, job_id, share=Share(gib * 2**30, capacity * 2**30, part))
+
+
+@pytest.fixture
+def jobs(store):
+    with store.transaction() as tx:
+        return tx.insert_jobs([new_job(), new_job(), new_job()])
+
+
+def test_shares_of_a_device_fit_it_and_are_never_beside_a_lease_of_the_whole(store, jobs):
+    """The file itself refuses what is too much, twice the same job, and the two kinds together."""
+    first, second, third = (job.id for job in jobs)
+    mine = share(store, DEVICES[0], first, 6, part=0.4)
+    theirs = share(store, DEVICES[0], second, 9, part=0.6)
+    for opens in (
+        lambda: share(store, DEVICES[0], third, 1),
+        lambda: share(store, DEVICES[0], first, 1, capacity=99),
+        lambda: lease(store, DEVICES[0], third),
+        lambda: share(store, DEVICES[1], third, 16),
+    ):
+        with pytest.raises(StateError):
+            opens()
+    lease(store, DEVICES[1], third)
+    with pytest.raises(StateError):
+        share(store, DEVICES[1], first, 1)
+    assert [one for one in store.live_leases() if one.share] == [mine, theirs]
+    with store.transaction() as tx:
+        assert not tx.close_lease(DEVICES[0], 15)
+        assert not tx.extend_lease(DEVICES[0], 15)
+        assert tx.close_share(mine.id, 15)
+        assert not tx.close_share(mine.id, 16)
+    share(store, DEVICES[0], third, 6)
+
+
+@pytest.mark.parametrize("part", [0.0, -1.0, 1.5])
+def test_a_share_is_charged_a_part_of_the_device(store, job, part):
+    """More than nothing and at most the whole."""
+    with pytest.raises(StateError):
+        share(store, DEVICES[0], job.id, 1, part=part)
+
+
+def test_a_lease_that_ended_stays_ended_whoever_writes(store, job):
+    """Another program that writes to the file cannot bring one back to life, nor move it."""
+    lease(store, DEVICES[0], job.id)
+    with store.transaction() as tx:
+        tx.close_lease(DEVICES[0], 15)
+    with closing(connect(store.path)) as other:
+        for change in ("released_at = NULL", "device = 'GPU-x'", "memory_bytes = 5"):
+            with pytest.raises(sqlite3.IntegrityError):
+                other.execute(f"UPDATE leases SET {change}")
+
+
+def test_what_is_charged_of_shares_is_their_part(store, jobs):
+    """Two thirds and one third of ten seconds, once."""
+    share(store, DEVICES[0], jobs[0].id, 10, part=2 / 3)
+    share(store, DEVICES[0], jobs[1].id, 5, part=1 / 3)
+    with store.transaction() as tx:
+        for one in store.live_leases():
+            tx.close_share(one.id, 10_010)
+    assert store.charged_since(0, 99_000) == {ALICE.uid: pytest.approx(10)}
