@@ -115,7 +115,9 @@ class Capacity:
             quiet = profile.free_throughout(self.now, FOREVER)
             return self.box.choose(usable, gpus, quiet, self.idle)
         chosen = 0
-        if profile.least_free(self.now, until_at) >= gpus:
+        # Claims can be moved to other devices; maintenance, and what is held, cannot.
+        able &= self.base.free_throughout(self.now, until_at)
+        if able.bit_count() >= gpus and profile.least_free(self.now, until_at) >= gpus:
             chosen = self._make_room(gpus, able, usable, until_at)
         if not chosen:
             self._refused[candidates, gpus] = until_at

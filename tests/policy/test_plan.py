@@ -223,6 +223,15 @@ def test_a_blackout_of_one_device_leaves_the_others():
     assert started(plan(box(2, bookings=(dark,)), job(1), job(2))) == {1: gpus(1)}
 
 
+def test_no_job_starts_on_a_device_whose_maintenance_falls_into_its_limit():
+    """Also where the other idle devices are booked by name and promises are moved to make room."""
+    dark = booked(1, 1, 115, 118, uid=-1, is_blackout=True, gpu_uuids=gpus(2))
+    named = booked(2, 1, 120, 140, gpu_uuids=gpus(1))
+    world = box(3, bookings=(dark, named), holders=(held(50, 0, until=110),))
+    assert started(plan(world, job(1, minutes=100))) == {}
+    assert started(plan(world, job(1, minutes=15))) != {}
+
+
 def test_a_quota_of_running_devices_lets_others_pass():
     settings = PolicySettings(default_quota=Quota(running_gpus=2))
     world = box(4, holders=(held(50, 0, until=130, uid=1),), settings=settings)
