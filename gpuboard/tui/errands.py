@@ -1,11 +1,14 @@
 """Calls to the daemon off the screen's thread: a key never waits for an answer.
 
-Each errand runs on a daemon thread of its own: textual's thread workers sit in asyncio's executor,
-whose threads are joined at exit, so that a daemon that hangs would keep the app from ending.
+Errands run on daemon threads: textual's thread workers sit in asyncio's executor, whose threads
+are joined at exit, so that a daemon that hangs would keep the app from ending. Threads wait a while
+for the next errand: to start one makes the starter wait for it, which on a busy box is felt as a
+key that sticks.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from textual.app import App
 
 _T = TypeVar("_T")
+LINGER_S = 10.0
+"""A thread without an errand ends after so long."""
 
 
 def deliver(app: App[None], callback: Callable[[], object]) -> None:
@@ -34,6 +39,10 @@ class Errands:
     def __init__(self, app: App[None]) -> None:
         self._app = app
         self._pending = 0
+        self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting = 0
+        """Threads that wait for an errand, less the errands that wait for a thread."""
 
     @property
     def is_idle(self) -> bool:
@@ -59,7 +68,29 @@ class Errands:
             else:
                 self._deliver(done, result)
 
-        threading.Thread(target=body, name="gpuboard-errand", daemon=True).start()
+        with self._lock:
+            self._waiting -= 1
+            is_short = self._waiting < 0
+            self._waiting += is_short
+        self._errands.put(body)
+        if is_short:
+            threading.Thread(target=self._work, name="gpuboard-errand", daemon=True).start()
+
+    def _work(self) -> None:
+        """Run errands, one after the other, until there has been none for a while."""
+        while True:
+            try:
+                body = self._errands.get(timeout=LINGER_S)
+            except queue.Empty:
+                with self._lock:
+                    # Who counts on this thread has put its errand, or is about to.
+                    if self._waiting > 0:
+                        self._waiting -= 1
+                        return
+                continue
+            body()
+            with self._lock:
+                self._waiting += 1
 
     def _deliver(self, outcome: Callable[[_T], object], value: _T) -> None:
         def on_app() -> None:

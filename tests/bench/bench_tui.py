@@ -25,9 +25,10 @@ import psutil
 
 from gpuboard.model.views import BoardView, DeviceHistory, JobList, ProcessView, ReservationList
 from gpuboard.tui.app import GpuboardApp
-from gpuboard.tui.instants import iso
-from gpuboard.tui.settings import Settings
 from gpuboard.tui.histories import memory_percent
+from gpuboard.tui.instants import iso
+from gpuboard.tui.queuewindow import QueueWish
+from gpuboard.tui.settings import Settings
 from tests.support.tui_source import ScriptedSource, job, leased
 
 NVITOP_MS_S = 41.0
@@ -50,13 +51,25 @@ class BenchSource(ScriptedSource):
         """Decode one board a second."""
         decoder = msgspec.json.Decoder(BoardView)
         yield decoder.decode(self.frames[0])
-        yield JobList(at=iso(START_S), jobs=self.jobs, total=len(self.jobs))
+        yield JobList(at=iso(START_S), total=len(self.jobs))
         yield ReservationList(at=iso(START_S), reservations=self.reservations)
         due = time.monotonic()
         for place in range(1, 10_000):
             due += 1.0
             time.sleep(max(0.0, due - time.monotonic()))
             yield decoder.decode(self.frames[place % 60])
+            if self.jobs:
+                yield JobList(at=iso(START_S), total=len(self.jobs), revision=place)
+
+    def queue_page(self, wish: QueueWish, offset: int, limit: int) -> JobList:
+        """Decode a page as it comes from the daemon; the order changes a little every second."""
+        page = JobList(
+            at=iso(START_S),
+            jobs=self.jobs[offset : offset + limit],
+            total=len(self.jobs),
+            offset=offset,
+        )
+        return msgspec.json.decode(msgspec.json.encode(page), type=JobList)
 
     def history(self) -> DeviceHistory:
         """Return a past in which every device did what it does in the first second."""
