@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from textual.events import Click
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gpuboard.tui.ink import Ink, Part, width_of
+from gpuboard.tui.ink import Ink, Part, changed_span, width_of
 
 if TYPE_CHECKING:
     from gpuboard.tui.app import GpuboardApp
@@ -39,10 +40,18 @@ class Bar(Widget):
         self._ground = ground
 
     def show(self, left: list[Part], right: list[Part] | None = None) -> None:
-        """Show other parts."""
-        if left != self._left or (right or []) != self._right:
+        """Show other parts; only the columns that came out different are drawn."""
+        if left == self._left and (right or []) == self._right:
+            return
+        if not self.is_mounted or not self.size.width:
             self._left, self._right = left, right or []
             self.refresh()
+            return
+        before = self.render_line(0)
+        self._left, self._right = left, right or []
+        span = changed_span(before, self.render_line(0))
+        if span is not None:
+            self.refresh(Region(span[0], 0, span[1] - span[0], 1))
 
     @property
     def text(self) -> str:
