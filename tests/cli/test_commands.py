@@ -148,6 +148,7 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
         ) if asked.query else submitted(12, name=text, reason=text),
         **{("POST", f"/jobs/{verb}"): done for verb in ("cancel", "hold", "release", "update")},
         ("GET", "/board"): page,
+        ("GET", "/topology"): built(topology(text)),
         ("GET", "/timeline"): built(line),
         ("GET", "/usage"): lambda asked: built(report) if asked.query else built(
             views.UsageView(at=AT, half_life_s=604800, people=people)
@@ -185,6 +186,7 @@ CALLS: list[tuple[str, ...]] = [
     ("update", "12", "-t", "+30m"),
     ("gpus",),
     ("gpus", "--free"),
+    ("gpus", "--topology"),
     ("board", "--once"),
     ("board", "--plain"),
     ("top",),
@@ -436,6 +438,43 @@ def test_free_gpus_answer_in_the_exit_code(
     assert ran.code == code
     assert ran.out.split()[:1] == (["1"] if code == 0 else [])
     assert len(gpuboard("gpus", "--free", "--json").json["devices"]) == 1 - code
+
+
+def topology(name: str, *links: views.TopologyLink) -> views.TopologyView:
+    """Three GPUs, one of which says nothing of where it is."""
+    return views.TopologyView(
+        at=AT,
+        devices=[
+            views.TopologyDevice(
+                uuid=f"GPU-{n}",
+                label=str(n),
+                name=name,
+                numa_node=None if n == 2 else 0,
+                cpus="" if n == 2 else "0-15",
+            )
+            for n in range(3)
+        ],
+        links=list(links),
+        nvlink_sets=[["0", "1"]] if links else [],
+    )
+
+
+def test_the_topology_is_a_matrix_with_its_words_explained(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """As `nvidia-smi topo -m`: a pair of which nothing is known has a question mark."""
+    links = (views.TopologyLink("1", "0", "NV", 4, "NV4"), views.TopologyLink("1", "2", "SYS", 0, "SYS"))
+    server.answers["GET", "/topology"] = built(topology("H100", *links))
+    lines = gpuboard("gpus", "--topology").out.splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ["GPU", "0", "1", "2", "CPUS", "NUMA", "NODE", "NAME"],
+        ["0", "X", "NV4", "?", "0-15", "0", "H100"],
+        ["1", "NV4", "X", "SYS", "0-15", "0", "H100"],
+        ["2", "?", "SYS", "X", "?", "?", "H100"],
+    ]
+    assert [line.split()[0] for line in lines[5:8]] == ["NV#", "SYS", "?"]
+    assert lines[8] == "all linked by NVLink: GPU 0, 1"
+    assert gpuboard("gpus", "--topology", "--json").json["links"][0]["words"] == "NV4"
 
 
 def test_three_words_book(scripted: FakeServer, gpuboard: Gpuboard) -> None:

@@ -213,6 +213,10 @@ class ScriptedBoard:
             host=views.HostView(hostname="box", version="0"),
         )  # fmt: skip
 
+    def topology(self, caller: Caller) -> views.TopologyView:
+        self.box.note("topology", caller)
+        return views.TopologyView(at=AT)
+
     def history(self, caller: Caller, seconds: int = 120) -> views.DeviceHistory:
         self.box.note("device_history", caller, seconds)
         return views.DeviceHistory(at=AT)
