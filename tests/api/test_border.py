@@ -1,0 +1,103 @@
+"""Whatever is sent, the border answers as its own document says, and never with a fault of ours.
+
+Schemathesis makes requests from the OpenAPI document, good and bad ones, and sends them to the real
+server over the real engine. `GPUBOARD_BORDER_EXAMPLES` says how many for each operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import schemathesis
+from docker.transport import UnixHTTPAdapter
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+
+from gpuboard.api.client import Client
+from gpuboard.api.openapi import document
+from tests.support.served_box import ServedBox, served_box
+
+EXAMPLES = int(os.environ.get("GPUBOARD_BORDER_EXAMPLES", "5"))
+BASE = "http://gpuboard"
+SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(document())))
+ENDLESS = ("GET /v1/feed",)
+"""Streams without an end."""
+OUTSIDE = ("POST /v1/admin/backup",)
+"""Writes where it is told to, as root may."""
+OPERATIONS = {
+    operation.label: operation
+    for operation in (found.ok() for found in SCHEMA.get_all_operations())
+    if operation.label not in (*ENDLESS, *OUTSIDE)
+}
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[ServedBox]:
+    folder = Path(tempfile.mkdtemp(prefix="gbb-"))
+    try:
+        with served_box(folder) as box:
+            yield box
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def session(served: ServedBox) -> Iterator[requests.Session]:
+    """A session of `requests` over the Unix socket; jobs to ask about are there."""
+    with contextlib.closing(Client(served.path)) as client:
+        for number in range(3):
+            client.post("/jobs", {"command": ["x"], "gpus": number, "hold": number == 2})
+    with requests.Session() as made:
+        made.mount(BASE, UnixHTTPAdapter(f"http+unix://{served.path}", 10))
+        yield made
+
+
+@pytest.mark.parametrize("mode", schemathesis.GenerationMode)
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_operation_answers_as_documented(
+    session: requests.Session, label: str, mode: schemathesis.GenerationMode
+):
+    """Good requests and bad ones get a documented answer; 500 would be a fault of gpuboard's."""
+
+    @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def send(case: schemathesis.Case) -> None:
+        with contextlib.suppress(requests.ReadTimeout):  # it follows a log of a job that waits
+            case.call_and_validate(
+                base_url=BASE,
+                session=session,
+                timeout=1 if label.endswith("/log") else 20,
+                checks=[
+                    not_a_server_error,
+                    checks.response_schema_conformance,
+                    checks.content_type_conformance,
+                    checks.status_code_conformance,
+                ],
+            )
+
+    with contextlib.suppress(Unsatisfiable):  # an operation without parameters has no bad requests
+        send()
+
+
+def test_the_box_is_as_good_as_before(served: ServedBox, session: requests.Session):
+    """After all that: scheduling goes on, a job runs to its end, no invariant was broken."""
+    assert session.get(f"{BASE}/v1/ping").status_code == 200
+    assert not served.box.engine.halted_words()
+    with contextlib.closing(Client(served.path)) as client:
+        board = client.get("/board")
+    assert len(board["devices"]) == 8
