@@ -84,7 +84,7 @@ def _print_shares(session: Session) -> None:
         rows.append(row)
     print_table(columns, rows)
     if has_groups:
-        _print_groups(answer.get("groups"))
+        _print_groups(answer["groups"])
     session.note(
         f"DECAYED: half of it is forgotten every {words.span(answer['half_life_s'])}; FACTOR 1 is served first"
         + ("; RANK: by Fair Tree, groups first" if has_groups else "")

@@ -16,6 +16,7 @@ from gpuboard.engine.core import Core
 from gpuboard.engine.foreign import in_use_words
 from gpuboard.engine.ledger import Account
 from gpuboard.engine.stopping import limit_boot_ms
+from gpuboard.engine.zone import utc_offsets
 from gpuboard.model.device import DeviceKind, DeviceReading, Health
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.job import Job, JobSpec, JobState
@@ -54,6 +55,7 @@ def build_world(core: Core, now: int) -> World:
         head=core.ledger.head,
         promises=core.ledger.promises,
         spent=_spent(core, now),
+        utc_offsets=utc_offsets(now),
         links=core.snapshot.links,
         settings=policy_settings(core),
     )

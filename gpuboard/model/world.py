@@ -208,6 +208,9 @@ class PolicySettings(msgspec.Struct, frozen=True):
     newcomer_s: int = 300
     """A preemptible job that has run less than this need not wait for the end of the leases of people
     who had no less than its owner; 0: it waits as all others do."""
+    turns_by_job: bool = False
+    """Under leases: whether turns are by what each job ran, in two queues, rather than by what people
+    had (Tiresias; for comparison)."""
     checkpoint_cost_s: int = 0
     """What being stopped costs a preemptible job: none is stopped for another one before it has run
     many times that."""
@@ -236,6 +239,8 @@ class World(msgspec.Struct, frozen=True):
     """The preemptible job that was next and did not fit in the last round (kept likewise)."""
     promises: tuple[Promise, ...] = ()
     """The starts promised in the last round to jobs of promised classes (kept likewise)."""
+    utc_offsets: tuple[tuple[int, int], ...] = ()
+    """For words alone: from when on (ms), and by how many seconds the box's clock is ahead of UTC."""
     spent: tuple[Spent, ...] = ()
     """What was held in the last week, where a weekly quota needs it."""
     links: tuple[DeviceLink, ...] = ()

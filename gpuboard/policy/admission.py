@@ -53,6 +53,7 @@ class _Desk:
     ) -> None:
         self._request = request
         self._now = now
+        self._utc_offsets = world.utc_offsets
         self._length_ms = request.until_at - request.from_at
         round_ = Round(world, queue, now)
         round_.run()
@@ -68,6 +69,9 @@ class _Desk:
         self._candidates = self._named & box.available
         self._preference = (self.capacity.idle, box.everything & ~self.capacity.idle)
         self._before = self._lay_out(())
+
+    def _clock(self, at: int) -> str:
+        return clock_words(at, self._now, self._utc_offsets)
 
     def devices_at(self, from_at: int) -> int | None:
         """Return the devices of the window if it began at `from_at`, or None when it does not fit.
@@ -129,7 +133,7 @@ class _Desk:
         yield from self._promises()
 
     def _holders(self) -> Iterator[Cause]:
-        box, now = self.capacity.box, self._now
+        box = self.capacity.box
         for holder in self.capacity.holders:
             mask = box.mask_of(holder.devices) & self._candidates
             if not mask or holder.preemptible or holder.ends_at <= self._request.from_at:
@@ -138,7 +142,7 @@ class _Desk:
             facts = box.facts_of(mask)
             verb = "is" if len(facts) == 1 else "are"
             words = f"{devices_words(facts)} {verb} held by {user} until "
-            words += clock_words(holder.ends_at, now)
+            words += self._clock(holder.ends_at)
             yield Cause(
                 WaitCause.DEVICES_BUSY,
                 words,
@@ -185,7 +189,7 @@ class _Desk:
             next_words = "next and " if claim.is_of_head else ""
             words = (
                 f"job {job.job_id} is {next_words}promised "
-                f"{count_words(job.gpus, 'GPU', 'GPUs')} by {clock_words(claim.from_at, self._now)}"
+                f"{count_words(job.gpus, 'GPU', 'GPUs')} by {self._clock(claim.from_at)}"
             )
             yield Cause(
                 WaitCause.WOULD_DELAY_HEAD,
@@ -200,7 +204,7 @@ class _Desk:
         return booking.from_at < self._request.until_at and self._request.from_at < booking.until_at
 
     def _span_words(self, booking: Booking) -> str:
-        begin, end = (clock_words(at, self._now) for at in (booking.from_at, booking.until_at))
+        begin, end = (self._clock(at) for at in (booking.from_at, booking.until_at))
         return f"from {begin} until {end}"
 
     def _lacks_count(self, claim: Claim) -> bool:

@@ -6,7 +6,7 @@ reasons; a change that is said to start the job has been planned first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 
@@ -27,7 +27,7 @@ from gpuboard.policy.queue import (
     span_of,
 )
 from gpuboard.policy.quota import GPU_HOURS, Shortfall, allowed_words
-from gpuboard.policy.words import clock_words, count_words, devices_words
+from gpuboard.policy.words import UtcOffset, clock_words, count_words, devices_words
 
 LIMITS_TO_TRY = tuple(
     (minutes * 60, f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m")
@@ -53,7 +53,7 @@ def explain_wait(  # noqa: PLR0917 (all six are needed, and named by the callers
         raise Conflict(f"job {job_id} is not waiting", hint="see it with: gpuboard show")
     if any(start.job_id == job_id for start in plan.starts):
         return _with_forecast(Explanation(job_id, (), place=0), forecast)
-    causes = _own_causes(waiting, now)
+    causes = _own_causes(waiting, now, world.utc_offsets)
     if causes:
         return _with_forecast(Explanation(job_id, tuple(causes)), forecast)
     round_ = Round(world, queue, now)
@@ -88,7 +88,7 @@ def _with_forecast(
     )
 
 
-def _own_causes(waiting: Waiting, now: int) -> list[Cause]:
+def _own_causes(waiting: Waiting, now: int, utc_offsets: Sequence[UtcOffset]) -> list[Cause]:
     """Return what keeps the job from being eligible at all."""
     causes: list[Cause] = []
     if waiting.is_held:
@@ -108,7 +108,7 @@ def _own_causes(waiting: Waiting, now: int) -> list[Cause]:
         count = len(waiting.depends_on)
         causes.append(Cause(WaitCause.DEPENDENCY, words, count=count, job_ids=waiting.depends_on))
     if waiting.begin_at is not None and waiting.begin_at > now:
-        words = f"asked to begin not before {clock_words(waiting.begin_at, now)}"
+        words = f"asked to begin not before {clock_words(waiting.begin_at, now, utc_offsets)}"
         causes.append(Cause(WaitCause.BEGIN_TIME, words, until_at=waiting.begin_at))
     return causes
 
@@ -125,6 +125,9 @@ class _Reasons:
         self._options = self._capacity.box.options(waiting, reserve_bytes)
         self._named = reduce(or_, self._options, 0)
         self._until_at = self._now + span_of(waiting)
+
+    def _clock(self, at: int) -> str:
+        return clock_words(at, self._now, self._round.world.utc_offsets)
 
     def place(self) -> tuple[int, int]:
         """Return how many jobs are served before this one, and for how many devices they ask."""
@@ -183,7 +186,7 @@ class _Reasons:
         if short is not None:
             yield Cause(
                 WaitCause.QUOTA,
-                shortfall_words(short, self._now),
+                _shortfall_words(short, self._clock),
                 user=waiting.user,
                 until_at=short.frees_at,
             )
@@ -224,11 +227,7 @@ class _Reasons:
                 mask |= box.mask_of(holder.devices) & named
             facts = box.facts_of(mask)
             verb = "is" if len(facts) == 1 else "are"
-            end = (
-                f"until {clock_words(ends_at, self._now)}"
-                if ends_at > self._now
-                else "past its limit"
-            )
+            end = f"until {self._clock(ends_at)}" if ends_at > self._now else "past its limit"
             how = self._sharing_words(mask & -mask) or f"{verb} held"
             yield Cause(
                 WaitCause.DEVICES_BUSY,
@@ -255,7 +254,7 @@ class _Reasons:
                 facts = self._capacity.box.facts_of(mask)
                 verb = "is" if len(facts) == 1 else "are"
                 words = f"{devices_words(facts)} {verb} booked by {_booker(booking)} until "
-                words += clock_words(booking.until_at, self._now)
+                words += self._clock(booking.until_at)
                 yield self._booked(booking, words, mask, booking.until_at)
 
     def _dark(self) -> Iterator[Cause]:
@@ -264,7 +263,7 @@ class _Reasons:
                 yield self._blackout(blackout, mask & self._named)
 
     def _blackout(self, blackout: Booking, mask: int) -> Cause:
-        begin, end = (clock_words(at, self._now) for at in (blackout.from_at, blackout.until_at))
+        begin, end = (self._clock(at) for at in (blackout.from_at, blackout.until_at))
         words = f"maintenance from {begin} until {end}"
         if blackout.from_at > self._now:
             words += ", and it could still run then"
@@ -303,7 +302,7 @@ class _Reasons:
                 b for b in self._capacity.bookings if b.reservation_id == claim.reservation_id
             )
             words = f"{count_words(claim.gpus, 'GPU is', 'GPUs are')} booked by {_booker(booking)} from "
-            words += clock_words(max(booking.from_at, from_at), self._now)
+            words += self._clock(max(booking.from_at, from_at))
             words += ", and it could still run then"
             yield self._booked(booking, words, mask & kept, booking.until_at, claim.gpus)
 
@@ -313,7 +312,7 @@ class _Reasons:
         words = (
             f"it would delay job {other.job_id}, which is {is_next}promised "
             f"{count_words(other.gpus, 'GPU', 'GPUs')} by "
-            f"{clock_words(start_at or self._now, self._now)}"
+            f"{self._clock(start_at or self._now)}"
         )
         return Cause(
             WaitCause.WOULD_DELAY_HEAD,
@@ -337,13 +336,13 @@ class _Reasons:
         )
 
 
-def shortfall_words(short: Shortfall, now: int) -> str:
+def _shortfall_words(short: Shortfall, clock: Callable[[int], str]) -> str:
     """Return in words which quota leaves no room, with its numbers, and when it does again."""
     used, wanted = (f"{number:.1f}".removesuffix(".0") for number in (short.used, short.wanted))
     verb = "used" if short.name == GPU_HOURS else "in use"
     words = f"{allowed_words(short)}, {used} are {verb}, {wanted} wanted"
     if short.frees_at is not None:
-        words += f"; frees {clock_words(short.frees_at, now)}"
+        words += f"; frees {clock(short.frees_at)}"
     return words
 
 

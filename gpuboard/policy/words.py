@@ -1,17 +1,27 @@
-"""How the policy says instants and devices in words; instants in the box's own zone, as on its clock."""
+"""How the policy says instants and devices in words: by the offsets from UTC that the world has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from gpuboard.model.world import DeviceFact
 
+UtcOffset = tuple[int, int]
+"""From when on (ms), and by how many seconds the box's clock is ahead of UTC."""
 
-def clock_words(at: int, now: int) -> str:
-    """Return an instant as people say it: `14:10` today, `Tue 14:10` this week, else with its date."""
-    moment = _moment(at)
-    today = _moment(now).date()
+_LAST_AT = 253402214400000 - 1
+"""Past the calendar's end there is no date to say; a plan that far off is "never" to people."""
+
+
+def clock_words(at: int, now: int, utc_offsets: Sequence[UtcOffset] = ()) -> str:
+    """Return an instant as people say it: `14:10` today, `Tue 14:10` this week, else with its date.
+
+    `utc_offsets`, by instant, make it the box's time; without any it is UTC.
+    """
+    moment = _moment(at, utc_offsets)
+    today = _moment(now, utc_offsets).date()
     if moment.date() == today:
         return f"{moment:%H:%M}"
     if abs(moment.date() - today) < timedelta(days=7):
@@ -21,7 +31,7 @@ def clock_words(at: int, now: int) -> str:
 
 def devices_words(facts: Iterable[DeviceFact]) -> str:
     """Return `GPU 2,3` for some devices."""
-    return "GPU " + ",".join(fact.label or str(fact.index) for fact in facts)
+    return "GPU " + ",".join(str(fact.index) for fact in facts)
 
 
 def count_words(count: int, one: str, many: str) -> str:
@@ -29,6 +39,7 @@ def count_words(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-def _moment(at: int) -> datetime:
-    # Past the calendar's end there is no date to say; a plan that far off is "never" to people.
-    return datetime.fromtimestamp(min(at, 253402300799000) / 1000, tz=UTC).astimezone()
+def _moment(at: int, utc_offsets: Sequence[UtcOffset]) -> datetime:
+    place = bisect_right(utc_offsets, at, key=lambda offset: offset[0])
+    ahead_s = utc_offsets[max(0, place - 1)][1] if utc_offsets else 0
+    return datetime.fromtimestamp(min(at, _LAST_AT) / 1000, tz=UTC) + timedelta(seconds=ahead_s)

@@ -14,8 +14,8 @@ from gpuboard.model.instants import parse_instant
 from gpuboard.model.person import Caller
 from gpuboard.model.requests import BlackoutRequest, DrainRequest, NoticeRequest
 from gpuboard.model.views import AdminResult
-from gpuboard.policy.words import clock_words
 from gpuboard.service.adminstate import Checked, admin_state
+from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, insist
@@ -81,7 +81,9 @@ class AdminService:
         elif request.duration != "":
             until_at = from_at + parse_duration(request.duration, field="duration") * 1000
         else:
-            raise InvalidRequest("for how long?", field="duration", hint="a span such as 2h, or --until")
+            raise InvalidRequest(
+                "for how long?", field="duration", hint="a span such as 2h, or --until"
+            )
         if until_at <= max(now, from_at):
             raise InvalidRequest("the window is over before it begins", field="until")
         note = bounded(request.note, MAX_NOTE, "note")

@@ -12,7 +12,7 @@ from gpuboard.model.person import Caller, Person
 from gpuboard.model.plan import ReservationRequest
 from gpuboard.model.reservation import Reservation
 from gpuboard.policy.fairtree import lineage
-from gpuboard.policy.words import clock_words
+from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 

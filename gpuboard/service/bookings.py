@@ -26,10 +26,10 @@ from gpuboard.model.views import (
     TimelineView,
     WindowView,
 )
-from gpuboard.policy.words import clock_words
 from gpuboard.service.bookingchange import planned_edits
 from gpuboard.service.bookingrules import BookingRules
 from gpuboard.service.charging import Charging
+from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.maintenance import met_words

@@ -23,7 +23,7 @@ from gpuboard.model.views import (
     PriorityView,
     WhyView,
 )
-from gpuboard.policy.words import clock_words
+from gpuboard.service.clockwords import clock_words
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, may
 

@@ -10,7 +10,7 @@ from gpuboard.model.instants import iso
 from gpuboard.model.reservation import Blackout
 from gpuboard.model.text import plain
 from gpuboard.model.views import NoticeView
-from gpuboard.policy.words import clock_words
+from gpuboard.service.clockwords import clock_words
 from gpuboard.service.devices import DeviceNames
 
 AHEAD_MS = 14 * 86_400_000

@@ -161,3 +161,7 @@ def test_instants_are_said_as_people_say_them():
     assert clock_words(2 * 86400_000 + 3600_000, 0) == "Sat 01:00"
     assert clock_words(30 * 86400_000, 0) == "1970-01-31 00:00"
     assert clock_words(1 << 62, 0).startswith("9999-")
+    berlin = ((-(10**12), 3600), (20 * 86400_000, 7200))
+    assert clock_words(10 * 3600_000, 0, berlin) == "11:00"
+    assert clock_words(30 * 86400_000, 0, berlin) == "1970-01-31 02:00"
+    assert clock_words(1 << 62, 0, berlin).startswith("9999-")
