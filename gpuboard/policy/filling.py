@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.plan import Stop
 from gpuboard.model.world import Holder, Waiting
-from gpuboard.policy.capacity import PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
+from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
 from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import Lane, LaneClass, LaneKey, span_of
@@ -40,6 +40,15 @@ class Turn(NamedTuple):
     holder: Holder
     devices: int
     """As a set."""
+
+
+class _Tenure(NamedTuple):
+    """Devices, until when (ms) they are somebody's, and whom to stop then, from when on."""
+
+    devices: int
+    free_at: int
+    turn: Turn | None = None
+    way_at: int = 0
 
 
 class Filling:
@@ -212,10 +221,10 @@ class Filling:
         found = [devices for devices in found if devices]
         if found:
             return capacity.box.best_of(found, capacity.idle)
-        lendable = self._lendable() & ~self._claimed
+        until_at = self._now + waiting.grace_s * 1000 + _LEAST_MS
+        lendable = self._lendable(until_at) & ~self._claimed
         if not lendable:
             return 0
-        until_at = self._now + waiting.grace_s * 1000 + _LEAST_MS
         idle = self._idle_for(waiting) & among
         for needed, from_at, _ in round_.needs():
             lendable &= ~needed if from_at < until_at else lendable
@@ -231,12 +240,13 @@ class Filling:
         profile = self._capacity.arrangement.profile
         return self._capacity.idle & profile.free_throughout(self._now, until_at)
 
-    def _lendable(self) -> int:
-        """Return devices of active bookings that nobody uses and that no job of the owner waits for."""
+    def _lendable(self, until_at: int = 0) -> int:
+        """Return devices booked until then or longer, unused, and no job of the owner waiting for them."""
         capacity = self._capacity
         lendable = 0
         for booking in capacity.bookings:
-            if booking.reservation_id not in self._round.wanted_bookings:
+            is_wanted = booking.reservation_id in self._round.wanted_bookings
+            if booking.until_at >= until_at and not is_wanted:
                 lendable |= capacity.bound_to(booking)
         return lendable & capacity.box.available & ~capacity.held
 
@@ -338,14 +348,12 @@ class Filling:
             return
         tenures = self._tenures(waiting)
         profile = self._capacity.arrangement.profile
-        instants = sorted({at for _, at, _ in tenures} | {*profile.times, self._now})
+        instants = sorted({*(tenure.free_at for tenure in tenures), *profile.times, self._now})
         options = self._capacity.options(waiting)
         for at in instants:
-            if at < self._now:
-                continue
             held = 0
-            for devices, free_at, _ in tenures:
-                held |= devices if free_at > at else 0
+            for tenure in tenures:
+                held |= tenure.devices if tenure.free_at > at else 0
             free = profile.free_throughout(at, at + _LEAST_MS + waiting.grace_s * 1000) & ~held
             pools = [free & option for option in options]
             pool = next((some for some in pools if some.bit_count() >= waiting.gpus), 0)
@@ -353,37 +361,36 @@ class Filling:
                 self._reserve(waiting, at, pool, tenures)
                 return
 
-    def _tenures(self, waiting: Waiting) -> list[tuple[int, int, Turn | None]]:
-        """Return what preemptible jobs hold, until when it is theirs (ms), and whom to stop then."""
-        tenures: list[tuple[int, int, Turn | None]] = []
+    def _tenures(self, waiting: Waiting) -> list[_Tenure]:
+        """Return what preemptible jobs hold, until when it is theirs, and who gives way then."""
+        tenures = [_Tenure(devices, free_at) for devices, free_at in self._given]
         for turn in self._turns:
             holder = turn.holder
             way_at = self._way_at(holder, waiting)
             if way_at is None:
-                tenures.append((turn.devices, max(holder.ends_at, self._now), None))
+                tenures.append(_Tenure(turn.devices, max(holder.ends_at, self._now)))
             else:
                 gone_at = max(self._now, way_at) + holder.grace_s * 1000
-                tenures.append((turn.devices, min(gone_at, holder.ends_at), turn))
-        tenures += [(devices, free_at, None) for devices, free_at in self._given]
+                free_at = min(gone_at, holder.ends_at)
+                tenures.append(_Tenure(turn.devices, free_at, turn, way_at))
         return tenures
 
-    def _reserve(
-        self, head: Waiting, at: int, pool: int, tenures: list[tuple[int, int, Turn | None]]
-    ) -> None:
+    def _reserve(self, head: Waiting, at: int, pool: int, tenures: list[_Tenure]) -> None:
         """Keep devices for the head from `at` on; stop in time those whose lease is over then."""
         late = 0
-        for devices, _, _ in tenures:
-            late |= devices
+        for tenure in tenures:
+            late |= tenure.devices
         chosen = take_lowest(pool & late, head.gpus)
         chosen |= take_lowest(pool & ~late, head.gpus - chosen.bit_count())
         self.head, self.head_start_at, self._reserved = head, at, chosen
         self._instants.add(at)
-        for devices, _, turn in tenures:
-            if turn is None or not devices & chosen:
+        for tenure in tenures:
+            if tenure.turn is None or not tenure.devices & chosen:
                 continue
-            stop_at = max(at - turn.holder.grace_s * 1000, self._now)
+            needed_at = at - tenure.turn.holder.grace_s * 1000 - OVERDUE_MS
+            stop_at = max(tenure.way_at, needed_at)
             if stop_at <= self._now:
-                self._stop(turn, head)
+                self._stop(tenure.turn, head)
             else:
                 self._instants.add(stop_at)
 
@@ -402,9 +409,10 @@ class Filling:
         """Return who is next of the preemptible jobs and by when, in words; empty for nobody."""
         if self.head is None or self.head_start_at is None:
             return ""
+        offsets = self._round.world.utc_offsets
         return (
             f"job {self.head.job_id} is the next preemptible one and gets "
-            f"{self.head.gpus} GPUs about {clock_words(self.head_start_at, self._now)}"
+            f"{self.head.gpus} GPUs about {clock_words(self.head_start_at, self._now, offsets)}"
         )
 
 

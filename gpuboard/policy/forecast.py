@@ -15,14 +15,16 @@ from msgspec.structs import replace
 
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan, Start, StartForecast
-from gpuboard.model.world import Holder, Usage, Waiting, World
+from gpuboard.model.world import Holder, Spent, Usage, Waiting, World
 from gpuboard.policy.capacity import OVERDUE_MS
 from gpuboard.policy.habits import Habits
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import WaitingQueue, span_of
+from gpuboard.policy.quota import has_weekly_quota
 from gpuboard.policy.sharing import charged_parts
 from gpuboard.policy.usage import charge, decayed
+from gpuboard.policy.week import HOUR_MS, WEEK_MS
 
 STEPS_PER_JOB = 8
 """Rounds a forecast may take for each job; more would mean that it does not converge."""
@@ -96,8 +98,9 @@ class _Run:
         self._holders: dict[JobId, Holder] = {}
         self._ends: list[tuple[int, JobId]] = []
         self._bookings = {(b.reservation_id, b.is_blackout): b for b in world.bookings}
-        self._used = {usage.uid: usage.device_seconds for usage in world.usage}
-        self._shares = {usage.uid: usage.shares for usage in world.usage}
+        self._used = {(row.uid, row.account): row.device_seconds for row in world.usage}
+        self._shares = {row.uid: row.shares for row in world.usage}
+        self._has_weeks = has_weekly_quota(world.settings)
         self._dependents: dict[JobId, list[JobId]] = {}
         for job in jobs:
             for needed in job.depends_on:
@@ -126,7 +129,8 @@ class _Run:
             holders=tuple(self._holders.values()),
             bookings=tuple(self._bookings.values()),
             usage=tuple(
-                Usage(uid, used, self._shares.get(uid, 1.0)) for uid, used in self._used.items()
+                Usage(uid, used, self._shares.get(uid, 1.0), account)
+                for (uid, account), used in self._used.items()
             ),
             usage_at=self._now,
         )
@@ -162,6 +166,7 @@ class _Run:
                 array_id=job.array_id,
                 grace_s=job.grace_s,
                 predicted_s=job.predicted_s,
+                account=job.account,
             )
         )
 
@@ -201,6 +206,8 @@ class _Run:
             if holder is None or (holder.stopping and holder.ends_at > ends_at):
                 continue
             del self._holders[job_id]
+            if self._has_weeks:
+                self._count_week(holder)
             job = self._jobs.get(job_id)
             if holder.stopping and holder.preemptible and job is not None:
                 self._queue.add(job)
@@ -209,6 +216,13 @@ class _Run:
         over = [key for key, booking in self._bookings.items() if booking.until_at <= to_at]
         for key in over:
             del self._bookings[key]
+
+    def _count_week(self, holder: Holder) -> None:
+        """Let what has ended count in its owner's week, all of it as of the hour of its end."""
+        held_s = max(0, self._now - max(holder.started_at, self._now - WEEK_MS)) / 1000
+        hour_at = self._now // HOUR_MS * HOUR_MS
+        spent = Spent(holder.uid, holder.account, hour_at, held_s * len(holder.devices))
+        self._world = replace(self._world, spent=(*self._world.spent, spent))
 
     def _release_dependents(self, ended: JobId) -> None:
         for job_id in self._dependents.pop(ended, ()):
@@ -222,11 +236,13 @@ class _Run:
         """Charge what is held until `to_at`, so that the order of later rounds is the real one."""
         if to_at <= self._now:
             return
-        held: dict[Uid, float] = {}
+        held: dict[tuple[Uid, str], float] = {}
+        has_groups = bool(self._world.settings.groups)
         for holder, devices in charged_parts(self._holders.values()):
-            held[holder.uid] = held.get(holder.uid, 0) + devices
+            whose = (holder.uid, holder.account if has_groups else "")
+            held[whose] = held.get(whose, 0) + devices
         half_life_s = self._world.settings.half_life_s
         of_one = charge(0.0, 1, self._now, to_at, half_life_s)
         left = decayed(1.0, self._now, to_at, half_life_s)
-        for uid in held.keys() | self._used.keys():
-            self._used[uid] = self._used.get(uid, 0.0) * left + held.get(uid, 0) * of_one
+        for whose in held.keys() | self._used.keys():
+            self._used[whose] = self._used.get(whose, 0.0) * left + held.get(whose, 0) * of_one

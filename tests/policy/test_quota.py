@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gpuboard.model.world import Group, PolicySettings, Quota, Spent
+from gpuboard.model.world import Group, PolicySettings, Quota, Spent, Usage
 from gpuboard.policy.explain import explain_wait
+from gpuboard.policy.forecast import forecast_starts
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
 from gpuboard.policy.quota import never_fits, queued_shortfall
@@ -148,3 +149,32 @@ def test_a_booking_is_the_owners_whatever_the_quota():
     window = booked(7, 1, begin - 10, begin + 600, uid=1, devices=gpus(0))
     world = box(2, settings=settings, bookings=(window,), spent=(spent(1, 3, 1),))
     assert started(plan(world, job(1, uid=1, minutes=60), job(2, uid=1))) == {1}
+
+
+def test_a_forecast_knows_that_a_week_must_pass():
+    """It says when the week frees, for a job that waits for it and for one that will have to."""
+    settings = PolicySettings(default_quota=Quota(gpu_hours_per_week=10))
+    world = box(2, settings=settings, spent=(spent(1, 100, 10),))
+    told = forecast_starts(world, WaitingQueue([job(1, uid=1)]), NOW)
+    assert told[1].latest_start_at == NOW - 100 * HOUR_MS + HOUR_MS + WEEK_MS
+    busy = box(2, settings=settings)
+    both = forecast_starts(busy, WaitingQueue([job(1, uid=1, minutes=600), job(2, uid=1)]), NOW)
+    assert both[1].latest_start_at == NOW
+    assert both[2].latest_start_at >= NOW + WEEK_MS + 10 * HOUR_MS
+
+
+def test_a_forecast_charges_groups():
+    """What runs for one group puts its people behind those of the other in the forecast too."""
+    settings = PolicySettings(groups=GROUPS, priority_window_s=7 * 86400)
+    usage = (Usage(1, 50.0, account="vision"), Usage(2, 60.0, account="robots"))
+    world = box(
+        1,
+        settings=settings,
+        usage=usage,
+        usage_at=NOW,
+        head=3,
+        holders=(held(50, 0, until=NOW / MINUTE + 60, uid=3, account="vision", started_at=NOW),),
+    )
+    jobs = [job(1, uid=1, account="vision"), job(2, uid=2, account="robots"), job(3, uid=4)]
+    told = forecast_starts(world, WaitingQueue(jobs), NOW)
+    assert told[2].latest_start_at < told[1].latest_start_at
