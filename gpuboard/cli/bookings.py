@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from gpuboard.cli.completion import complete_gpus, complete_reservations
 from gpuboard.cli.request import client_zone
 from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
 from gpuboard.cli.tables import Cell, Column, print_table
-from gpuboard.errors import InvalidRequest
+from gpuboard.errors import InvalidRequest, Refused
 from gpuboard.model.text import plain
 
 
@@ -49,6 +50,13 @@ from gpuboard.model.text import plain
 @click.option(
     "--change", "change_id", type=int, metavar="ID", help="Change this booking of mine instead."
 )
+@click.option(
+    "--series",
+    "whole_series",
+    is_flag=True,
+    help="With --change: all later ones of its series too.",
+)
+@click.option("-A", "--account", default="", metavar="GROUP", help="Group of mine to charge.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it could be had.")
 @json_option
 @quiet_option("Print only the booking's number.")
@@ -65,6 +73,8 @@ def reserve(
     repeat: str,
     count: int | None,
     change_id: int | None,
+    whole_series: bool,
+    account: str,
     dry_run: bool,
 ) -> None:
     """Book a number of GPUs for a span of time. In the window your jobs start on them at once.
@@ -75,6 +85,7 @@ def reserve(
     gpuboard reserve 2 1h30m --at 'mon 09:00' --repeat weekly --count 8
     gpuboard reserve --gpu-ids 2,3 2h
     gpuboard reserve --change 7 2 3h
+    gpuboard reserve --change 7 --at 'tue 09:00' --series
     """
     gpus, duration = _wanted(wanted)
     ids = [part.strip() for part in gpu_ids.split(",") if part.strip()]
@@ -82,13 +93,18 @@ def reserve(
     if at or until or repeat:
         body["timezone"] = client_zone()
     if change_id is not None:
-        if ids or gpu_type or dry_run or repeat or count:
+        if gpu_type or repeat or count or account:
             raise InvalidRequest(
-                "--change does not go with --gpu-ids, --gpu-type, --repeat, --count or --dry-run",
+                "--change does not go with --gpu-type, --repeat, --count or --account",
                 hint="book anew",
             )
-        body = {key: value for key, value in (body | {"gpus": gpus}).items() if value}
+        body |= {"gpus": gpus, "gpu_ids": ids, "series": whole_series, "dry_run": dry_run}
+        body = {key: value for key, value in body.items() if value}
         answer = session.client.patch(f"/reservations/{change_id}", body)
+        if answer.get("refused"):
+            raise Refused(answer["refused"], hint=_windows_words(answer))
+    elif whole_series:
+        raise InvalidRequest("--series is of a --change", field="series", hint="--repeat weekly")
     else:
         if not duration and not until:
             raise InvalidRequest("for how long?", hint="gpuboard reserve 2 1h30m", field="duration")
@@ -99,6 +115,7 @@ def reserve(
             "dry_run": dry_run,
             "repeat": repeat,
             "count": count,
+            "account": account,
         }
         answer = session.client.post(
             "/reservations", {key: value for key, value in body.items() if value}
@@ -147,8 +164,19 @@ def _say_reserved(session: Session, answer: dict[str, Any]) -> None:
         number = "" if answer["dry_run"] else f"booking {other['id']}: "
         begin, end = (words.clock(other[key], now) for key in ("from_at", "until_at"))
         print(plain(f"  {number}from {begin} until {end}"))
+    for line in answer.get("notices", ()):
+        print(f"  {plain(line)}")
     for line in booking["on_them_now"]:
         print(f"  now: {plain(words.localised(line, now))}")
+
+
+def _windows_words(answer: dict[str, Any]) -> str:
+    now = words.at_ms({})
+    windows = [
+        f"{words.clock(one['from_at'], now)} to {words.clock(one['until_at'], now)}"
+        for one in answer["windows"][:3]
+    ]
+    return f"free: {', '.join(windows)}" if windows else "no window of this length is free soon"
 
 
 def _gpus_word(booking: dict[str, Any]) -> str:
@@ -158,11 +186,21 @@ def _gpus_word(booking: dict[str, Any]) -> str:
 @click.command("reservations", short_help="List bookings.")
 @click.option("--mine", is_flag=True, help="Only mine.")
 @click.option("--past", is_flag=True, help="Also those that are over.")
+@click.option("--ics", "as_ics", is_flag=True, help="As a calendar file (iCalendar).")
 @json_option
 @quiet_option("Print only the numbers.")
 @pass_session
-def reservations(session: Session, *, mine: bool, past: bool) -> None:
-    """List bookings, by start."""
+def reservations(session: Session, *, mine: bool, past: bool, as_ics: bool) -> None:
+    """List bookings, by start.
+
+    \b
+    gpuboard reservations --mine --ics > bookings.ics
+    """
+    if as_ics:
+        if session.as_json or session.quiet:
+            raise InvalidRequest("--ics goes without --json and --quiet", field="ics")
+        _print_calendar(session, mine=mine, past=past)
+        return
     if session.as_json:
         session.pass_through("/reservations", mine=mine, past=past)
         return
@@ -194,6 +232,20 @@ def reservations(session: Session, *, mine: bool, past: bool) -> None:
         Column("ON", least=4), Column("FROM"), Column("UNTIL"), Column("NAME", least=8),
     )  # fmt: skip
     print_table(columns, rows)
+
+
+def _print_calendar(session: Session, *, mine: bool, past: bool) -> None:
+    import msgspec
+
+    from gpuboard.model.calendarfile import calendar_text
+    from gpuboard.model.views import ReservationList
+
+    answer = session.client.get("/reservations", mine=mine, past=past)
+    found = msgspec.convert(answer, ReservationList)
+    hostname = session.client.get("/board")["host"]["hostname"]
+    sys.stdout.flush()
+    sys.stdout.buffer.write(calendar_text(found.reservations, hostname, found.at))
+    sys.stdout.buffer.flush()
 
 
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
