@@ -49,8 +49,8 @@ class LimitScreen(Form[UpdateRequest, UpdateRequest]):
         seconds = parse_duration(words.lstrip("+-"), field="time")
         how = {"+": "longer by", "-": "shorter by"}.get(words[0], "then")
         return [
-            (f"{named(self._targets)}: ", "text"),
             (f"{how} {limit_words(seconds)}", "accent!"),
+            (f": {named(self._targets)}", "text"),
         ], []
 
     def send(self, request: UpdateRequest) -> str:

@@ -53,6 +53,11 @@ class JobListPane(Pane):
         """Show only what has these words."""
         raise NotImplementedError
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether only some of the jobs are shown."""
+        raise NotImplementedError
+
     def known_rows(self) -> Sequence[JobView]:
         """Return the rows that may be tagged at once."""
         raise NotImplementedError
@@ -134,13 +139,13 @@ class JobListPane(Pane):
         self.show_rows()
 
     def action_tag_all(self) -> None:
-        """Tag all of mine that are known; with any tagged, drop all tags."""
+        """Tag all of mine that are known; an admin all of a filtered list; with tags, drop them."""
         if self._tagged:
             self._tagged.clear()
         else:
-            is_admin = self.gpuboard.is_admin
+            may_all = self.gpuboard.is_admin and self.is_filtered
             live = [job for job in self.known_rows() if not job.ended_at]
-            self._tagged = {job.id: job for job in live if job.mine or is_admin}
+            self._tagged = {job.id: job for job in live if job.mine or may_all}
             if not self._tagged:
                 self.gpuboard.say("none of these jobs is yours")
         self.show_rows()

@@ -70,6 +70,11 @@ class JobsPane(JobListPane):
         self._merge()
         self.take(snapshot, is_stale=False)
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether only jobs with some words are shown."""
+        return bool(self._words)
+
     def known_rows(self) -> Sequence[JobView]:
         """Return all rows."""
         return [job for job in self._jobs if jobwords.matches(job, self._words)]

@@ -89,6 +89,11 @@ class QueuePane(JobListPane):
         place = STATES.index(self._wish.state)
         self._wish_for(replace(self._wish, state=STATES[(place + 1) % len(STATES)]))
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether only some of the jobs are shown."""
+        return self._wish != QueueWish()
+
     def known_rows(self) -> Sequence[JobView]:
         """Return the rows that are known."""
         return self._window.page.jobs
