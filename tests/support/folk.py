@@ -20,8 +20,9 @@ from gpuboard.config import (
 )
 from gpuboard.engine.protocol import NewJob
 from gpuboard.errors import RequestError
+from gpuboard.model.device import DeviceLink, LinkKind
 from gpuboard.model.ids import JobId
-from gpuboard.model.job import Dependency, DependencyKind, Job, JobState
+from gpuboard.model.job import Dependency, DependencyKind, Job, JobSpec, JobState
 from gpuboard.model.plan import ReservationRequest
 from tests.support.engine import ANN, BEN, Box, person, uuid
 from tests.support.invariants import Invariants
@@ -36,12 +37,23 @@ WISHES = (
 BOOKINGS = ("reserve", "reserve", "reserve", "series", "change", "unbook", "unbook_series")
 
 
+def beside(dice: random.Random) -> random.Random:
+    """Return dice that hang on these without throwing them: stories told before stay what they were."""
+    version, state, _ = dice.getstate()
+    return random.Random(f"{version} {state[:4]} {state[-1]}")
+
+
 def some_config(dice: random.Random, scale: int, pull: str) -> Config:
     """Return how an admin may have set the box up."""
     return Config(
         docker=DockerConfig(pull=pull),
         jobs=JobsConfig(max_attempts=3, on_device_fault=dice.choice(("stop", "stop", "keep"))),
-        policy=PolicyConfig(half_life_s=10**11, backfill=dice.random() < 0.8),
+        policy=PolicyConfig(
+            half_life_s=10**11,
+            sharing=beside(dice).choice(("all", "person", "person", "off")),
+            sharing_patience_s=20 * scale,
+            backfill=dice.random() < 0.8,
+        ),
         quota=QuotaConfig(users={"ben": {"running_gpus": 2}} if dice.random() < 0.3 else {}),
         reservations=ReservationsConfig(
             no_show_after_s=dice.choice((None, 30 * scale, 120 * scale))
@@ -58,6 +70,10 @@ class Folk:
         self.scale = scale
         """How slow this box's life is: minutes, or days."""
         self.submitted: list[JobId] = []
+        box.probe.links = tuple(
+            DeviceLink(uuid(n), uuid(n + 1), LinkKind.NVLINK, 4)
+            for n in range(0, box.probe.gpus - 1, 2)
+        )
 
     def submit(self, dice: random.Random) -> str:
         """Submit a job or an array; now and then the answer gets lost and it is sent again."""
@@ -92,7 +108,7 @@ class Folk:
             fields["begin_at"] = self.box.clock.now_ms() + dice.choice((5, 60)) * 1000 * self.scale
         if gpus == 1 and dice.random() < 0.1:
             fields["gpu_uuids"] = (uuid(dice.randrange(self.box.probe.gpus)),)
-        return self.box.spec(
+        spec = self.box.spec(
             gpus=gpus,
             image=dice.choice(IMAGES),
             limit_s=dice.choice((20, 60, 300)) * self.scale,
@@ -101,6 +117,13 @@ class Folk:
             grace_s=dice.choice((1, 10)),
             **fields,
         )
+        return msgspec.structs.replace(spec, **self._wishes_of(spec, beside(dice)))
+
+    def _wishes_of(self, spec: JobSpec, dice: random.Random) -> dict[str, object]:
+        """Return what a job wants of its devices beyond their number: a share, or links."""
+        if spec.gpus == 1 and not spec.preemptible and dice.random() < 0.3:
+            return {"gpu_memory_bytes": dice.choice((1, 3, 7, 15)) * 2**30}
+        return {"nvlink": True} if spec.gpus == 2 and dice.random() < 0.3 else {}
 
     def ask(self, dice: random.Random) -> str:
         """Want something of a job or a device."""
