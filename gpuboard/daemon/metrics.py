@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,7 +36,8 @@ class Collected(msgspec.Struct, frozen=True):
     """What one scrape needs, taken at one instant."""
 
     readings: tuple[DeviceReading, ...]
-    leases: dict[str, Lease]
+    held: dict[str, dict[int, float]]
+    """What part of each device is charged to whom, by uid."""
     names: dict[int, str]
     drained: frozenset[str]
     foreign: frozenset[str]
@@ -52,15 +53,26 @@ class Collected(msgspec.Struct, frozen=True):
     tally: Tally
 
 
+def _parts(leases: Sequence[Lease]) -> dict[int, float]:
+    parts: dict[int, float] = {}
+    for lease in leases:
+        parts[lease.uid] = parts.get(lease.uid, 0.0) + lease.devices_charged
+    return parts
+
+
 def collect(engine: Engine, *, connections: int = 0, step_age_s: float = 0.0) -> Collected:
     """Take the figures. On the engine's thread; `step_age_s`: since its last step ended well."""
-    leases = {str(device): lease for device, lease in engine.leases().items()}
+    shares = engine.shares()
+    held = {
+        str(device): _parts(shares.get(device, (lease,)))
+        for device, lease in engine.leases().items()
+    }
     capabilities = engine.capabilities()
     snapshot = engine.snapshot()
     return Collected(
         readings=tuple(engine.devices()),
-        leases=leases,
-        names={lease.uid: engine.person_of(lease.uid) for lease in leases.values()},
+        held=held,
+        names={uid: engine.person_of(uid) for parts in held.values() for uid in parts},
         drained=frozenset(engine.drains()),
         foreign=frozenset(engine.foreign_use()),
         states=dict(Counter(job.state.value for job in engine.running_jobs())),
@@ -156,15 +168,18 @@ def _device_metrics(found: Collected) -> Iterator[Metric]:
             if value is not None:
                 gauge.add_metric(_labels(reading), value)
         yield gauge
-    held = _gauge("gpuboard_device_held", "1 with the holder while leased", (*labels, "user"))
+    held = _gauge(
+        "gpuboard_device_held",
+        "Part of it that a user holds: 1 unless it is shared",
+        (*labels, "user"),
+    )
     health = _gauge("gpuboard_device_healthy", "Whether the device may be given out", labels)
     drained = _gauge("gpuboard_device_drained", "Whether it is out of service", labels)
     foreign = _gauge("gpuboard_device_foreign", "Whether it is used outside the queue", labels)
     for reading in found.readings:
         uuid = reading.device.uuid
-        lease = found.leases.get(uuid)
-        if lease is not None:
-            held.add_metric((*_labels(reading), found.names.get(lease.uid, "")), 1)
+        for uid, part in found.held.get(uuid, {}).items():
+            held.add_metric((*_labels(reading), found.names.get(uid, "")), part)
         health.add_metric(_labels(reading), reading.health == "ok")
         drained.add_metric(_labels(reading), uuid in found.drained)
         foreign.add_metric(_labels(reading), uuid in found.foreign)

@@ -12,7 +12,7 @@ from gpuboard.engine.protocol import Capabilities, Engine, Tally
 from gpuboard.model.device import Device, DeviceReading, Health, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, LeaseId
 from gpuboard.model.job import JobState
-from gpuboard.model.reservation import Lease
+from gpuboard.model.reservation import Lease, Share
 from tests.support.daemon import DaemonProcess
 
 
@@ -21,7 +21,7 @@ def reading(index: int, **fields: Any) -> DeviceReading:
     return DeviceReading(device=device, **fields)
 
 
-def engine() -> Engine:
+def engine(shares: dict[DeviceUuid, list[Lease]] | None = None) -> Engine:
     lease = Lease(LeaseId(1), DeviceUuid("GPU-0"), 1000, JobId(1), None, 0, 10)
     readings = (
         reading(0, utilization=97, temperature_c=61, power_w=300.5),
@@ -31,6 +31,7 @@ def engine() -> Engine:
         "Engine",
         SimpleNamespace(
             leases=lambda: {DeviceUuid("GPU-0"): lease},
+            shares=lambda: shares or {},
             capabilities=lambda: Capabilities("local", {"process": "1"}, {"docker": "down"}),
             snapshot=lambda: ProbeSnapshot(at=0, readings=readings),
             devices=lambda: readings,
@@ -79,6 +80,21 @@ def test_devices_queue_and_runtimes_are_told():
     )
     assert found["gpuboard_connections", ""] == 3
     assert found["gpuboard_scheduling_halted", ""] == 1
+
+
+def test_sharers_of_a_device_hold_a_part_of_it_each():
+    """By person: two jobs of one person are one line."""
+    leases = [
+        Lease(
+            LeaseId(n), DeviceUuid("GPU-0"), uid, JobId(n), None, 0, 10, share=Share(1, 4, part)
+        )
+        for n, (uid, part) in enumerate([(1000, 0.25), (1001, 0.5), (1000, 0.25)])
+    ]
+    text = metrics_of(engine({DeviceUuid("GPU-0"): leases}), lambda: 3, lambda: 0.0)()().decode()
+    held = [line for line in text.splitlines() if line.startswith("gpuboard_device_held{")]
+    assert [(line.split('user="')[1][:8], line[-4:]) for line in sorted(held)] == [
+        ("user1000", " 0.5"), ("user1001", " 0.5"),
+    ]  # fmt: skip
 
 
 def test_what_was_done_is_counted():
