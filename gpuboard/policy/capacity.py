@@ -182,6 +182,8 @@ class Capacity:
                 devices |= some & self.idle
         if devices:
             self.claims.remove(claim)
+            if devices.bit_count() == claim.gpus > 1 and self.box.topology is not None:
+                devices = self._linked_for(claim) or devices
             missing = claim.gpus - devices.bit_count()
             if missing:
                 left = claim.candidates & ~devices
@@ -355,6 +357,18 @@ class Capacity:
     def _arrange(self, base: Profile, claims: list[Claim]) -> Arrangement:
         self.arrangements += 1
         return arrange(base, claims, self._preference())
+
+    def _linked_for(self, claim: Claim) -> int:
+        """Return the best-linked idle devices for a claim that all others leave, or 0."""
+        rest = self._arrange(self.base, self.claims)
+        if rest.shortage > self.arrangement.shortage:
+            return 0
+        free = rest.profile.free_throughout(self.now, claim.until_at)
+        usable = free & self.idle & claim.candidates
+        if usable.bit_count() < claim.gpus:
+            return 0
+        quiet = rest.profile.free_throughout(self.now, FOREVER)
+        return self.box.choose(usable, claim.gpus, quiet, self.idle)
 
     def _preference(self) -> tuple[int, int, int]:
         """Return sets to give to claims: first what is busy until then, so that idle devices stay

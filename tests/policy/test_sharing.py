@@ -144,6 +144,18 @@ def test_linked_sets_only_for_who_asks_for_them():
     assert never.words == "3 GPUs linked by NVLink wanted, this box has 2"
 
 
+def test_a_booking_gets_linked_devices_where_nobody_else_needs_them():
+    """One of the first pair is busy: the pair alone on its node, not the lowest; a promise stands."""
+    holders = (held(11, 0, until=60),)
+    some = world(6, links=paired(6), holders=holders, bookings=(booked(7, 2, 0, 60),))
+    [bind] = plan_round(some, WaitingQueue([]), 0).binds
+    assert bind.devices == ("GPU-4", "GPU-5")
+    soon = booked(8, 1, 30, 90, gpu_uuids=("GPU-4",))
+    taken = replace(some, bookings=(*some.bookings, soon))
+    [bind] = plan_round(taken, WaitingQueue([]), 0).binds
+    assert bind.devices == ("GPU-2", "GPU-3")
+
+
 def test_backfill_leaves_the_linked_pair_that_the_head_was_promised():
     """A job for one GPU takes another one, or ends in time."""
     holders = (held(11, 0, until=60),)
