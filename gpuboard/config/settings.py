@@ -46,6 +46,8 @@ class JobsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_env_bytes: int = 65536
     max_array: int = 1000
     max_attempts: int = 3
+    numa_bind: bool = False
+    """Whether a container runs only on the CPUs near its devices."""
     on_device_fault: str = "stop"
     """`stop` or `keep` a job whose device failed."""
 

@@ -303,11 +303,19 @@ def run_request(core: Core, job: Job) -> RunRequest:
         device_indices=tuple(index_of.get(uuid, -1) for uuid in job.devices),
         shm_bytes=spec.shm_bytes,
         cpus=spec.cpus,
+        cpuset=_near_cpus(core, job) if core.config.jobs.numa_bind else "",
         memory_bytes=spec.memory_bytes,
         pids=core.config.jobs.pids_limit,
         stop_signal=spec.stop_signal,
         grace_s=spec.grace_s,
     )
+
+
+def _near_cpus(core: Core, job: Job) -> str:
+    """Return the CPUs near the job's devices; empty where the driver does not say it of each."""
+    device_of = {reading.device.uuid: reading.device for reading in core.snapshot.readings}
+    lists = [device_of[uuid].cpus if uuid in device_of else "" for uuid in job.devices]
+    return ",".join(dict.fromkeys(lists)) if all(lists) else ""
 
 
 def _budget_environment(core: Core, job: Job) -> dict[str, str]:

@@ -31,7 +31,7 @@ def clock_words(at: int, now: int, utc_offsets: Sequence[UtcOffset] = ()) -> str
 
 def devices_words(facts: Iterable[DeviceFact]) -> str:
     """Return `GPU 2,3` for some devices."""
-    return "GPU " + ",".join(str(fact.index) for fact in facts)
+    return "GPU " + ",".join(fact.label or str(fact.index) for fact in facts)
 
 
 def count_words(count: int, one: str, many: str) -> str:

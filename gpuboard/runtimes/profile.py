@@ -133,6 +133,8 @@ def _host_config(
         config["Memory"] = config["MemorySwap"] = memory
     if request.cpus or settings.max_cpus:
         config["NanoCpus"] = round((request.cpus or settings.max_cpus or 0) * 1e9)
+    if request.cpuset:
+        config["CpusetCpus"] = request.cpuset
     if request.devices and injection != "label":
         config["DeviceRequests"] = [_device_request(request.devices, injection)]
     if not request.devices or injection != "request":

@@ -51,6 +51,8 @@ class RunRequest(msgspec.Struct, frozen=True):
     device_indices: tuple[int, ...] = ()
     shm_bytes: int | None = None
     cpus: float | None = None
+    cpuset: str = ""
+    """Only these CPUs, as the kernel writes lists (`0-31,64-95`); empty: all. Of containers."""
     memory_bytes: int | None = None
     pids: int | None = None
     stop_signal: str = "SIGTERM"

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gpuboard.config import Config, JobsConfig
 from gpuboard.devices.nvml_sweep import NvmlSource
 from gpuboard.devices.processes import ProcessTable
 from gpuboard.model.device import ProbeSnapshot
@@ -103,7 +104,7 @@ def test_instances_are_given_by_their_type_and_their_parent_never(box: Box) -> N
     assert runs_on(box, whole) == (gpu_uuid(0),)
     assert gpu_uuid(1) not in {lease.device for lease in box.store.live_leases()}
     words = [cause.words for cause in box.engine.explain(small[2]).causes]
-    assert any("GPU 1:0,1:1 are held by ann" in text for text in words)
+    assert any("GPU 1:0,1:1 are held by ann" in text for text in words), words
 
 
 def test_a_gang_gets_no_instances_unless_it_names_them(box: Box) -> None:
@@ -128,7 +129,7 @@ def test_an_instance_is_drained_alone(box: Box) -> None:
     box.settle()
     assert runs_on(box, jobs[0]) == (mig(SLICES[1]),)
     words = [cause.words for cause in box.engine.explain(jobs[1]).causes]
-    assert any("GPU 1:0 is drained: noisy" in text for text in words)
+    assert any("GPU 1:0 is drained: noisy" in text for text in words), words
 
 
 def test_a_gpu_that_is_split_or_joined_while_we_look_is_no_lost_device(
@@ -186,3 +187,30 @@ def test_instances_may_be_shared_by_budget_too(box: Box) -> None:
     box.settle()
     assert [box.state(job) for job in jobs] == ["running", "running", "queued"]
     assert {runs_on(box, job) for job in jobs[:2]} == {(mig(HALF),)}
+
+
+def test_a_container_may_be_kept_to_the_cpus_near_its_devices(box: Box, driver: FakeBox) -> None:
+    """Opt-in; each socket once, and nothing where the driver does not say it of each device."""
+    for gpu, cpus in zip(driver.gpus, ("0-7", "8-15"), strict=True):
+        gpu.keys["cpus"] = cpus
+    driver.gpus[1].keys["mig_mode"] = 0
+    driver.gpus[1].instances = []
+    driver.write()
+    box.probe.source.close()  # a driver that was loaded anew
+    box.probe.source._facts.clear()
+    box.settle()
+
+    def cpuset(**asked) -> str:
+        job_id = box.submit(script=LONG, **asked)
+        box.settle()
+        runs_on(box, job_id)
+        found = box.runtime.containers[box.job(job_id).runtime_name].request.cpuset
+        box.engine.cancel(job_id, ANN)
+        box.advance(3)
+        return found
+
+    assert cpuset(gpus=2) == ""  # not asked for
+    box.engine.reconfigure(Config(jobs=JobsConfig(numa_bind=True)))
+    assert cpuset(gpus=2) == "0-7,8-15"
+    assert cpuset(gpu_uuids=(gpu_uuid(1),)) == "8-15"
+    assert cpuset(gpus=0) == ""

@@ -408,6 +408,12 @@ def test_mig_instances_are_devices():
         assert profile(request(devices=(DeviceUuid(uuid),)))["HostConfig"]["DeviceRequests"]
 
 
+def test_a_cpuset_is_set_only_where_the_box_says_one():
+    """Nothing that a person sends gets there; without it the engine decides."""
+    assert profile(request(cpuset="0-31,64-95"))["HostConfig"]["CpusetCpus"] == "0-31,64-95"
+    assert "CpusetCpus" not in profile(request())["HostConfig"]
+
+
 def test_images_switches_of_the_toolkit_are_emptied():
     """An image asks for nothing beyond the lease."""
     image = ImageDefaults(env={"NVIDIA_IMEX_CHANNELS": "0", "NVIDIA_VISIBLE_DEVICES": "all"})
