@@ -97,7 +97,8 @@ def _unavailable_reason(core: Core, reading: DeviceReading, foreign: dict[Device
     if drain is not None:
         return f"drained: {drain.note}".rstrip(": ")
     lease = core.ledger.leases.get(uuid)
-    if uuid in foreign and (lease is None or lease.job_id is None):
+    is_open = lease is None or lease.job_id is None or lease.share is not None
+    if uuid in foreign and is_open:
         return foreign[uuid]
     return ""
 

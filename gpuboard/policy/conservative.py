@@ -98,10 +98,11 @@ class Promises:
         for job_id in self._late():
             self._end(job_id)
 
-    def compress(self) -> Iterator[tuple[Waiting, int]]:
+    def compress(self, may_run: Callable[[Waiting], bool]) -> Iterator[tuple[Waiting, int]]:
         """Move each promise as early as it can be; yield the jobs to start now, with their devices.
 
-        The promise of a job that is yielded has ended, and its devices are not taken yet.
+        The promise of a job that is yielded has ended, and its devices are not taken yet. One whose
+        quota or array those before it have used up waits without a promise.
         """
         for job_id, claim in sorted(self._claims.items(), key=self._by_start):
             waiting = self._queue.get(job_id)
@@ -113,6 +114,9 @@ class Promises:
                 self._capacity.lay(claim)
                 continue
             if earliest.from_at <= self._now:
+                if not may_run(waiting):
+                    del self._claims[job_id], self._starts_at[job_id]
+                    continue
                 ready = self._capacity.ready_for(earliest)
                 if ready:
                     del self._claims[job_id], self._starts_at[job_id]

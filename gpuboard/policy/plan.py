@@ -326,7 +326,7 @@ class Round:
         """Start the jobs whose promised time has come, or can be now; promise the others earlier."""
         for job_id in self.starts:
             self.promises.forget(job_id)
-        for waiting, devices in self.promises.compress():
+        for waiting, devices in self.promises.compress(self.has_room):
             self.take(waiting, devices)
 
     def _is_to_be_promised(self, waiting: Waiting) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gpuboard.config import Config, PolicyConfig
+from gpuboard.model.device import DeviceProcess
 from gpuboard.runtimes.simulated import Script
 from tests.support.engine import ANN, BEN, Box, uuid
 
@@ -211,3 +212,16 @@ def test_quotas_of_the_week_count_a_sharer_as_one_device_once(box: Box) -> None:
     assert week() == pytest.approx(held_ms / 1000, abs=0.01)
     box.restart()
     assert week() == pytest.approx(held_ms / 1000, abs=0.01)
+
+
+def test_nobody_joins_a_shared_device_that_a_stranger_uses(box: Box) -> None:
+    """What a process from outside takes is in no budget."""
+    first = small(box, 4)
+    box.probe.foreign[uuid(0)] = (DeviceProcess(pid=77, uid=4000, user="zoe"),)
+    box.settle()
+    second = small(box, 4)
+    assert [box.state(job) for job in (first, second)] == ["running", "queued"]
+    assert "zoe" in " ".join(cause.words for cause in box.engine.explain(second).causes)
+    box.probe.foreign.clear()
+    box.settle()
+    assert box.state(second) == "running"

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpuboard.model.world import JobClass, PolicySettings
+from gpuboard.model.world import JobClass, PolicySettings, Quota
 from gpuboard.policy.admission import admit
 from gpuboard.policy.conservative import MOST_PROMISES
 from gpuboard.policy.explain import explain_wait
@@ -180,3 +180,16 @@ def test_planning_again_changes_nothing(data):
         for arrival in data.draw(arrivals(devices, special=False, preemptible=True))
     ]
     lab.run(jobs, data.draw(wishes(devices, special=False, most=3)))
+
+
+def test_promised_jobs_that_may_start_together_keep_their_limits():
+    """What the first of an array, or of a person, uses up is not there for the next of them."""
+    world = box(4, settings=SURE, holders=(held(50, 0, 1, 2, 3, until=130),))
+    array = [sure(n, 1, 30, array_id=1, array_limit=2) for n in (1, 2, 3)]
+    first = plan(world, *array)
+    assert promised(first) == {1: 130, 2: 130, 3: 130}
+    empty = replace(world, holders=(), promises=first.promises)
+    assert started(plan(empty, *array)) == {1, 2}
+    limited = replace(SURE, default_quota=Quota(running_gpus=2))
+    own = [sure(n, 1, 30) for n in (1, 2, 3)]
+    assert started(plan(replace(empty, settings=limited), *own)) == {1, 2}

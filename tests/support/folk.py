@@ -11,8 +11,10 @@ from collections.abc import Callable
 import msgspec
 
 from gpuboard.config import (
+    ClassConfig,
     Config,
     DockerConfig,
+    GroupConfig,
     JobsConfig,
     PolicyConfig,
     QuotaConfig,
@@ -29,6 +31,11 @@ from tests.support.invariants import Invariants
 
 PEOPLE = (ANN, BEN, person(1003, "cat"))
 IMAGES = ("simulated:latest", "simulated:1", "simulated:2")
+GROUPS = {
+    "lab": GroupConfig(shares=2.0),
+    "vision": GroupConfig(parent="lab", members=("ann",)),
+    "robots": GroupConfig(parent="lab", members=("ann", "ben")),
+}
 MOST_JOBS = 400
 WISHES = (
     *("cancel", "cancel", "cancel", "hold", "release", "update", "update"),
@@ -45,16 +52,26 @@ def beside(dice: random.Random) -> random.Random:
 
 def some_config(dice: random.Random, scale: int, pull: str) -> Config:
     """Return how an admin may have set the box up."""
+    quotas: dict[str, dict[str, int | tuple[str, ...] | None]] = {}
+    if dice.random() < 0.3:
+        quotas["ben"] = {"running_gpus": 2}
+    if dice.random() < 0.2:
+        quotas["cat"] = {"gpu_hours_per_week": scale, "soft": ("gpu_hours_per_week",)}
     return Config(
         docker=DockerConfig(pull=pull),
+        groups=GROUPS,
+        classes={"quick": ClassConfig(boost_s=600, promised=dice.random() < 0.5)},
         jobs=JobsConfig(max_attempts=3, on_device_fault=dice.choice(("stop", "stop", "keep"))),
         policy=PolicyConfig(
             half_life_s=10**11,
             sharing=beside(dice).choice(("all", "person", "person", "off")),
             sharing_patience_s=20 * scale,
+            sharing_overuse=dice.choice(("stop", "warn")),
             backfill=dice.random() < 0.8,
         ),
-        quota=QuotaConfig(users={"ben": {"running_gpus": 2}} if dice.random() < 0.3 else {}),
+        quota=QuotaConfig(
+            users=quotas, groups={"lab": {"running_gpus": 3}} if dice.random() < 0.2 else {}
+        ),
         reservations=ReservationsConfig(
             no_show_after_s=dice.choice((None, 30 * scale, 120 * scale))
         ),
@@ -108,6 +125,10 @@ class Folk:
             fields["begin_at"] = self.box.clock.now_ms() + dice.choice((5, 60)) * 1000 * self.scale
         if gpus == 1 and dice.random() < 0.1:
             fields["gpu_uuids"] = (uuid(dice.randrange(self.box.probe.gpus)),)
+        if dice.random() < 0.1:
+            fields["class_name"] = "quick"
+        if dice.random() < 0.3:
+            fields["account"] = dice.choice(("vision", "robots"))
         spec = self.box.spec(
             gpus=gpus,
             image=dice.choice(IMAGES),
@@ -163,7 +184,8 @@ class Folk:
     def _update(self, dice: random.Random) -> JobId:
         job = self.box.engine.job(self._some_job(dice))
         changes: dict[str, object] = {"limit_s": dice.choice((20, 120, 600)) * self.scale}
-        if not job.spec.gpu_uuids and dice.random() < 0.3:
+        is_bound = job.spec.gpu_uuids or job.spec.gpu_memory_bytes or job.spec.nvlink
+        if not is_bound and dice.random() < 0.3:
             changes["gpus"] = min(self.box.probe.gpus, dice.choice((1, 2)))
         self.box.engine.update(job.id, ANN, msgspec.structs.replace(job.spec, **changes))
         return job.id

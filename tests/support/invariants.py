@@ -8,15 +8,17 @@ charged once.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 
 from gpuboard.engine.dependencies import Standing, standing
 from gpuboard.engine.ending import attempt_of
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.job import Job, JobState, StopCause
+from gpuboard.model.reservation import Lease
 from tests.support.engine import Box
 
+SLACK_S = 1.01
+"""Charges so small that they are forgotten."""
 _MIRROR_EVERY = 4
 """Steps between two comparisons of memory and database: what differs once, differs until a restart."""
 
@@ -52,6 +54,11 @@ class Invariants:
                 assert lease is not None, f"I3 {process.name} lives on {device} without a lease"
                 owners = {f"gb-{one.job_id}-{one.attempt}" for one in shares or [lease]}
                 assert process.name in owners, f"I3 {process.name} lives on {owners}'s {device}"
+        for device, leases in ledger.shares().items():
+            shares = [lease.share for lease in leases if lease.share is not None]
+            given = sum(share.memory_bytes for share in shares)
+            most = min(share.capacity_bytes for share in shares)
+            assert given <= most, f"I1 {device} is shared beyond its memory: {leases}"
         self._check_mirror()
         core.journal.check()
         self._check_starts()
@@ -162,26 +169,41 @@ class Invariants:
         if job.id in self.cancelled:
             assert job.attempt == self.cancelled[job.id], f"job {job.id}: a cancel was forgotten"
 
+    def _account_of(self, lease: Lease) -> str:
+        if lease.job_id is not None:
+            return self.box.engine.job(lease.job_id).spec.account
+        booking = self.box.engine.reservation(lease.reservation_id)
+        return booking.account
+
     def _check_history(self) -> None:
-        """No device had two leases at one time, and each person is charged for theirs once."""
+        """No device was given out twice at one time, and each person is charged for theirs once."""
         box = self.box
         leases = box.store.leases_between(0, 2**62)
-        by_device: dict[DeviceUuid, list[tuple[int, int]]] = defaultdict(list)
-        held_ms: dict[int, float] = defaultdict(float)
+        changes: dict[DeviceUuid, list[tuple[int, float]]] = defaultdict(list)
+        held_ms: dict[tuple[int, str], float] = defaultdict(float)
+        """By person, and again by person and group."""
         for lease in leases:
             assert lease.released_at is not None
-            span_ms = max(0, lease.released_at - lease.granted_at)
-            if lease.share is None:
-                by_device[lease.device].append((lease.granted_at, lease.released_at))
-            held_ms[lease.uid] += span_ms * lease.devices_charged
+            part = lease.devices_charged
+            changes[lease.device] += [(lease.granted_at, part), (lease.released_at, -part)]
+            ms = part * max(0, lease.released_at - lease.granted_at)
+            held_ms[lease.uid, ""] += ms
+            account = self._account_of(lease)
+            if account:
+                held_ms[lease.uid, account] += ms
         if self.jumped_back:
             return  # spans on a clock that was set back say nothing
-        for device, spans in by_device.items():
-            spans.sort()
-            for (_, end), (begin, _) in itertools.pairwise(spans):
-                assert end <= begin, f"I1 {device} had two leases at {begin}"
+        for device, parts in changes.items():
+            given = 0.0
+            for at, part in sorted(parts):  # at one instant what ends comes first
+                given += part
+                assert given < 1 + 1e-6, f"I1 {device} was given out {given} times at {at}"
+        charged: dict[tuple[int, str], float] = defaultdict(float)
         for usage in box.engine.usage():
-            owed = held_ms[usage.uid] / 1000
-            assert abs(usage.device_seconds - owed) <= 0.01 + owed * 1e-4, (
-                f"uid {usage.uid} is charged {usage.device_seconds}, held {owed} device-seconds"
-            )
+            charged[usage.uid, ""] += usage.device_seconds
+            if usage.account:
+                charged[usage.uid, usage.account] += usage.device_seconds
+        for whose, ms in held_ms.items():
+            owed, told = ms / 1000, charged[whose]
+            assert abs(told - owed) <= SLACK_S + owed * 1e-4, f"{whose} owe {owed} s, told {told}"
+        assert charged.keys() <= held_ms.keys() | {whose for whose, s in charged.items() if s < 1}

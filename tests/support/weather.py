@@ -25,6 +25,7 @@ FAULTS = (
     *("lose", "lose", "lose", "lose", "down", "restart", "restart", "ghost", "remove", "kill"),
     *("jump", "probe", "probe_hung", "foreign", "unreadable", "reboot", "daemon", "remnant"),
     *("device", "missing", "disk", "locked", "hung", "image", "user", "wrong", "paused", "stuck"),
+    "greedy",
 )
 SPANS_S = (2, 10, 60, 300, 3600)
 """How long troubles last."""
@@ -136,6 +137,14 @@ class Weather:
 
         process.script = msgspec.structs.replace(script, is_unkillable=True)
         return f"{victim} " + self._passes(dice, end)
+
+    def _greedy(self, dice, victim, device) -> str:
+        """A job takes all the memory of its device, whatever it said."""
+        if not victim:
+            return ""
+        memory = self.box.probe.memory
+        memory[victim] = 2**34
+        return f"{victim} " + self._passes(dice, lambda: memory.pop(victim, None))
 
     def _wrong(self, dice, victim, device) -> str:
         """The engine gives devices that nobody leased."""
