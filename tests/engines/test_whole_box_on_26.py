@@ -91,8 +91,8 @@ def test_a_day_on_a_box_of_debian_13(box: Box, docker_engine: TrixieEngine):
         wait_until(lambda: not client.containers(all=True), 20, "all containers to be removed")
 
 
-def test_job_waits_for_the_admin_when_the_specification_is_broken(
-    box: Box, docker_engine: TrixieEngine
+def test_fault_46_job_waits_for_the_admin_when_the_specification_is_broken(
+    box: Box, docker_engine: TrixieEngine, record_property
 ):
     """Row 46: back to the queue, the doctor says what is wrong, and it runs once it is mended."""
     docker_engine.write_cdi([gpu_uuid(99)])
@@ -110,3 +110,6 @@ def test_job_waits_for_the_admin_when_the_specification_is_broken(
     assert "nvidia-ctk" in found["gpu-setup"]["mend"]
     docker_engine.write_cdi([gpu_uuid(number) for number in range(COUNT)])
     assert box.wait_state(job, "succeeded", timeout_s=60)["exit_code"] == 0
+    record_property(
+        "seen", f"on 26.1: back to the queue, doctor: {found['gpu-setup']['words'][:60]}"
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
 import signal
 import socket
@@ -363,6 +365,50 @@ def test_fault_37_client_dies_and_retries(process_box: FaultBox, record_property
     second = box.shell("true", token="once-and-only-once")
     assert first == second
     record_property("seen", f"descriptors back at {before}; the token gave job {first} twice")
+
+
+def test_attack_51_pid_reused_under_a_job(process_box: FaultBox, record_property) -> None:
+    """The job's process is gone and a stranger has its number: a cancel with force leaves it alone."""
+    box = process_box
+    box.start()
+    job = box.ask("sleep", "300")  # alone: a child would keep the number as its process group's
+    box.wait_state(job, "running")
+    [record] = (box.state / "processes").glob(f"**/gb-{job}-*/started.json")
+    facts = json.loads(record.read_text())
+    assert box.daemon is not None
+    box.daemon.send_signal(signal.SIGSTOP)  # nobody looks between the death and the birth
+    try:
+        for pid in (facts["supervisor"], facts["pid"]):
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: not psutil.pid_exists(pid), 10, "its end")
+        bystander = _born_as(facts["pid"])
+    finally:
+        box.daemon.send_signal(signal.SIGCONT)
+    try:
+        with contextlib.suppress(GpuboardError):  # it may have been found lost before
+            box.cancel(job, force=True)
+        view = box.ended(job)
+        assert psutil.Process(bystander.pid).status() != psutil.STATUS_ZOMBIE
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+    record_property("seen", f"{view['state']}: {view['reason'][:50]}; the new process lives on")
+
+
+def _born_as(pid: int) -> subprocess.Popen[bytes]:
+    """Return a sleeper with this very number; skip where the kernel does not let numbers be chosen."""
+    for _ in range(200):
+        try:
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        except OSError as error:
+            pytest.skip(f"pids cannot be chosen here: {error}")
+        made = subprocess.Popen(["sleep", "300"])
+        if made.pid == pid:
+            return made
+        made.kill()
+        made.wait()
+    pytest.skip(f"pid {pid} was not to be had")
 
 
 def test_fault_38_two_daemons(process_box: FaultBox, record_property) -> None:
