@@ -94,7 +94,8 @@ def _expanded_lines(devices: Sequence[DeviceView], unit: Unit, height: int, othe
     """Return how tall the expanded card is: what it has to say, and a line for each other card."""
     wanted = 14 + max(len(devices[place].processes) for place in unit)
     wanted += len(unit) if len(unit) > 1 else 0
-    return max(6, min(wanted, height - min(others, height // 3)))
+    least = 6 + (len(unit) if devices[unit[0]].parent else 0)
+    return max(least, min(wanted, height - min(others, height // 3)))
 
 
 def _put(

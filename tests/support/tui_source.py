@@ -309,6 +309,8 @@ class ScriptedSource:
         self.connections = 0
         self.revision = 0
         self.is_here = True
+        self.poison = ""
+        """Said in place of people's and the daemon's words where tests set no other."""
         self.is_down = False
         self._items: queue.Queue[object] = queue.Queue()
 
@@ -376,14 +378,14 @@ class ScriptedSource:
         return WhyView(
             id=found.id, state=found.state, words="It needs 4 GPUs; 1 is free now and 3 more come free by 16:00.",
             causes=[
-                CauseView("devices_busy", "GPU 0,1 are held by ann until 16:00", 2, ref(0, 1), until_at=at("16:00"), user="ann"),
+                CauseView("devices_busy", self.poison or "GPU 0,1 are held by ann until 16:00", 2, ref(0, 1), until_at=at("16:00"), user="ann"),
                 CauseView("devices_busy", "GPU 3 is held by bea until 17:10", 1, ref(3), until_at=at("17:10"), user="bea"),
                 CauseView("device_unavailable", "GPU 6 is drained: fan broken", 1, ref(6)),
             ],
             place=found.place, ahead_gpus=4 if found.place else 0, expected_start_at=found.expected_start_at, latest_start_at=found.latest_start_at,
             would_start_now="--gpus 1",
             p90_start_at=found.p90_start_at,
-            ahead=[AheadView(id=415, user="carl", gpus=4, limit_s=6 * 3600, expected_start_at=at("16:00"))] if found.place else [],
+            ahead=[AheadView(id=415, user=self.poison or "carl", gpus=4, limit_s=6 * 3600, expected_start_at=at("16:00"))] if found.place else [],
             priority=PriorityView(share=0.31, lead_s=3 * 86400 + 7200),
         )  # fmt: skip
 
@@ -500,7 +502,13 @@ class ScriptedSource:
             preemptible=True,
         )
         return TemplateList(
-            templates=[TemplateView(name="train", about="two GPUs, nightly", request=request)]
+            templates=[
+                TemplateView(
+                    name=self.poison or "train",
+                    about=self.poison or "two GPUs, nightly",
+                    request=request,
+                )
+            ]
         )
 
     def images(self) -> ImageList:

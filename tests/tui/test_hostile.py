@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gpuboard.errors import Refused
-from gpuboard.model.views import EventView
+from gpuboard.model.views import EventView, SharerView
 from tests.support.screens import opened, screen_text, settled, until
 from tests.support.tui_source import notice
 
@@ -27,7 +27,15 @@ def poisoned(source, text):
             user=text,
             job_name=text,
             state_words=text,
-            processes=[replace(process, user=text, command=text) for process in device.processes],
+            throttle=[text],
+            processes=[
+                replace(process, user=text, command=text, container=text)
+                for process in device.processes
+            ],
+            sharers=[
+                SharerView(user=text, job_id=412, job_name=text, memory_bytes=2**30)
+                for _ in range(2 if device.label == "1" else 0)
+            ],
         )
         for device in source.board.devices
     ]
@@ -44,6 +52,7 @@ def poisoned(source, text):
     source.entries = [replace(entry, name=text, user=text) for entry in source.entries]
     source.log_chunks = [text.encode("utf-8", "replace") + b"\n"] * 50
     source.refusal = Refused(text, hint=text, field="gpus")
+    source.poison = text
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -51,7 +60,10 @@ async def test_hostile_text_is_only_text_on_every_screen(text, source):
     poisoned(source, text)
     async with opened(source) as pilot:
         for keys in (
-            ["1"], ["enter"], ["l"], ["w"], ["K"], ["2"], ["j", "enter"], ["3"], ["3", "enter"],
+            ["1"], ["enter"], ["l"], ["enter", "i"], ["right", "enter"], ["w"], ["K"],
+            ["slash", "x", "enter"], ["slash", "escape"], ["s"],
+            ["2"], ["j", "j", "j"], ["j", "enter"], ["asterisk", "K"], ["L", "1", "h"], ["p"], ["p"],
+            ["3"], ["3", "enter"], ["u"], ["n", "ctrl+r"],
             ["4"], ["4", "right"], ["5"], ["5", "K"], ["n", "tab", "a"], ["b"], ["colon"],
         ):  # fmt: skip
             await pilot.press(*keys)

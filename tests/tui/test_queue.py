@@ -98,7 +98,7 @@ class TestFilters:
             await until(pilot, lambda: "only held, 1 of 7 shown" in head(pilot))
             await pilot.press("f")
             await until(pilot, lambda: "diffusion-xl" in screen_text(pilot.app))
-            await pilot.press("j", "p")
+            await pilot.press("g", "j", "p")
             await until(pilot, lambda: "only bea's" in head(pilot))
             await settled(pilot)
             assert "diffusion-xl" not in screen_text(pilot.app)

@@ -87,17 +87,23 @@ def _title(
     ink: Ink, card: Card, status: Status, width: int, ground: str, *, with_holder: bool
 ) -> Strip:
     device = card.device
-    right: list[Part] = [(f"{status.glyph} {status.word} ", status.role + "!")]
+    right: list[Part] = [(f" {status.glyph} {status.word} ", status.role + "!")]
     left: list[Part] = [
         (ink.glyphs.edge, status.role),
         (f" {device.label} ", _live("strong!", card)),
-        (product_words(device.name), _live("dim", card)),
+        (_product(device), _live("dim", card)),
     ]
     if with_holder:
         holder = holder_words(device, ink.glyphs)
         until = until_words(device, card.now_s)
         left.append(("  " + "  ".join(part for part in (holder, until) if part), "text"))
     return ink.spread(left, right, width, ground)
+
+
+def _product(device: DeviceView) -> str:
+    """Return what a device is: of an instance its profile, since its GPU is named above it."""
+    name = product_words(device.name)
+    return name.rpartition("MIG ")[2] if device.parent else name
 
 
 def _holder(ink: Ink, card: Card, status: Status, width: int) -> list[Part]:
@@ -170,8 +176,10 @@ def _tall_rows(ink: Ink, card: Card, status: Status, width: int, room: int) -> l
         below = _expanded_rows(card, width)[: max(0, room - 2)]
     else:
         blank = 1 if room >= 4 else 0
-        most = max(0, min(PROCESSES, room - 3 - blank))
-        below = _list_rows(card, width, most) + [[]] * blank
+        most = max(
+            min(PROCESSES, room - 3 - blank), min(len(card.device.sharers), room - 2 - blank)
+        )
+        below = _list_rows(card, width, max(0, most)) + [[]] * blank
     return [*rows, *_graphs(ink, card, status, width, room - len(below)), *below]
 
 
@@ -247,7 +255,7 @@ def _sharer_row(card: Card, sharer: SharerView, width: int) -> list[Part]:
     tail = f" {used}{gigabytes(sharer.memory_bytes)}G"
     until = clock_of(sharer.until_at, card.now_s)
     words = f"{sharer.job_id:>7} {who:<10} {clean(sharer.job_name)}"
-    if until:
+    if until and width >= NARROW:
         tail = f" until {until}{tail}"
     return [
         (fit(words, max(8, width - width_of(tail))), "mine" if sharer.mine else "text"),
