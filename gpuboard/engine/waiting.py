@@ -24,6 +24,8 @@ from gpuboard.policy.queue import WaitingQueue
 
 DRY_RUN_JOBS = 500
 """How far down the queue a dry run looks ahead."""
+TRIAL_ID = JobId(1 << 60)
+"""The number of a job that is only tried; no other has it."""
 _LOOKING_AHEAD = threading.Lock()
 """One dry run at a time: it takes a core from the engine while it looks ahead."""
 
@@ -77,7 +79,7 @@ def forecast_of(core: Core, forecaster: Forecaster, owner: Person, new: NewJob) 
     """
     now = core.clock.now_ms()
     world, queue = build_world(core, now), core.ledger.queue.snapshot()
-    job_id = JobId(max(core.ledger.jobs, default=0) + 1_000_000_000)
+    job_id = TRIAL_ID
     depends_on = tuple(d.job_id for d in new.spec.depends_on if d.job_id in core.ledger.jobs)
     asked = waiting_of(owner, new.spec, now)
     queue.add(msgspec.structs.replace(asked, job_id=job_id, depends_on=depends_on))

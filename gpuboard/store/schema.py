@@ -277,6 +277,14 @@ SHARES = (
 """Leases of a part of a device's memory. Beside the index that allows a device one lease of its own,
 triggers keep the two kinds apart and the shares within the device, whoever writes."""
 
+_RAN = """state IN ('succeeded', 'failed', 'timed_out')
+      AND started_at IS NOT NULL AND ended_at IS NOT NULL"""
+RUNS = (
+    # without them a forecast walks all that is queued to find what ran last
+    f"CREATE INDEX jobs_ran ON jobs (id) WHERE {_RAN}",
+    f"CREATE INDEX jobs_ran_of ON jobs (uid, id) WHERE {_RAN}",
+)
+
 STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m001_first", FIRST),
     ("m002_series", SERIES),
@@ -284,6 +292,7 @@ STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m004_fenced", FENCED),
     ("m005_groups", GROUPS),
     ("m006_shares", SHARES),
+    ("m007_runs", RUNS),
 )
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 
