@@ -364,7 +364,7 @@ def _would_start_now(round_: Round, waiting: Waiting) -> str:
     trial = round_.queue.snapshot()
     families = (_shorter(waiting), _any_type(waiting), _fewer(waiting))
     found = [words for family in families if (words := _first_that_starts(round_, trial, family))]
-    return " or ".join(found) or _first_that_starts(round_, trial, _fewer_and_shorter(waiting))
+    return " or ".join(found) or _first_that_starts(round_, trial, _two_changes(waiting))
 
 
 def _first_that_starts(
@@ -397,10 +397,12 @@ def _fewer(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
             yield f"--gpus {gpus}", replace(waiting, gpus=gpus)
 
 
-def _fewer_and_shorter(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
-    for fewer_words, fewer in _fewer(waiting):
-        for shorter_words, variant in _shorter(fewer):
-            yield f"{fewer_words} {shorter_words}", variant
+def _two_changes(waiting: Waiting) -> Iterator[tuple[str, Waiting]]:
+    """Yield two changes at once: on any device and shorter, or fewer; then fewer and shorter."""
+    for first, second in ((_any_type, _shorter), (_any_type, _fewer), (_fewer, _shorter)):
+        for first_words, changed in first(waiting):
+            for second_words, variant in second(changed):
+                yield f"{first_words} {second_words}", variant
 
 
 def _may_start(round_: Round, variant: Waiting) -> bool:
@@ -411,7 +413,8 @@ def _may_start(round_: Round, variant: Waiting) -> bool:
     if not is_enough and not variant.gpu_memory_bytes:
         return False
     is_head = round_.head is not None and round_.head.job_id == variant.job_id
-    return is_head or (round_.has_room(variant) and bool(round_.devices_for(variant)))
+    has_own_promise = is_head or variant.job_id in round_.promises
+    return has_own_promise or (round_.has_room(variant) and bool(round_.devices_for(variant)))
 
 
 def _starts(round_: Round, trial: WaitingQueue, variant: Waiting) -> bool:

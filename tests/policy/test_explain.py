@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gpuboard.errors import Conflict
 from gpuboard.model.plan import StartForecast, WaitCause
-from gpuboard.model.world import PolicySettings, Quota
+from gpuboard.model.world import Group, JobClass, PolicySettings, Quota, World
 from gpuboard.policy.explain import explain_wait
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
@@ -165,3 +165,62 @@ def test_instants_are_said_as_people_say_them():
     assert clock_words(10 * 3600_000, 0, berlin) == "11:00"
     assert clock_words(30 * 86400_000, 0, berlin) == "1970-01-31 02:00"
     assert clock_words(1 << 62, 0, berlin).startswith("9999-")
+
+
+GROUPS = (Group("lab"), Group("vision", "lab"))
+SURE = {"sure": JobClass(is_promised=True)}
+DARK = booked(9, 1, 130, 160, uid=-1, is_blackout=True, gpu_uuids=gpus(1))
+
+
+@pytest.mark.parametrize(
+    ("world", "wanted", "words"),
+    [
+        (  # two named devices, of which one is held: any two would do, but only for half an hour
+            box(4, holders=(held(50, 0, until=300),), bookings=(booked(1, 3, 130, 160),)),
+            job(1, 2, gpu_uuids=gpus(0, 1)),
+            "without --gpu-ids --time 30m",
+        ),
+        (  # of the type wanted there is one, of any there are two
+            World(devices=devices("A100", "A100", "V100"), holders=(held(50, 2, until=300),)),
+            job(1, 2, gpu_type="V100"),
+            "without --gpu-type",
+        ),
+        (  # the type is held, and of the other only one is free
+            World(
+                devices=devices("A100", "A100", "V100", "V100"),
+                holders=(held(50, 2, 3, until=300), held(51, 0, until=300)),
+            ),
+            job(1, 2, gpu_type="V100"),
+            "without --gpu-type --gpus 1",
+        ),
+        (  # the person's quota leaves one
+            box(4, settings=PolicySettings(default_quota=Quota(running_gpus=1))),
+            job(1, 2),
+            "--gpus 1",
+        ),
+        (  # what is left of the group's week
+            box(
+                4,
+                settings=PolicySettings(
+                    groups=GROUPS, group_quotas={"lab": Quota(gpu_hours_per_week=4)}
+                ),
+            ),
+            job(1, 2, minutes=240, account="vision"),
+            "--time 2h or --gpus 1",
+        ),
+        (  # the class promises a start; shorter it would be over before the maintenance
+            box(
+                2,
+                settings=PolicySettings(classes=SURE),
+                holders=(held(50, 0, until=110),),
+                bookings=(DARK,),
+            ),
+            job(1, 1, 90, gpu_uuids=gpus(1), class_name="sure"),
+            "--time 30m",
+        ),
+    ],
+    ids=["named", "too few", "type", "quota", "group", "class"],
+)
+def test_the_smallest_change_is_found_for_every_kind_of_wish(world, wanted, words):
+    """Types, named devices, quotas of people and groups, classes: what is proposed has been planned."""
+    assert why(world, 1, wanted).would_start_now == words
