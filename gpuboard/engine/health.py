@@ -12,6 +12,11 @@ from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.job import Job, StopCause
 from gpuboard.model.reservation import Drain
 
+CLOSED = (
+    "its container may no longer open its GPUs (NVML: Unknown Error); `systemctl daemon-reload` does"
+    " that, `gpuboard doctor` says how to prevent it"
+)
+
 
 class HealthWatch:
     """Looks at each new sweep. A driver that does not answer is no fault of a device: nothing is done."""
@@ -21,6 +26,9 @@ class HealthWatch:
         self._stopper = stopper
         self._seen: dict[DeviceUuid, DeviceUuid | None] = {}
         """Devices that were there, each with the GPU of which it is a part."""
+        self._told: set[JobId] = set()
+        """Running jobs of which it was said that their devices are closed."""
+        core.on_end.append(self._told.discard)
 
     def look(self, snapshot: ProbeSnapshot) -> None:
         """Act on a new sweep."""
@@ -70,6 +78,19 @@ class HealthWatch:
                 self._stopper.request(
                     job, StopCause.DEVICE_FAULT, "gpuboard", reason=f"its device failed, {words}"
                 )
+
+    def devices_closed(self, job: Job) -> None:
+        """Act on a job that runs and may no longer open its devices, though they are well."""
+        core = self._core
+        if job.id in self._told or job.stop_cause is not None:
+            return
+        self._told.add(job.id)
+        log.error("job %d: %s", job.id, CLOSED)
+        change = Change("device.closed")
+        change.event("job.devices_closed", job_id=job.id, note=CLOSED, by="gpuboard")
+        core.journal.commit(change)
+        if core.config.jobs.on_device_fault == "stop":
+            self._stopper.request(job, StopCause.DEVICE_FAULT, "gpuboard", reason=CLOSED)
 
 
 MAX_FAILED_STARTS = 3

@@ -103,13 +103,15 @@ class LocalEngine:
         self._stopper = Stopper(self.core)
         self._images = Images(self.core)
         self._starter = Starter(self.core, self._ender, self._stopper, self._images)
-        self._reconciler = Reconciler(self.core, self._starter, self._ender)
+        self._watch = HealthWatch(self.core, self._stopper)
+        self._reconciler = Reconciler(
+            self.core, self._starter, self._ender, self._watch.devices_closed
+        )
         self._bookings = Bookings(self.core)
         self._no_shows = NoShows(self.core, store, self._bookings)
         self._planner = Planner(
             self.core, self._bookings, self._starter, self._stopper, self._reconciler
         )
-        self._watch = HealthWatch(self.core, self._stopper)
         self._budgets = BudgetWatch(self.core, self._stopper)
         self._disks = DiskWatch(self.core, self._stopper)
         self._mix = JobMix(self.core, store)

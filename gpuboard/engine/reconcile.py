@@ -6,7 +6,7 @@ and 6). Scheduling waits until every runtime that should hold an attempt was lis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -28,8 +28,12 @@ _RECHECK_MS = 15_000
 class Reconciler:
     """Lists the runtimes and decides about each attempt."""
 
-    def __init__(self, core: Core, starter: Starter, ender: Ender) -> None:
+    def __init__(
+        self, core: Core, starter: Starter, ender: Ender, on_closed: Callable[[Job], None]
+    ) -> None:
+        """`on_closed` is told of jobs that run and may no longer open their devices."""
         self._core = core
+        self._on_closed = on_closed
         self._starter = starter
         self._ender = ender
         self._outstanding: set[str] = set()
@@ -154,6 +158,8 @@ class Reconciler:
                 self._judge(job, seen)
                 if seen is not None and seen.state in _LIVING:
                     known.alive(job.id, listing.before)
+                    if seen.has_lost_devices and job.devices and seen.handle == job.handle:
+                        self._on_closed(job)
         known.keep(runtime.name)
         for seen in shown.values():
             job_id, attempt = attempt_of(seen.name)

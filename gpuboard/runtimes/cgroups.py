@@ -18,6 +18,8 @@ from gpuboard.errors import HostError
 ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("pids", "devices", "memory", "freezer")
 _TEMPLATES = ("/docker/{id}", "/system.slice/docker-{id}.scope")
+_NVIDIA_NODES = "c 195:"
+"""Character devices of NVIDIA's major number (Linux, Documentation/admin-guide/devices.txt)."""
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 _ANY_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
@@ -102,6 +104,23 @@ class ContainerCgroups:
                     if container_id in found:
                         found[container_id].add(int(entry.name))
         return found
+
+    def may_open_gpus(self, container_id: str) -> bool | None:
+        """Whether a container's rules let NVIDIA's device nodes be opened; None where that is unseen.
+
+        Only v1 shows its rules (v2 keeps them as a program in the kernel).
+        """
+        if (self._root / "cgroup.controllers").exists():
+            return None
+        tree = self._root / "devices"
+        for template in self._templates:
+            path = tree / template.format(id=container_id).lstrip("/") / "devices.list"
+            try:
+                rules = path.read_text().splitlines()
+            except OSError:
+                continue
+            return any(rule.startswith((_NVIDIA_NODES, "a ")) for rule in rules)
+        return None
 
     def kill(self, container_id: str, grace_s: float = 5.0) -> bool:
         """SIGKILL everything in the container's groups until they are empty; whether they are."""

@@ -107,6 +107,8 @@ class DockerRuntime:
         """When a created container was last inspected (monotonic seconds), by id."""
         self._setup_fault = ""
         """Why the last container with devices could not start, until one runs."""
+        self._could_open: set[str] = set()
+        """Containers that were seen able to open NVIDIA's device nodes; the observer's alone."""
         self._starting: set[str] = set()
         self._creating: set[str] = set()
         self._lock = threading.Lock()
@@ -282,13 +284,26 @@ class DockerRuntime:
                 summary = self._inspected(summary)
             else:
                 summary = self._with_known(summary)
+            summary = self._with_devices(summary)
             seen[summary.name if summary.name not in seen else _called(row)] = summary
         live = {item.handle for item in seen.values()}
         with self._lock:
+            self._could_open &= live
             for facts in (self._known, self._looked_at):
                 for handle in facts.keys() - live:
                     del facts[handle]
         return seen
+
+    def _with_devices(self, summary: Observed) -> Observed:
+        """Return the summary with the kernel's word on whether GPUs that were open are closed now."""
+        if summary.state is not RunState.RUNNING:
+            return summary
+        may_open = self._cgroups.may_open_gpus(summary.handle)
+        if may_open:
+            self._could_open.add(summary.handle)
+        elif may_open is False and summary.handle in self._could_open:
+            return msgspec.structs.replace(summary, has_lost_devices=True)
+        return summary
 
     def _alive(self, handles: list[str]) -> dict[str, bool]:
         """Return which containers are populated, by the kernel; nothing when that cannot be seen."""

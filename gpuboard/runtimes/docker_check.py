@@ -25,6 +25,14 @@ MIN_API = (1, 41)
 """Docker Engine 20.10."""
 _HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _CDI_NAME = re.compile(r"""name"?:\s*["']?((?:GPU|MIG)-[0-9A-Za-z/-]+)""")
+_RISK = (
+    "`systemctl daemon-reload` takes the GPUs from running containers (NVML: Unknown Error): the engine"
+    " keeps them in systemd's control groups, and the toolkit's hook opened the GPUs behind its back"
+)
+_RISK_MEND = (
+    'let devices come by CDI (Docker 26 or later), or set "exec-opts":'
+    ' ["native.cgroupdriver=cgroupfs"] in /etc/docker/daemon.json and restart Docker'
+)
 _PROBE_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -59,6 +67,8 @@ def check_engine(connection: DockerConnection, box_id: str) -> EngineFacts:
             images=True,
             devices=devices,
             detail="; ".join(part for part in detail if part),
+            device_risk=_RISK if _is_reload_a_risk(info, devices) else "",
+            device_risk_mend=_RISK_MEND if _is_reload_a_risk(info, devices) else "",
         ),
         cgroup_driver=str(info.get("CgroupDriver", "")),
         can_size_disk=_can_size_disk(connection, box_id),
@@ -154,6 +164,15 @@ def _device_path(info: Mapping[str, Any], pid: int) -> tuple[str, str]:
     if "nvidia" in (info.get("Runtimes") or {}):
         return "request", "devices by the nvidia runtime's toolkit"
     return "", unnamed or "no NVIDIA container toolkit: containers get no GPUs"
+
+
+def _is_reload_a_risk(info: Mapping[str, Any], devices: str) -> bool:
+    """Say whether systemd, when it reloads, takes from containers what a hook opened for them.
+
+    NVIDIA Container Toolkit, Troubleshooting, "Containers losing access to GPUs with error: Failed to
+    initialize NVML: Unknown Error".
+    """
+    return devices == "request" and info.get("CgroupDriver") == "systemd"
 
 
 def _as_engine_sees(path: str, pid: int) -> Path:

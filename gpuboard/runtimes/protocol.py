@@ -81,6 +81,8 @@ class Observed(msgspec.Struct, frozen=True):
     is_populated: bool | None = None
     """Whether processes of it live (cgroup, session); None = cannot be known now. RUNNING says nothing
     about this; a `created` attempt that is populated is a ghost."""
+    has_lost_devices: bool = False
+    """Whether it could open its GPUs and may not any more, though it runs."""
 
 
 class RuntimeCapabilities(msgspec.Struct, frozen=True):
@@ -93,6 +95,9 @@ class RuntimeCapabilities(msgspec.Struct, frozen=True):
     detail: str = ""
     setup_fault: str = ""
     """Why the last start that needed devices could not open them; empty once one could."""
+    device_risk: str = ""
+    """How running attempts may lose their devices on this box, in words."""
+    device_risk_mend: str = ""
 
 
 class ImageInfo(msgspec.Struct, frozen=True):

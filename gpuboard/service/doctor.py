@@ -127,6 +127,13 @@ class Doctor:
             self._devices_path = found.devices if name == "docker" else self._devices_path
             words = " ".join(part for part in (name, found.version, found.detail) if part)
             yield CheckView(name=label, status="ok", words=words)
+            if found.device_risk:
+                yield CheckView(
+                    name="gpu-after-reload",
+                    status="warning",
+                    words=found.device_risk,
+                    mend=found.device_risk_mend,
+                )
             if found.setup_fault:
                 yield CheckView(
                     name="gpu-setup",

@@ -324,6 +324,7 @@ _KINDS = {
     "job.preempted": "preempted",
     "job.lost": "lost",
     "job.over_budget": "over its budget of GPU memory",
+    "job.devices_closed": "its GPUs were closed to it",
     "job.held": "held",
     "job.released": "released",
     "job.updated": "changed",

@@ -136,6 +136,20 @@ def test_read_only_root_leaves_the_mounts_and_a_small_tmp(
     assert b"Read-only file system" in log
 
 
+def test_container_that_may_no_longer_open_its_gpus_is_seen(bench: RuntimeBench):
+    """As after a daemon-reload; one that never could is no news. Only control groups v1 show it."""
+    devices = Path("/sys/fs/cgroup/devices")
+    if not devices.is_dir():
+        pytest.skip("control groups v2 do not show device rules")
+    handle = bench.begin(bench.shell("sleep 600"))
+    assert not bench.seen(handle).has_lost_devices
+    group = devices / "docker" / handle
+    (group / "devices.allow").write_text("c 195:0 rw")
+    assert not bench.seen(handle).has_lost_devices
+    (group / "devices.deny").write_text("c 195:0 rw")
+    assert bench.seen(handle).has_lost_devices
+
+
 def test_what_a_container_wrote_is_measured(bench: RuntimeBench):
     """Its own layer's bytes, by id; an ended one is not asked about."""
     handle = bench.begin(bench.shell("dd if=/dev/zero of=/tmp/x bs=1M count=5; sleep 600"))

@@ -130,6 +130,28 @@ def test_fault_25_device_lost_under_a_job(tmp_path: Path, choice: str, record_pr
     box.store.close()
 
 
+@pytest.mark.parametrize("choice", ["stop", "keep"])
+def test_fault_25_container_may_no_longer_open_its_gpus(
+    tmp_path: Path, choice: str, record_property
+) -> None:
+    """As after a daemon-reload: the job is stopped or kept as configured; the device stays in use."""
+    from gpuboard.config import Config, JobsConfig
+
+    box = Box(tmp_path / "s", config=Config(jobs=JobsConfig(on_device_fault=choice)))
+    box.settle()
+    hit, other = (box.submit(script=Script(run_s=500)) for _ in range(2))
+    box.settle()
+    box.runtime.closed.add(box.job(hit).runtime_name)
+    box.advance(30)
+    assert box.state(hit) == ("failed" if choice == "stop" else "running")
+    assert box.state(other) == "running"
+    kinds = [event.kind for event in box.engine.events(0, 1000, hit)]
+    assert kinds.count("job.devices_closed") == 1
+    assert uuid(0) not in box.engine.drains()
+    record_property("seen", f"{choice}: {box.state(hit)}: {box.job(hit).reason[:60]}")
+    box.store.close()
+
+
 def test_fault_28_reboot(box: Box, record_property) -> None:
     """Another boot id: what ran is lost by the reboot, or rerun for who asked for it."""
     plain = box.submit(script=Script(run_s=500))
