@@ -30,7 +30,7 @@ from gpuboard.policy.words import clock_words
 if TYPE_CHECKING:
     from gpuboard.policy.plan import Round
 
-LOOKS_PER_LEASE = 12
+LOOKS_PER_LEASE = 4
 """While somebody waits, it is looked so often a lease whose turn it is."""
 
 
@@ -213,6 +213,12 @@ class Filling:
             return until_at if until_at - self._now >= PREEMPTIBLE_LEAST_MS else None
         return until_at if self._now + span_of(waiting) <= self.head_start_at else None
 
+    def _kept_from(self, waiting: Waiting) -> int:
+        """Return the devices that are kept for the head, unless the job could go before its time."""
+        if waiting is self.head or self._let_until(waiting) is not None:
+            return 0
+        return self._reserved
+
     def _free_for(self, waiting: Waiting, among: int) -> int:
         """Return idle devices for the job, with booked unused ones where they do not suffice, or 0."""
         round_, capacity = self._round, self._capacity
@@ -274,9 +280,7 @@ class Filling:
     def _choose_coming(self, waiting: Waiting, coming: int) -> int:
         """Return devices of those free and those about to be, or 0 when they do not suffice."""
         idle = self._idle_for(waiting)
-        usable = (idle | coming) & ~self._claimed
-        if waiting is not self.head:
-            usable &= ~self._reserved
+        usable = (idle | coming) & ~self._claimed & ~self._kept_from(waiting)
         if not usable & coming:
             return 0
         for option in self._capacity.options(waiting):
@@ -289,19 +293,20 @@ class Filling:
     def _make_way(self, waiting: Waiting) -> bool:
         """Stop jobs that give way to this one, the fewest devices of them; whether that does."""
         profile = self._capacity.arrangement.profile
+        kept = self._kept_from(waiting)
         able: list[Turn] = []
         for turn in self._turns:
             way_at = self._way_at(turn.holder, waiting)
             gone_at = self._gone_at(turn.holder)
             stays = profile.free_throughout(max(gone_at, self._now + 1000), gone_at + _LEAST_MS)
-            is_free = turn.devices & stays & ~self._reserved & ~self._claimed == turn.devices
+            is_free = turn.devices & stays & ~kept & ~self._claimed == turn.devices
             if way_at is not None and way_at <= self._now and is_free:
                 able.append(turn)
             elif way_at is not None and way_at > self._now:
                 self._instants.add(way_at)
         for option in self._capacity.options(waiting):
             free = (self._idle_for(waiting) | self._coming) & option
-            free &= ~self._claimed & ~self._reserved
+            free &= ~self._claimed & ~kept
             chosen = _fewest(able, option, waiting.gpus - free.bit_count())
             if chosen:
                 for turn in chosen:
@@ -310,10 +315,10 @@ class Filling:
                 return True
         return False
 
-    def _way_at(self, holder: Holder, waiting: Waiting) -> int | None:
+    def _way_at(self, holder: Holder, waiting: Waiting, *, is_head: bool = False) -> int | None:
         if holder.gpu_memory_bytes or holder.job_id in self._round.stops:
             return None
-        return self.rules.gives_way_at(holder, waiting)
+        return self.rules.gives_way_at(holder, waiting, is_head=is_head)
 
     def _stop(self, turn: Turn, waiting: Waiting) -> None:
         holder = turn.holder
@@ -343,7 +348,10 @@ class Filling:
             self._be_head(head)
 
     def _be_head(self, waiting: Waiting) -> None:
-        """Let the job be next: keep for it what is free first by leases and limits."""
+        """Let the job be next: keep for it what is free first by leases and limits.
+
+        Where there are leases, only one that gets its devices within one: others wait their turn.
+        """
         if not self._round.world.settings.promise_head:
             return
         tenures = self._tenures(waiting)
@@ -358,7 +366,9 @@ class Filling:
             pools = [free & option for option in options]
             pool = next((some for some in pools if some.bit_count() >= waiting.gpus), 0)
             if pool:
-                self._reserve(waiting, at, pool, tenures)
+                is_soon = at <= self._now + self.rules.lease_ms + waiting.grace_s * 1000
+                if is_soon or not self.rules.lease_ms:
+                    self._reserve(waiting, at, pool, tenures)
                 return
 
     def _tenures(self, waiting: Waiting) -> list[_Tenure]:
@@ -366,7 +376,7 @@ class Filling:
         tenures = [_Tenure(devices, free_at) for devices, free_at in self._given]
         for turn in self._turns:
             holder = turn.holder
-            way_at = self._way_at(holder, waiting)
+            way_at = self._way_at(holder, waiting, is_head=True)
             if way_at is None:
                 tenures.append(_Tenure(turn.devices, max(holder.ends_at, self._now)))
             else:

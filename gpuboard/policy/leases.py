@@ -29,6 +29,7 @@ class LeaseRules:
     def __init__(self, world: World, now: int) -> None:
         settings = world.settings
         self._now = now
+        self._is_by_job = settings.turns_by_job
         least_s = WORK_PER_COST * settings.checkpoint_cost_s
         lease_s = settings.lease_s
         self.lease_ms = max(lease_s, least_s) * 1000 if lease_s > 0 else 0
@@ -57,6 +58,8 @@ class LeaseRules:
     def rank(self, waiting: Waiting) -> tuple[float, int, int, JobId]:
         """Return what jobs are served by, smallest first: who had least; then which ran least."""
         new = self.is_newcomer(waiting)
+        if self._is_by_job:
+            return float(not new), 0, waiting.submitted_at, waiting.job_id
         ahead = self._worth(waiting.uid, waiting.gpus) if new else 0.0
         ran_s = 0 if new else waiting.ran_s
         return self.had(waiting.uid) - ahead, ran_s, waiting.submitted_at, waiting.job_id
@@ -67,12 +70,21 @@ class LeaseRules:
             return holder.lease_until_at
         return holder.started_at + self.lease_ms
 
-    def gives_way_at(self, holder: Holder, waiting: Waiting) -> int | None:
-        """Return from when on (ms) the holder gives way to the waiting job; None: it need not."""
+    def gives_way_at(
+        self, holder: Holder, waiting: Waiting, *, is_head: bool = False
+    ) -> int | None:
+        """Return from when on (ms) the holder gives way to the waiting job; None: it need not.
+
+        To a newcomer that is next, whoever it is, all give way when their leases are over: so that
+        a wide job gets its first run within about a lease.
+        """
         if not (self.lease_ms and holder.preemptible) or holder.stopping:
             return None
         if holder.reservation_id is not None:
             return None
+        if self._is_by_job:
+            left_ms = self.newcomer_ms - holder.ran_before_s * 1000
+            return holder.started_at + max(0, left_ms) if self.is_newcomer(waiting) else None
         safe_until = self.safe_until(holder)
         is_own = holder.uid == waiting.uid
         behind = self.had(holder.uid) - self.had(waiting.uid)
@@ -83,6 +95,7 @@ class LeaseRules:
             is_due = ran_ms - waiting.ran_s * 1000 >= self.lease_ms
         else:
             is_due = behind > MARGIN * self._worth(holder.uid, len(holder.devices))
+        is_due |= is_head and self.is_newcomer(waiting)
         return safe_until if is_due else None
 
     def _worth(self, uid: Uid, gpus: int) -> float:

@@ -38,6 +38,11 @@ class BookingBook:
         """When somebody asks for the next one (ms); None: never again."""
         self._set_next(0)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether any booking has not ended, as far as is known."""
+        return bool(self._bookings)
+
     def ask(self, world: World, queue: WaitingQueue, now: int) -> None:
         """Ask for one booking; keep it if it is admitted."""
         from_at = now + self._chance.randrange(HOUR_MS, DAY_MS)

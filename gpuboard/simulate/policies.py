@@ -12,6 +12,7 @@ from gpuboard.model.durations import parse_duration
 from gpuboard.model.world import PolicySettings
 
 EVERYTHING = 1 << 30
+HOUR_S = 3600
 
 
 class Order(Enum):
@@ -42,11 +43,17 @@ POLICIES: Mapping[str, Policy] = {
         Order.SATURATING_AGE,
     ),
     "sjf": Policy(msgspec.structs.replace(_EASY, sticky_head=False), Order.SHORTEST_PREDICTED),
+    "tiresias": Policy(
+        msgspec.structs.replace(_EASY, lease_s=HOUR_S, newcomer_s=HOUR_S, turns_by_job=True)
+    ),
     "fairshare": Policy(PolicySettings()),
+    "fairlease": Policy(PolicySettings(lease_s=HOUR_S)),
 }
 """By name: strict first in first out; first in first out that passes over what does not fit; EASY
 backfill in queue order; Slurm's multifactor priority with it; shortest predicted job first with it;
-gpuboard's default."""
+discretised least attained service in two queues (Tiresias: jobs that ran for less than an hour first;
+only preemptible jobs know the difference); gpuboard's default; the same with leases of an hour for
+preemptible jobs."""
 
 
 def policy_named(name: str) -> PolicySettings:
@@ -64,7 +71,12 @@ def policy_of(name: str) -> Policy:
     return known
 
 
-SPANS = {"half_life": "half_life_s", "priority_window": "priority_window_s"}
+SPANS = {
+    "half_life": "half_life_s",
+    "priority_window": "priority_window_s",
+    "lease": "lease_s",
+    "lease_newcomer": "newcomer_s",
+}
 """Settings that may be compared, by their names in the configuration."""
 
 

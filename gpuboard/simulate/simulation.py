@@ -29,6 +29,8 @@ from gpuboard.simulate.trace import TraceJob
 
 USAGE_REFRESH_MS = 900_000
 """Usage is looked at anew so often; little against a half-life of days."""
+LOOKS_PER_LEASE = 12
+"""Where there are leases, usage is looked at so often a lease."""
 HALF_LIVES_AHEAD = 20
 """Only ratios of usage count, so rather than that all of it decays all the time, what is new is
 written up; after so many half-lives all is written down again, lest numbers outgrow a float's digits."""
@@ -83,6 +85,12 @@ class Simulation:
         self._conditions = conditions or Conditions()
         devices = tuple(DeviceFact(DeviceUuid(f"GPU-{n}"), n) for n in range(gpus))
         self._box = DeviceBox(devices)
+        settings = msgspec.structs.replace(
+            settings, checkpoint_cost_s=self._conditions.checkpoint_s
+        )
+        self._refresh_ms = USAGE_REFRESH_MS
+        if settings.lease_s:
+            self._refresh_ms = min(self._refresh_ms, settings.lease_s * 1000 // LOOKS_PER_LEASE)
         self._world = World(devices=devices, settings=settings)
         self._gpus = gpus
         self._jobs = {JobId(number): job for number, job in enumerate(jobs, 1)}
@@ -96,6 +104,8 @@ class Simulation:
         self._dice = random.Random(self._conditions.seed)  # noqa: S311 - a sample, not a secret
         self._left_s: dict[JobId, int] = {}
         """What is left to run of jobs that were stopped."""
+        self._ran_s: dict[JobId, int] = {}
+        """How long they ran before that."""
         self._preemptions = 0
         last_s = max((job.submit_s for job in jobs), default=0)
         self._book = BookingBook(
@@ -129,6 +139,7 @@ class Simulation:
         self._violations = 0
         self._head: JobId | None = None
         self._head_start_at: int | None = None
+        self._fill_head: JobId | None = None
 
     def play(self, on_progress: Callable[[float], None] = lambda _: None) -> Played:
         """Play the whole trace; `on_progress` hears the part of the jobs that ended."""
@@ -150,7 +161,11 @@ class Simulation:
                 self._order_now()
                 book.ask(self._world_now(), self._queue, self._now)
                 is_due = True
-            if is_due:
+            if is_due and not self._queue and not book.has_any:
+                self._order_now()
+                self._watch_promise(Plan())
+                wake_at = None  # nobody waits for anything
+            elif is_due:
                 plan = self._decide()
                 wake_at = self._now if plan.stops else plan.wake_at
                 if len(self._decision_ms) % 256 == 0:
@@ -195,6 +210,7 @@ class Simulation:
                 grace_s=0,
                 preemptible=preemptible,
                 predicted_s=predicted_s,
+                ran_s=self._ran_s.get(job_id, 0),
             )
         )
 
@@ -229,7 +245,9 @@ class Simulation:
     def _stop(self, job_id: JobId) -> None:
         """Put a preemptible job back into the queue with what is left of it."""
         left_ms = self._ends_at[job_id] - self._now
-        self._leave_devices(job_id)
+        holder = self._leave_devices(job_id)
+        ran_s = (self._now - holder.started_at) // 1000
+        self._ran_s[job_id] = holder.ran_before_s + ran_s
         self._left_s[job_id] = -(-left_ms // 1000) + self._conditions.checkpoint_s
         self._preemptions += 1
         self._enqueue(job_id, self._jobs[job_id], preemptible=True)
@@ -249,6 +267,7 @@ class Simulation:
             usage=self._world.usage,
             usage_at=self._order_at,
             head=self._head,
+            fill_head=self._fill_head,
             settings=self._world.settings,
         )
 
@@ -259,15 +278,18 @@ class Simulation:
         plan = Round(world, self._queue, self._now, box=self._box, order=order).run()
         self._decision_ms.append((perf_counter() - began) * 1000)
         for start in plan.starts:
-            self._start(start.job_id, start.devices)
+            self._start(start.job_id, start.devices, start.lease_until_at)
         for stop in plan.stops:
             self._stop(stop.job_id)
         if not plan.stops:
             self._violations += self._book.bind(plan.binds, self._now)
         self._watch_promise(plan)
+        self._fill_head = plan.fill_head
         return plan
 
-    def _start(self, job_id: JobId, devices: tuple[DeviceUuid, ...]) -> None:
+    def _start(
+        self, job_id: JobId, devices: tuple[DeviceUuid, ...], lease_until_at: int | None = None
+    ) -> None:
         job = self._jobs[job_id]
         waiting = self._queue.get(job_id)
         uid = self._uids[job.user]
@@ -287,6 +309,8 @@ class Simulation:
             started_at=self._now,
             grace_s=0,
             preemptible=preemptible,
+            lease_until_at=lease_until_at,
+            ran_before_s=self._ran_s.get(job_id, 0),
         )
         ends_at = self._ends_at[job_id] = self._now + left_s * 1000
         heapq.heappush(self._ends, (ends_at, job_id))
@@ -322,11 +346,14 @@ class Simulation:
 
     def _order_now(self) -> ServingOrder:
         """Return the serving order, with usage looked at anew now and then."""
-        counts_usage = self._world.settings.priority_window_s > 0
-        is_stale = counts_usage and self._now - self._order_at >= USAGE_REFRESH_MS
+        settings = self._world.settings
+        counts_usage = settings.priority_window_s > 0 or settings.lease_s > 0
+        is_stale = counts_usage and self._now - self._order_at >= self._refresh_ms
         if self._order is None or is_stale:
             for uid in self._held:
                 self._charge(uid)
+            if settings.lease_s:  # a lease's worth is in device-seconds: here not only ratios count
+                self._decay()
             usage = tuple(self._usage.values())
             self._world = msgspec.structs.replace(self._world, usage=usage)
             if self._conditions.order is Order.SATURATING_AGE:
