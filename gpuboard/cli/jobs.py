@@ -61,6 +61,8 @@ def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
     yield "GPU memory", _size(job["gpu_memory_bytes"])
     yield "on GPU", words.devices_words(job["devices"])
     yield "limit", words.span(job["limit_s"])
+    yield "group", job.get("account", "")
+    yield "class", job.get("class", "")
     yield "ran", words.span(job["elapsed_s"])
     yield "attempt", str(job["attempt"]) if job["attempt"] > 1 else ""
     yield "submitted", words.clock(job["submitted_at"], now)
