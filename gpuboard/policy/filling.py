@@ -173,7 +173,7 @@ class Filling:
     def _is_open(self) -> bool:
         """Whether another job could start, be given way to, or become head."""
         capacity = self._capacity
-        if self.head is None or capacity.idle & ~self._claimed or capacity.can_join():
+        if self.head is None or capacity.idle & ~self._claimed or self._round.can_anybody_join():
             return True
         return bool(self._lendable()) or bool(self.rules.lease_ms and self._turns)
 

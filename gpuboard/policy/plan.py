@@ -66,6 +66,8 @@ class Round:
         self.order = order or ServingOrder(world)
         self.promises = Promises(world, queue, self.capacity, now)
         self._lanes: dict[LaneClass, list[Lane]] = {}
+        self._do_sharers_wait: bool | None = None
+        """Whether a servable job has a budget; None: not looked yet."""
         self.wanted_bookings: set[ReservationId] = set()
         """Active bookings for whose free devices a job of the owner waits."""
         self.filling = Filling(self)
@@ -358,13 +360,13 @@ class Round:
         if self.head is None or not self.world.settings.backfill:
             return
         capacity = self.capacity
-        while capacity.idle or capacity.can_join():
+        while capacity.idle or self.can_anybody_join():
             arrangements = capacity.arrangements
             started = self._backfill_once()
             # What found no place while less was taken finds none now, unless promises were moved,
             # a device is shared, or a quota holds only while somebody waits.
             is_plain = capacity.arrangements == arrangements and self.allowance.is_open
-            if not started or (is_plain and not capacity.shared.devices):
+            if not started or (is_plain and not self.can_anybody_join()):
                 return
 
     def _backfill_once(self) -> bool:
@@ -384,17 +386,27 @@ class Round:
             elif self.has_room(waiting):
                 self.take(waiting, devices)
                 started = True
-                if not (capacity.idle or capacity.can_join()):
+                if not (capacity.idle or self.can_anybody_join()):
                     break
         return started
+
+    def can_anybody_join(self) -> bool:
+        """Whether a job with a budget waits, and a device is shared that it might join."""
+        if not self.capacity.can_join():
+            return False
+        if self._do_sharers_wait is None:
+            lanes = self.servable(LaneClass.ORDINARY)
+            self._do_sharers_wait = any(lane.key.gpu_memory_bytes for lane in lanes)
+        return self._do_sharers_wait
 
     def _candidates(self, lanes: list[Lane]) -> list[Candidate]:
         """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
         bounds_ms: dict[tuple[object, ...], int] = {}
+        is_by_person = self.capacity.shared.is_by_person
         able: list[tuple[Lane, int]] = []
         for lane in lanes:
             key = lane.key
-            kind = (lane.kind, key.uid) if key.gpu_memory_bytes else lane.kind
+            kind = (lane.kind, key.uid) if key.gpu_memory_bytes and is_by_person else lane.kind
             bound_ms = bounds_ms.get(kind)
             if bound_ms is None:
                 bound_ms = bounds_ms[kind] = self._open_until(key) - self.now

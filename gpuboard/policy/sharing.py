@@ -52,6 +52,8 @@ class Shared(NamedTuple):
     people: frozenset[Uid]
     given_bytes: int
     """Sum of the budgets."""
+    left_bytes: int
+    """What may still be given."""
     until_at: int
     """When the last of its jobs ends at the latest (ms)."""
 
@@ -81,10 +83,13 @@ class SharedDevices:
 
     def add(self, device: int, uid: Uid, budget: int, until_at: int) -> None:
         """Let a job share a device, which may be one that nobody shares yet."""
-        before = self._shared.get(device, Shared(frozenset(), 0, 0))
+        before = self._shared.get(device)
+        if before is None:
+            before = Shared(frozenset(), 0, self.capacity_bytes(device), 0)
         self._shared[device] = Shared(
             before.people | {uid},
             before.given_bytes + budget,
+            before.left_bytes - budget,
             max(before.until_at, until_at),
         )
         self.devices |= device
@@ -105,11 +110,16 @@ class SharedDevices:
         """
         found: list[tuple[bool, int, int]] = []
         for device, shared in self._shared.items():
-            is_own = shared.people == {uid}
-            left = self.capacity_bytes(device) - shared.given_bytes - budget
-            if device & among and left >= 0 and (is_own or self._settings.sharing == "all"):
-                found.append((uid not in shared.people, left, device))
+            if device & among and shared.left_bytes >= budget:
+                is_own = shared.people == {uid}
+                if is_own or self._settings.sharing == "all":
+                    found.append((uid not in shared.people, shared.left_bytes, device))
         return (device for _, _, device in sorted(found))
+
+    @property
+    def is_by_person(self) -> bool:
+        """Whether it matters who asks, beyond which device is the best."""
+        return self._settings.sharing != "all"
 
     def join(self, uid: Uid, budget: int, among: int, profile: Profile, until_at: int) -> int:
         """Return the best device to join until `until_at` (ms) without costing anybody anything, or 0.

@@ -1,7 +1,8 @@
 """How long one decision takes with 10, 1,000 and 100,000 jobs queued.
 
 Run: python tests/bench/bench_policy.py. Prints p50 and p99 in ms, each against the cost at 1,000
-(target: p99 under 5 ms at 100,000, and within 2x of 1,000), then the forecast of 1,000 jobs.
+(target: p99 under 5 ms at 100,000, and within 2x of 1,000); the same at 1,000 with all links of 16
+GPUs known and some jobs that ask for linked or shared ones; then the forecast of 1,000 jobs.
 CPU time of the thread, so that what else runs on the machine does not count.
 """
 
@@ -11,10 +12,15 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+
+from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from gpuboard.model.device import DeviceLink, LinkKind
 from gpuboard.model.world import (
     Booking,
     DeviceFact,
@@ -31,6 +37,9 @@ NOW = 1_700_000_000_000
 ROUNDS = 400
 
 
+GIB = 2**30
+
+
 def waiting(number: int, chance: random.Random) -> Waiting:
     return Waiting(
         number,
@@ -43,9 +52,53 @@ def waiting(number: int, chance: random.Random) -> Waiting:
     )
 
 
+def choosy(number: int, chance: random.Random) -> Waiting:
+    """One of which a fifth want a share of a device, or a linked pair."""
+    job = waiting(number, chance)
+    if chance.random() < 0.2 and job.gpus == 1 and not job.preemptible:
+        return replace(job, gpu_memory_bytes=chance.choice((5, 10, 20)) * GIB)
+    return replace(job, nvlink=job.gpus == 2 and chance.random() < 0.2)
+
+
+def links() -> tuple[DeviceLink, ...]:
+    """Bridged pairs on two sockets: of 16 GPUs that are sold, those with the most sets to choose from."""
+    found = []
+    for a, b in combinations(range(16), 2):
+        kind = LinkKind.NODE if a // 8 == b // 8 else LinkKind.SYS
+        kind = LinkKind.NVLINK if a // 2 == b // 2 else kind
+        found.append(DeviceLink(f"GPU-{a}", f"GPU-{b}", kind, 4))
+    return tuple(found)
+
+
+def linked_world(chance: random.Random) -> World:
+    """The same box with its links known, any ten devices held, two of them shared."""
+    plain = world(chance)
+    held = chance.sample(range(16), 10)
+    holders = tuple(
+        replace(
+            holder,
+            devices=(f"GPU-{device}",),
+            gpu_memory_bytes=30 * GIB if number < 2 else 0,
+        )
+        for number, (holder, device) in enumerate(zip(plain.holders, held, strict=True))
+    )
+    settings = replace(plain.settings, sharing="all")
+    return replace(plain, holders=holders, links=LINKS, settings=settings)
+
+
+def unlinked_world(chance: random.Random) -> World:
+    """The same, but nothing is known of its links, and nothing is shared."""
+    linked = linked_world(chance)
+    holders = tuple(replace(holder, gpu_memory_bytes=0) for holder in linked.holders)
+    return replace(linked, holders=holders, links=())
+
+
 def world(chance: random.Random) -> World:
     """Sixteen devices, ten held, four bookings ahead, fifty people."""
-    devices = tuple(DeviceFact(f"GPU-{n}", n, "H100", numa_node=n // 8) for n in range(16))
+    devices = tuple(
+        DeviceFact(f"GPU-{n}", n, "H100", numa_node=n // 8, memory_bytes=80 * GIB)
+        for n in range(16)
+    )
     holders = tuple(
         Holder(
             -1 - n, n, (devices[n].uuid,), NOW + chance.randrange(1, 100) * 600_000, started_at=NOW
@@ -59,15 +112,22 @@ def world(chance: random.Random) -> World:
     return World(devices, holders, bookings, usage, NOW)
 
 
-def measure(queued: int) -> tuple[float, float]:
+LINKS = links()
+
+
+def measure(
+    queued: int,
+    make_world: Callable[[random.Random], World] = world,
+    make_job: Callable[[int, random.Random], Waiting] = waiting,
+) -> tuple[float, float]:
     """Return p50 and p99 (ms) of rounds between which a job leaves and another comes."""
     chance = random.Random(queued)
-    queue = WaitingQueue(waiting(number, chance) for number in range(1, queued + 1))
+    queue = WaitingQueue(make_job(number, chance) for number in range(1, queued + 1))
     took: list[float] = []
     for turn in range(ROUNDS):
-        now_world = world(chance)
+        now_world = make_world(chance)
         queue.remove(1 + turn % queued)
-        queue.add(waiting(queued + 1 + turn, chance))
+        queue.add(make_job(queued + 1 + turn, chance))
         began = time.thread_time()
         plan_round(now_world, queue, NOW)
         took.append((time.thread_time() - began) * 1000)
@@ -81,6 +141,16 @@ def main() -> None:
         print(
             f"{queued:>7} queued: p50 {median:.3f} ms ({median / base[0]:.2f}x), "
             f"p99 {high:.3f} ms ({high / base[1]:.2f}x of 1,000 queued)"
+        )
+    base = measure(1_000, unlinked_world)
+    for words, make_world, make_job in (
+        ("links known", linked_world, waiting),
+        ("links and shares asked for", linked_world, choosy),
+    ):
+        median, high = measure(1_000, make_world, make_job)
+        print(
+            f"{words}: p50 {median:.3f} ms ({median / base[0]:.2f}x of the same box without), "
+            f"p99 {high:.3f} ms ({high / base[1]:.2f}x)"
         )
     chance = random.Random(1)
     jobs = WaitingQueue(waiting(number, chance) for number in range(1, 1_001))
