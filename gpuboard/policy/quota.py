@@ -51,7 +51,7 @@ def queued_shortfall(
 
     A soft one holds only while somebody else has a job in the queue.
     """
-    for unit, quota in _quotas(settings, uid, account):
+    for unit, quota in quotas_of(settings, uid, account):
         limit = quota.queued_jobs
         if limit is None:
             continue
@@ -68,7 +68,7 @@ def queued_shortfall(
 
 def never_fits(settings: PolicySettings, waiting: Waiting) -> Shortfall | None:
     """Return the hard limit that forbids such a job for ever, whatever else runs; or None."""
-    for unit, quota in _quotas(settings, waiting.uid, waiting.account):
+    for unit, quota in quotas_of(settings, waiting.uid, waiting.account):
         for name, limit, wanted in (
             (RUNNING_GPUS, quota.running_gpus, waiting.gpus),
             (GPU_HOURS, quota.gpu_hours_per_week, hours_wanted(waiting)),
@@ -227,7 +227,8 @@ def _every_quota(settings: PolicySettings) -> Iterator[Quota]:
     yield from settings.group_quotas.values()
 
 
-def _quotas(settings: PolicySettings, uid: Uid, account: str) -> Iterator[tuple[Unit, Quota]]:
+def quotas_of(settings: PolicySettings, uid: Uid, account: str) -> Iterator[tuple[Unit, Quota]]:
+    """Yield the quotas that hold for what a person runs, charged to a group: theirs and the groups'."""
     yield uid, quota_of(settings, uid)
     for group in lineage(_parents(settings), account):
         yield group, _quota_of_unit(settings, group)

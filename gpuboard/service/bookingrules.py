@@ -12,6 +12,8 @@ from gpuboard.model.person import Caller, Person
 from gpuboard.model.plan import ReservationRequest
 from gpuboard.model.reservation import Reservation
 from gpuboard.policy.fairtree import lineage
+from gpuboard.policy.quota import GPU_HOURS, quotas_of
+from gpuboard.policy.week import WEEK_MS
 from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
@@ -81,7 +83,7 @@ class BookingRules:
                 hint="cancel one with: gpuboard unreserve ID",
             )
 
-    def check_far_ahead(
+    def check_hours(
         self,
         owner: Person,
         is_admin: bool,
@@ -89,12 +91,13 @@ class BookingRules:
         now: int,
         replacing: Collection[ReservationId] = (),
     ) -> None:
-        """Refuse windows that begin a day ahead or later where they are too much in all.
+        """Refuse windows that are too many device-hours for the person, or for a group charged.
 
-        Too much for the person, or for the group charged or one that it is part of.
+        In a week by a hard quota, and of those that begin a day ahead or later in all.
         """
         if is_admin or not wanted:
             return
+        self._check_week(owner, wanted, now, replacing)
         limits, groups = self._context.config.reservations, self._context.config.groups
         parents = {name: group.parent for name, group in groups.items()}
         most = limits.far_ahead_gpu_hours
@@ -110,6 +113,34 @@ class BookingRules:
                 return group in of and booking.id not in replacing
 
             self._refuse_beyond(most or 0, f" of group {group}", wanted, now, is_of_group)
+
+    def _check_week(
+        self,
+        owner: Person,
+        wanted: Sequence[ReservationRequest],
+        now: int,
+        replacing: Collection[ReservationId],
+    ) -> None:
+        """Refuse bookings that would take more than a hard weekly quota in some seven days."""
+        settings = self._engine.policy_settings()
+        live = [b for b in self._engine.reservations() if b.id not in replacing]
+        parents = {group.name: group.parent for group in settings.groups}
+        for unit, quota in quotas_of(settings, owner.uid, wanted[0].account):
+            most = quota.gpu_hours_per_week
+            if most is None or GPU_HOURS in quota.soft:
+                continue
+            own = [b for b in live if b.owner.uid == unit or unit in lineage(parents, b.account)]
+            for window in wanted:
+                until_at = window.from_at + WEEK_MS
+                taken_ms = sum(_between_ms(b, window.from_at, until_at) for b in (*own, *wanted))
+                if taken_ms > most * _HOUR_MS:
+                    whose = f" of group {unit}" if isinstance(unit, str) else ""
+                    raise QuotaExceeded(
+                        f"{taken_ms / _HOUR_MS:.10g} device-hours would be booked in the seven days from"
+                        f" {clock_words(window.from_at, now)}: the quota{whose} allows {most} a week",
+                        hint="book less, or spread it over more weeks",
+                        field="duration",
+                    )
 
     def _refuse_beyond(
         self,
@@ -130,6 +161,11 @@ class BookingRules:
                 hint="book less, or within the next 24 hours",
                 field="at",
             )
+
+
+def _between_ms(window: ReservationRequest | Reservation, from_at: int, until_at: int) -> int:
+    """Return the device-time (ms) of a window that lies between two instants."""
+    return window.gpus * max(0, min(window.until_at, until_at) - max(window.from_at, from_at))
 
 
 def _far_ahead_ms(window: ReservationRequest | Reservation, now: int) -> int:

@@ -76,7 +76,7 @@ class BookingService:
         self._rules.check_count(caller)
         if request.repeat:
             return self._reserve_series(caller, request, wanted, name, now)
-        self._rules.check_far_ahead(caller.person, caller.is_admin, [wanted], now)
+        self._rules.check_hours(caller.person, caller.is_admin, [wanted], now)
         admission = self._engine.admit(caller.person, wanted)
         if request.dry_run and request.suggest and not admission.accepted:
             return self._suggestion(_not_booked(caller, wanted, name, now), caller, admission, now)
@@ -112,7 +112,7 @@ class BookingService:
                 raise InvalidRequest("the bookings would overlap", field="duration")
         for window in windows:
             self._rules.check_window(window, now, is_past_start_fine=not request.at)
-        self._rules.check_far_ahead(caller.person, caller.is_admin, windows, now)
+        self._rules.check_hours(caller.person, caller.is_admin, windows, now)
         if request.dry_run:
             self._engine.insist_all(caller.person, windows)
             made = [replace(_not_booked(caller, one, name, now), rule=rule) for one in windows]
@@ -134,7 +134,7 @@ class BookingService:
         edits = planned_edits(self._engine, self._rules, booking, request, now)
         ids = [edit.reservation_id for edit in edits]
         windows = [edit.request for edit in edits]
-        self._rules.check_far_ahead(booking.owner, caller.is_admin, windows, now, ids)
+        self._rules.check_hours(booking.owner, caller.is_admin, windows, now, ids)
         if request.dry_run:
             return self._trial(caller, booking, edits, now)
         changed = self._engine.change_reservations(edits, caller.person)

@@ -190,3 +190,34 @@ def test_far_ahead_hours_are_limited_by_person_and_by_group(tmp_path) -> None:
     services.bookings.change(AS_ANN, first.id, ReservationUpdate(at="now+3d"))
     with pytest.raises(QuotaExceeded):
         services.bookings.change(AS_ANN, first.id, ReservationUpdate(duration="8h"))
+
+
+def test_a_hard_weekly_quota_holds_for_bookings_too(tmp_path) -> None:
+    """In any seven days, for a person and a group; spread over weeks, or soft, it is no matter."""
+    text = """
+    [groups.vision]
+    members = ["ann", "ben"]
+    [quota]
+    gpu_hours_per_week = 20
+    [quota.groups.vision]
+    gpu_hours_per_week = 30
+    """
+    config = simulated_config(parse_config(text, env={}), state_dir=str(tmp_path / "state"))
+    box = Box(tmp_path / "state", config=config)
+    box.settle()
+    services = services_over(box)
+
+    def book(caller, gpus: int, hours: int, at: str, **more):
+        request = ReserveRequest(gpus=gpus, duration=f"{hours}h", at=at, **more)
+        return services.bookings.reserve(caller, request)
+
+    with pytest.raises(QuotaExceeded, match=r"24 device-hours .* allows 20 a week"):
+        book(AS_ANN, 2, 12, "now+1d")
+    book(AS_ANN, 2, 10, "now+1d")
+    with pytest.raises(QuotaExceeded, match="of group vision allows 30"):
+        book(AS_BEN, 1, 11, "now+2h")
+    book(AS_BEN, 1, 10, "now+2h")
+    book(AS_ANN, 2, 10, "now+9d")
+    with pytest.raises(QuotaExceeded):
+        book(AS_EVE, 1, 8, "now+1d", repeat="daily", count=3)
+    assert book(AS_EVE, 1, 8, "now+1d", repeat="weekly", count=3).series
