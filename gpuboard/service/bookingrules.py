@@ -131,8 +131,9 @@ class BookingRules:
                 continue
             own = [b for b in live if b.owner.uid == unit or unit in lineage(parents, b.account)]
             for window in wanted:
-                until_at = window.from_at + WEEK_MS
-                taken_ms = sum(_between_ms(b, window.from_at, until_at) for b in (*own, *wanted))
+                ends_at = window.from_at + WEEK_MS
+                taken_ms = sum(_between_ms(b, window.from_at, ends_at) for b in own)
+                taken_ms += sum(_between_ms(w, window.from_at, ends_at) for w in wanted)
                 if taken_ms > most * _HOUR_MS:
                     whose = f" of group {unit}" if isinstance(unit, str) else ""
                     raise QuotaExceeded(
