@@ -169,7 +169,8 @@ class Folk:
         return uuid(dice.randrange(self.box.probe.gpus))
 
     def _cancel(self, dice: random.Random) -> JobId:
-        job_id = self._some_job(dice)
+        holding = self.box.engine.running_jobs()
+        job_id = dice.choice(holding).id if holding and dice.random() < 0.6 else self._some_job(dice)
         job = self.box.engine.cancel(job_id, ANN, force=dice.random() < 0.3)
         assert job.state in (JobState.CANCELLED, JobState.STOPPING), f"cancel: {job.state}"
         self.invariants.cancelled.setdefault(job_id, job.attempt)

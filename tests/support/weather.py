@@ -102,9 +102,10 @@ class Weather:
         return "live-restore" if live_restore else ""
 
     def _ghost(self, dice, victim, device) -> str:
-        if victim in self.box.runtime.containers:
-            self.box.runtime.ghost(victim)
-        return victim
+        if victim not in self.box.runtime.containers:
+            return ""
+        self.box.runtime.ghost(victim)
+        return self._stuck(dice, victim, device) if dice.random() < 0.3 else victim
 
     def _remove(self, dice, victim, device) -> str:
         if victim in self.box.runtime.containers:
