@@ -7,10 +7,8 @@ transaction, so that each row of the database has one charge for all of its span
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-
-import msgspec
 
 from gpuboard.engine.change import Change, NewLease
 from gpuboard.engine.ledger import Ledger
@@ -33,34 +31,45 @@ def leave(ledger: Ledger, change: Change, lease: Lease) -> None:
     _divide(change, rest, _total(rest))
 
 
-def extend(change: Change, lease: Lease, until_at: int) -> None:
+def extend(ledger: Ledger, change: Change, lease: Lease, until_at: int) -> None:
     """Let a change give the lease of one that shares a device another end (ms)."""
-    change.closed_shares.append(lease)
-    change.opened.append(_anew(lease, until_at=until_at))
+    if lease.share is not None:
+        most = _most(ledger.shares_of(lease.device))
+        _reopen(change, lease, lease.share.part, most, until_at)
 
 
-def _divide(change: Change, leases: Iterable[Lease], total: int) -> None:
+def _divide(change: Change, leases: Sequence[Lease], total: int) -> None:
     """Close the leases and open them anew, each charged by its budget against `total`."""
     for lease in leases:
-        if lease.share is None:
-            continue
-        change.closed_shares.append(lease)
-        share = msgspec.structs.replace(lease.share, part=lease.share.memory_bytes / total)
-        change.opened.append(replace(_anew(lease), share=share))
+        if lease.share is not None:
+            part = lease.share.memory_bytes / total
+            _reopen(change, lease, part, _most(leases), lease.until_at)
 
 
-def _anew(lease: Lease, until_at: int | None = None) -> NewLease:
-    """Return what opens the same lease again."""
-    return NewLease(
+def _reopen(change: Change, lease: Lease, part: float, capacity_bytes: int, until_at: int) -> None:
+    if lease.share is None:
+        return
+    share = Share(lease.share.memory_bytes, capacity_bytes, part)
+    new = NewLease(
         lease.device,
         lease.uid,
         lease.job_id,
         lease.reservation_id,
-        lease.until_at if until_at is None else until_at,
+        until_at,
         lease.attempt,
-        lease.share,
+        share,
     )
+    change.closed_shares.append(lease)
+    change.opened.append(new)
 
 
 def _total(leases: Iterable[Lease]) -> int:
     return sum(lease.share.memory_bytes for lease in leases if lease.share is not None)
+
+
+def _most(leases: Iterable[Lease]) -> int:
+    """Return what the budgets may come to: the most that was so when one of these was granted.
+
+    The configuration may have changed since; whoever is there stays within what was allowed then.
+    """
+    return max(lease.share.capacity_bytes for lease in leases if lease.share is not None)

@@ -173,7 +173,7 @@ class JobDesk:
             until_at = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
             for lease in self._core.ledger.leases_of(job.id):
                 if lease.share is not None:
-                    company.extend(change, lease, until_at)
+                    company.extend(self._core.ledger, change, lease, until_at)
                 else:
                     change.extended[lease.device] = until_at
         self._core.journal.commit(change)

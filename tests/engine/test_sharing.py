@@ -225,3 +225,28 @@ def test_nobody_joins_a_shared_device_that_a_stranger_uses(box: Box) -> None:
     box.probe.foreign.clear()
     box.settle()
     assert box.state(second) == "running"
+
+
+def test_what_an_admin_changes_of_the_reserve_holds_for_who_comes_and_not_for_who_is_there(
+    tmp_path: Path,
+) -> None:
+    """More room lets another in, and the first may still change its limit; less room stops nobody."""
+    box = reopened(tmp_path, "person", sharing_reserve_bytes=8 * GIB)
+    first, late = small(box, 7), small(box, 7)
+    assert [box.state(job) for job in (first, late)] == ["running", "queued"]
+    box.engine.reconfigure(Config())
+    box.settle()
+    assert box.state(late) == "running"
+    for limit_s in (7200, 3600):
+        spec = msgspec.structs.replace(box.job(first).spec, limit_s=limit_s)
+        box.engine.update(first, ANN, spec)
+    box.engine.reconfigure(Config(policy=PolicyConfig(sharing_reserve_bytes=8 * GIB)))
+    box.settle()
+    assert not box.engine.core.halted
+    assert [box.state(job) for job in (first, late)] == ["running", "running"]
+    box.engine.cancel(first, ANN)
+    box.advance(3)
+    assert box.state(late) == "running"
+    box.check_invariants()
+    box.workers.close(0)
+    box.store.close()

@@ -132,6 +132,35 @@ def test_a_migration_keeps_every_row_and_is_applied_once(state_dir, monkeypatch)
         assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (2,)
 
 
+def test_leases_of_before_sharing_are_whole_ones_and_stay_guarded(tmp_path):
+    """A box that is updated keeps what it leased; the new rules hold for the old rows."""
+    path = tmp_path / "old.db"
+    steps = schema.STEPS[: [name for name, _ in schema.STEPS].index("m006_shares")]
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        schema.migrate(old, steps=steps)
+        old.execute("INSERT INTO people VALUES (1, 1, 'ann', '/', '[]', 0)")
+        for number, device in ((1, "GPU-a"), (2, "GPU-b")):
+            old.execute(
+                "INSERT INTO reservations (id, uid, owner, gpus, from_at, until_at, state, gpu_uuids,"
+                " gpu_type, name, devices, created_at)"
+                " VALUES (?, 1, '{}', 1, 0, 9, 'active', '[]', '', '', '[]', 0)",
+                (number,),
+            )
+            old.execute(
+                "INSERT INTO leases (device, uid, reservation_id, attempt, granted_at, until_at)"
+                " VALUES (?, 1, ?, 1, 0, 9)",
+                (device, number),
+            )
+        schema.migrate(old)
+        assert old.execute("SELECT part, memory_bytes FROM leases").fetchall() == [(1.0, None)] * 2
+        for columns in ("'GPU-a', NULL, NULL", "'GPU-b', 1, 9"):
+            with pytest.raises(sqlite3.IntegrityError):
+                old.execute(
+                    "INSERT INTO leases (device, memory_bytes, capacity_bytes, uid, reservation_id,"
+                    f" attempt, granted_at, until_at) VALUES ({columns}, 1, 1, 1, 0, 9)"
+                )
+
+
 def test_a_migration_that_fails_leaves_the_old_version(state_dir, monkeypatch):
     """What the first steps did is undone with the last one's failure; the message says so."""
     Store(state_dir).close()
