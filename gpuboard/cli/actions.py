@@ -72,6 +72,8 @@ def release(session: Session, jobs: Sequence[str]) -> int:
 @click.option(
     "--preemptible/--no-preemptible", default=None, help="Whether it may be stopped for others."
 )
+@click.option("-A", "--account", metavar="GROUP", help="Group to charge (queued jobs).")
+@click.option("--class", "--qos", "class_name", metavar="NAME", help="Class (queued jobs).")
 @json_option
 @quiet_option("Say only what failed.")
 @pass_session
@@ -80,6 +82,8 @@ def update(session: Session, /, *, jobs: Sequence[str], **changes: Any) -> int:
     named = {key: value for key, value in changes.items() if value is not None}
     if not named:
         raise InvalidRequest("there is nothing to change", hint="gpuboard update --help")
+    if "class_name" in named:
+        named["class"] = named.pop("class_name")
     if "begin" in named and client_zone():
         from gpuboard.cli.times import instant
 

@@ -79,6 +79,9 @@ class UpdateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     begin: str | None = None
     note: str | None = None
     preemptible: bool | None = None
+    account: str | None = None
+    """The group to charge; queued jobs only, as is the class."""
+    class_name: str | None = msgspec.field(default=None, name="class")
 
 
 class ReserveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

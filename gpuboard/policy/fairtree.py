@@ -52,9 +52,10 @@ class FairTree:
         self._parents = {group.name: group.parent for group in groups}
         self._places: dict[tuple[Uid, str], int] = {}
         self._firsts: dict[str, int] = {}
-        for row in usage:
+        # in one order, or sums in floating point, and so ties, would hang on that of the rows
+        for row in sorted(usage, key=lambda row: (row.uid, row.account)):
             self._add_person(row)
-        for group in groups:
+        for group in sorted(groups, key=lambda group: group.name):
             part = _Part(group.shares, self._used[group.name], group.name, (Uid(-1), ""))
             self._parts[group.parent if group.parent in self._parts else ""].append(part)
         self._number = 0

@@ -33,11 +33,11 @@ class Week:
         self._units = units
         self._seconds: dict[Unit, float] = {}
         self._expiries: dict[Unit, list[tuple[int, float]]] = {}
-        for hour in spent:
+        for hour in sorted(spent, key=lambda hour: (hour.hour_at, hour.uid, hour.account)):
             expiry_at = hour.hour_at + HOUR_MS + WEEK_MS
             if expiry_at > now:
                 self._add(hour.uid, hour.account, hour.device_seconds, expiry_at)
-        for holder in holders:
+        for holder in sorted(holders, key=lambda holder: holder.job_id):
             latest_at = max(holder.ends_at - holder.grace_s * 1000, now)
             span_s = (latest_at - max(holder.started_at, now - WEEK_MS)) / 1000
             seconds = max(0.0, span_s) * len(holder.devices)

@@ -12,7 +12,7 @@ from gpuboard.model.durations import format_duration, parse_duration
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.instants import iso, parse_instant
 from gpuboard.model.job import Job, JobSpec, JobState
-from gpuboard.model.person import Caller
+from gpuboard.model.person import Caller, Person
 from gpuboard.model.plan import Explanation, ReservationRequest, StartForecast
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
 from gpuboard.model.views import (
@@ -287,6 +287,8 @@ class JobService:
             note=bounded(request.note, MAX_NOTE, "note") if request.note is not None else None,
             gpus=request.gpus,
             preemptible=request.preemptible,
+            account=self._new_account(job, request.account),
+            class_name=self._new_class(job, request.class_name),
         )
         if request.begin is not None:
             now = self._context.clock.now_ms()
@@ -299,10 +301,17 @@ class JobService:
         if (spec.gpus, spec.preemptible) != (job.spec.gpus, job.spec.preemptible):
             check_asks(spec, self._context.config, self._names())
         spec = msgspec.structs.replace(spec, begin_at=begin_at)
-        if (spec.gpus, spec.limit_s) != (job.spec.gpus, job.spec.limit_s):
+        asked = (spec.gpus, spec.limit_s, spec.class_name)
+        if asked != (job.spec.gpus, job.spec.limit_s, job.spec.class_name):
             self._charging().check(spec)
         check_submission(spec, job.owner, sandbox_settings(self._context.config))
         return spec
+
+    def _new_account(self, job: Job, wanted: str | None) -> str | None:
+        return _as_refusal(self._charging().account, job, wanted)
+
+    def _new_class(self, job: Job, wanted: str | None) -> str | None:
+        return _as_refusal(self._charging().class_name, job, wanted)
 
     def _new_limit(self, reader: SpecReader, job: Job, text: str | int | None) -> int | None:
         if text is None:
@@ -423,6 +432,19 @@ class JobService:
         places = {job.id: explained.place} if explained.place is not None else {}
         words = explained.causes[0].words if explained.causes else "about to start"
         return self._views(caller, places, {job.id: words})
+
+
+def _as_refusal(chosen: Callable[[Person, str], str], job: Job, wanted: str | None) -> str | None:
+    """Return the group or class chosen for a job's owner; what is not theirs is Refused.
+
+    PermissionDenied would say that the job itself is not the caller's.
+    """
+    if wanted is None:
+        return None
+    try:
+        return chosen(job.owner, wanted)
+    except PermissionDenied as error:
+        raise Refused(error.message, hint=error.hint, field=error.field) from None
 
 
 def _states(words: Sequence[str]) -> list[JobState]:

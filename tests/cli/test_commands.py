@@ -463,7 +463,10 @@ def test_the_topology_is_a_matrix_with_its_words_explained(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:
     """As `nvidia-smi topo -m`: a pair of which nothing is known has a question mark."""
-    links = (views.TopologyLink("1", "0", "NV", 4, "NV4"), views.TopologyLink("1", "2", "SYS", 0, "SYS"))
+    links = (
+        views.TopologyLink("1", "0", "NV", 4, "NV4"),
+        views.TopologyLink("1", "2", "SYS", 0, "SYS"),
+    )
     server.answers["GET", "/topology"] = built(topology("H100", *links))
     lines = gpuboard("gpus", "--topology").out.splitlines()
     assert [line.split() for line in lines[:4]] == [
@@ -550,6 +553,7 @@ def test_selectors_go_to_the_daemon_as_they_are(scripted: FakeServer, gpuboard: 
 def test_every_flag_of_update_reaches_the_request(scripted: FakeServer, gpuboard: Gpuboard) -> None:
     """What is not named stays as it is."""
     gpuboard("update", "12", "-t", "+30m", "-J", "x", "-g", "0", "--note", "n", "--no-preemptible")
+    gpuboard("update", "12", "-A", "vision", "--qos", "urgent")
     assert scripted.bodies("POST", "/jobs/update") == [
         {
             "jobs": ["12"],
@@ -558,7 +562,8 @@ def test_every_flag_of_update_reaches_the_request(scripted: FakeServer, gpuboard
             "gpus": 0,
             "note": "n",
             "preemptible": False,
-        }
+        },
+        {"jobs": ["12"], "account": "vision", "class": "urgent"},
     ]
     assert gpuboard("update", "12").code == 2
 

@@ -10,7 +10,7 @@ from gpuboard.errors import InvalidRequest, PermissionDenied, QuotaExceeded
 from gpuboard.model.requests import SubmitRequest, UpdateRequest
 from gpuboard.service.services import Services
 from tests.support.engine import Box
-from tests.support.services import AS_ANN, AS_BEN, AS_EVE, services_over, simulated_config
+from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, AS_EVE, services_over, simulated_config
 
 LAB = """
 [groups.lab]
@@ -200,3 +200,21 @@ def test_a_command_line_says_group_and_class(tmp_path) -> None:
     request = msgspec.structs.replace(asked(time="1h", account="robots"), class_name="urgent")
     line = services.jobs.dry_run(AS_ANN, request)()().command_line
     assert "--account robots --class urgent" in line
+
+
+def test_a_queued_job_moves_to_another_group_or_class_of_its_owner(tmp_path) -> None:
+    """With the rights and limits of a submission; one that runs stays where it is."""
+    box, services = lab(tmp_path)
+    made = services.jobs.submit(AS_ANN, asked(time="30m", hold=True)).jobs[0]
+    ids = [str(made.id)]
+    update = UpdateRequest(ids, account="robots", class_name="urgent")
+    changed = services.jobs.update(AS_ANN, update).results[0].job
+    assert changed is not None
+    assert (changed.account, changed.class_name) == ("robots", "urgent")
+    # the admin may do it, within what the owner may
+    for wanted in ({"account": "lab"}, {"class_name": "gone"}, {"time_limit": "2h"}):
+        assert not services.jobs.update(AS_ADMIN, UpdateRequest(ids, **wanted)).results[0].ok
+    running = services.jobs.submit(AS_BEN, asked(time="30m")).ids
+    box.settle()
+    words = services.jobs.update(AS_BEN, UpdateRequest([str(running[0])], class_name="sure"))
+    assert "only its limit, name and note" in words.results[0].words
