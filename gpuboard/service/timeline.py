@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
 from gpuboard.engine.protocol import Engine
 from gpuboard.errors import NotFound
 from gpuboard.model.device import ProbeSnapshot
@@ -23,7 +27,7 @@ def timeline(engine: Engine, caller: Caller, now: int, from_at: int, until_at: i
     maker = _Bars(engine, caller, now, names)
     entries = [
         bar
-        for lease in engine.leases_between(from_at, until_at)
+        for lease in _as_one_each(engine.leases_between(from_at, until_at))
         if (bar := maker.lease(lease)) is not None
     ]
     for booking in engine.reservations(from_at, until_at):
@@ -37,6 +41,19 @@ def timeline(engine: Engine, caller: Caller, now: int, from_at: int, until_at: i
         devices=names.refs(device.uuid for device in names.devices),
         entries=entries,
     )
+
+
+def _as_one_each(leases: Iterable[Lease]) -> Iterator[Lease]:
+    """Yield leases, those of an attempt on a shared device as one: each came with company or its going."""
+    shared: dict[tuple[DeviceUuid, JobId | None, int], Lease] = {}
+    for lease in leases:
+        if lease.share is None:
+            yield lease
+            continue
+        which = (lease.device, lease.job_id, lease.attempt)
+        first = shared.get(which)
+        shared[which] = lease if first is None else replace(lease, granted_at=first.granted_at)
+    yield from shared.values()
 
 
 class _Bars:

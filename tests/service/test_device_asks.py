@@ -10,9 +10,11 @@ import pytest
 from gpuboard.config import Config, PolicyConfig
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.device import DeviceLink, LinkKind
+from gpuboard.model.instants import iso
 from gpuboard.model.requests import DrainRequest, SubmitRequest, UpdateRequest
 from gpuboard.runtimes.simulated import Script
 from gpuboard.service.services import Services
+from gpuboard.service.timeline import timeline
 from tests.support.engine import Box, uuid
 from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over, simulated_config
 
@@ -108,6 +110,21 @@ def test_the_board_says_who_shares_a_device_with_which_budgets(
     assert {row.user: row.running_gpus for row in services.board.usage(AS_ANN).people} == {
         "ann": 1, "ben": 1,
     }  # fmt: skip
+
+
+def test_the_timeline_shows_a_sharer_as_one_bar(box: Box, services: Services) -> None:
+    """Although its lease was opened anew when company came."""
+    ids = [services.jobs.submit(AS_ANN, ask(gpu_memory="4G")).ids[0]]
+    box.settle()
+    began_at = box.job(ids[0]).leased_at
+    box.advance(60)
+    ids += services.jobs.submit(AS_ANN, ask(gpu_memory="4G")).ids
+    box.settle()
+    now = box.clock.now_ms()
+    line = timeline(box.engine, AS_ANN, now, now - 3600_000, now + 3600_000)
+    bars = {bar.job_id: bar for bar in line.entries if bar.job_id is not None}
+    assert len(line.entries) == len(bars) == 2
+    assert bars[ids[0]].from_at == iso(began_at)
 
 
 def test_a_change_that_could_never_start_is_refused(services: Services) -> None:
