@@ -99,6 +99,12 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     half_life_s: int = 7 * 86400
     priority_window_s: int = 7 * 86400
     backfill: bool = True
+    lease_s: int = 0
+    """Preemptible jobs take turns after so long; 0: they run until somebody with a right comes."""
+    lease_newcomer_s: int = 300
+    """A preemptible job that ran less need not wait for the end of such turns."""
+    checkpoint_cost_s: int = 0
+    """What being stopped costs a preemptible job: turns are at least ten times that."""
     shares: dict[str, float] = {}
     """By user name; 1 when absent."""
     sharing: str = "person"

@@ -85,12 +85,27 @@ class Bookings:
             for lease in core.ledger.leases.values()
             if lease.reservation_id == booking.id and lease.job_id is None
         )
+        freed = list(change.closed)
+        self._hand_over(change, booking)
         change.event(f"reservation.{event or state}", reservation_id=booking.id, uid=uid)
         core.journal.commit(change)
-        for device in change.closed:
+        for device in freed:
             core.settling[device] = now
         core.plan_soon()
         return ended
+
+    def _hand_over(self, change: Change, booking: Reservation) -> None:
+        """Charge devices that were lent to the owners of the jobs on them from the booking's end on."""
+        for lease in self._core.ledger.leases.values():
+            if lease.reservation_id != booking.id or lease.job_id is None:
+                continue
+            job = self._core.ledger.holding[lease.job_id]
+            if job.reservation_id == booking.id:
+                continue
+            change.closed.append(lease.device)
+            change.opened.append(
+                NewLease(lease.device, job.owner.uid, job.id, None, lease.until_at, lease.attempt)
+            )
 
     def next_at(self) -> int | None:
         """Return when (ms) the next booking begins or ends."""

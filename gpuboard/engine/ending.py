@@ -185,6 +185,7 @@ def ended_job(job: Job, verdict: Verdict, now: int) -> Job:
             job,
             state=JobState.QUEUED,
             attempt=job.attempt + 1,
+            ran_s=job.ran_s + max(0, now - (job.leased_at or now)) // 1000,
             reason=verdict.reason,
             start_issued=False,
             handle="",

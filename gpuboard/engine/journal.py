@@ -28,6 +28,7 @@ from gpuboard.store.database import Store
 from gpuboard.store.people import AccountUsageRow, UsageRow
 
 _HEAD = "head"
+_FILL_HEAD = "fill_head"
 _PROMISES = "promises"
 _INCARNATION = "incarnation."
 _promises = msgspec.json.Decoder(tuple[Promise, ...])
@@ -334,6 +335,14 @@ class Journal:
             store.set_state(_HEAD, None if head is None else str(head))
         self._ledger.head = head
 
+    def keep_fill_head(self, head: JobId | None) -> None:
+        """Remember the head of the preemptible jobs."""
+        if head == self._ledger.fill_head:
+            return
+        with self._store.transaction() as store:
+            store.set_state(_FILL_HEAD, None if head is None else str(head))
+        self._ledger.fill_head = head
+
     def keep_promises(self, promises: tuple[Promise, ...]) -> None:
         """Remember the starts promised to jobs of promised classes."""
         if promises == self._ledger.promises:
@@ -371,6 +380,8 @@ class Journal:
         ledger.notices = {n.id: n for n in store.notices(now)}
         head = store.get_state(_HEAD)
         ledger.head = JobId(int(head)) if head is not None else None
+        fill_head = store.get_state(_FILL_HEAD)
+        ledger.fill_head = JobId(int(fill_head)) if fill_head is not None else None
         promises = store.get_state(_PROMISES)
         ledger.promises = _promises.decode(promises) if promises is not None else ()
         for owed in store.load_account_usage():

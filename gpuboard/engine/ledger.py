@@ -47,6 +47,8 @@ class Ledger:
         self.predicted: dict[JobId, int] = {}
         """Predicted run time (s) of live jobs, where there is one."""
         self.head: JobId | None = None
+        self.fill_head: JobId | None = None
+        """The head of preemptible jobs."""
         self.promises: tuple[Promise, ...] = ()
         """Starts promised to jobs of promised classes."""
         self.revision = 0
@@ -189,6 +191,7 @@ class Ledger:
             array_limit=job.array_limit,
             grace_s=spec.grace_s,
             predicted_s=self.predicted.get(job.id),
+            ran_s=job.ran_s,
             account=spec.account,
             class_name=spec.class_name,
         )

@@ -22,6 +22,8 @@ class NoShows:
         self._bookings = bookings
         self._came: set[int] = set()
         """Bookings whose owner has been seen: never looked at again."""
+        self._complete_at: dict[int, int] = {}
+        """When (ms) bookings were seen with all their devices first."""
 
     def run(self) -> None:
         """Release the bookings that are due for it."""
@@ -36,7 +38,9 @@ class NoShows:
                 self._bookings.end(
                     booking, ReservationState.ENDED, now, booking.owner.uid, event="no_show"
                 )
-        self._came &= self._core.ledger.reservations.keys()
+        live = self._core.ledger.reservations.keys()
+        self._came &= live
+        self._complete_at = {one: at for one, at in self._complete_at.items() if one in live}
 
     def next_at(self) -> int | None:
         """Return when (ms) the next booking may be released; the sweeps ask again after that."""
@@ -58,7 +62,9 @@ class NoShows:
         ]
         if len(leases) < booking.gpus:
             return None
-        return max(lease.granted_at for lease in leases) + after_s * 1000
+        # A device that is lent meanwhile gets a new lease each time: the first time counts.
+        granted_at = max(lease.granted_at for lease in leases)
+        return self._complete_at.setdefault(booking.id, granted_at) + after_s * 1000
 
     def _has_come(self, booking: Reservation) -> bool:
         """Whether a job of the owner ran since the booking began."""

@@ -64,6 +64,7 @@ class Planner:
         core = self._core
         core.plan = plan
         core.journal.keep_head(plan.head)
+        core.journal.keep_fill_head(plan.fill_head)
         core.journal.keep_promises(plan.promises)
         for stop in plan.stops:
             job = core.ledger.holding[stop.job_id]
@@ -102,7 +103,11 @@ class Planner:
         return any(device in self._core.settling for device in devices)
 
     def _check_start(self, start: Start) -> None:
-        """Hold the plan against the ledger: a device is free, or its booking's and without a job."""
+        """Hold the plan against the ledger: a device is free, or a booking's and without a job.
+
+        The booking's of the start, or, for a preemptible job, any other's that lends it.
+        """
+        borrowed = start.borrowed if self._core.ledger.jobs[start.job_id].spec.preemptible else ()
         for device in start.devices:
             lease = self._core.ledger.leases.get(device)
             if start.gpu_memory_bytes and lease is not None and lease.share is not None:
@@ -110,6 +115,8 @@ class Planner:
             elif lease is None:
                 if start.reservation_id is not None:
                     raise StateError(f"device {device} is not bound to the booking of its start")
+            elif lease.job_id is None and device in borrowed:
+                continue
             elif lease.job_id is not None or lease.reservation_id != start.reservation_id:
                 raise StateError(f"the plan starts job {start.job_id} on leased device {device}")
 

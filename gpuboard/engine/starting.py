@@ -80,14 +80,17 @@ class Starter:
             boot_id=core.clock.boot_id(),
         )
         until_at = now + (job.spec.limit_s + job.spec.grace_s) * 1000
+        until_at = min(until_at, start.lease_until_at or until_at)
         change = Change("start.intent")
         for device in start.devices:
             live = core.ledger.leases.get(device)
-            if live is not None and live.job_id is None and start.reservation_id is not None:
+            uid: int = job.owner.uid
+            reservation_id = start.reservation_id
+            if live is not None and live.job_id is None and live.reservation_id is not None:
                 change.closed.append(device)
-            new = NewLease(
-                device, job.owner.uid, job.id, start.reservation_id, until_at, job.attempt
-            )
+                # A device that is lent stays the booking's, and is charged to its holder.
+                uid, reservation_id = live.uid, live.reservation_id
+            new = NewLease(device, uid, job.id, reservation_id, until_at, job.attempt)
             if start.gpu_memory_bytes:
                 capacity_bytes = shareable_bytes(core, device)
                 company.join(core.ledger, change, new, start.gpu_memory_bytes, capacity_bytes)

@@ -53,6 +53,7 @@ def build_world(core: Core, now: int) -> World:
         usage=usage_now(core, now),
         usage_at=now,
         head=core.ledger.head,
+        fill_head=core.ledger.fill_head,
         promises=core.ledger.promises,
         spent=_spent(core, now),
         utc_offsets=utc_offsets(now),
@@ -122,9 +123,20 @@ def _holder(core: Core, job: Job, now: int) -> Holder:
         array_id=job.array_id,
         grace_s=job.spec.grace_s,
         predicted_s=core.ledger.predicted.get(job.id),
+        lease_until_at=_lease_until(core, job),
+        ran_before_s=job.ran_s,
         account=job.spec.account,
         gpu_memory_bytes=_budget(core, job),
     )
+
+
+def _lease_until(core: Core, job: Job) -> int | None:
+    """Return the end (ms) of a preemptible job's lease, where there are leases."""
+    lease_s = core.config.policy.lease_s
+    if not lease_s or not job.spec.preemptible or job.leased_at is None:
+        return None
+    ends = (lease.until_at for lease in core.ledger.leases_of(job.id))
+    return min(ends, default=job.leased_at + lease_s * 1000)
 
 
 def shareable_bytes(core: Core, device: DeviceUuid) -> int:
@@ -309,6 +321,9 @@ def policy_settings(core: Core) -> PolicySettings:
         job_mix=core.job_mix,
         priority_window_s=policy.priority_window_s,
         backfill=policy.backfill,
+        lease_s=policy.lease_s,
+        newcomer_s=policy.lease_newcomer_s,
+        checkpoint_cost_s=policy.checkpoint_cost_s,
         default_quota=default,
         quotas={
             uid: _own_quota(quota.users[name], default)

@@ -187,6 +187,8 @@ class Job(msgspec.Struct, frozen=True):
     ended_at: int | None = None
     exit_code: int | None = None
     oom_killed: bool = False
+    ran_s: int = 0
+    """How long its earlier attempts had their devices."""
     fenced: Verdict | None = None
     """What this attempt ends with once its container, which never ran as far as could be seen, is
     removed: committed before the removal, so that a restart does not blame somebody else for it."""

@@ -48,6 +48,7 @@ _COLUMNS = (
     "exit_code",
     "oom_killed",
     "fenced",
+    "ran_s",
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)})"
@@ -231,6 +232,7 @@ def _values(job: Job) -> tuple[object, ...]:
         job.exit_code,
         job.oom_killed,
         "" if job.fenced is None else encoded(job.fenced),
+        job.ran_s,
     )
 
 
@@ -265,4 +267,5 @@ def _job(row: Row) -> Job:
         exit_code=row[29],
         oom_killed=bool(row[30]),
         fenced=_verdict.decode(row[31]) if row[31] else None,
+        ran_s=row[32],
     )

@@ -285,6 +285,8 @@ RUNS = (
     f"CREATE INDEX jobs_ran_of ON jobs (uid, id) WHERE {_RAN}",
 )
 
+RAN = ("ALTER TABLE jobs ADD COLUMN ran_s INTEGER NOT NULL DEFAULT 0 CHECK (ran_s >= 0)",)
+
 STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m001_first", FIRST),
     ("m002_series", SERIES),
@@ -293,6 +295,7 @@ STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m005_groups", GROUPS),
     ("m006_shares", SHARES),
     ("m007_runs", RUNS),
+    ("m008_ran", RAN),
 )
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 

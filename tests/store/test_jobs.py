@@ -47,6 +47,7 @@ def test_a_job_with_every_field_set_is_read_back_the_same(store):
         started_boot_ms=6, boot_id="b", stop_cause=StopCause.PREEMPTION, stop_by="bob", stop_requested_at=7,
         ended_at=8, exit_code=4294967295, oom_killed=True, held_by="admin",
         fenced=Verdict(JobState.LOST, "gone", 3, True, 9, True),
+        ran_s=77,
     )  # fmt: skip
     changed = {f for f in Job.__struct_fields__ if getattr(full, f) != getattr(new_job(), f)}
     assert changed >= set(Job.__struct_fields__) - {"owner", "submitted_at", "reservation_id"}
