@@ -547,7 +547,8 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     device_seconds_7d: float = 0.0
     """Charged in the last seven days, not decayed."""
     group: str = ""
-    """The group that it is charged to; a person of several groups has a row for each."""
+    """The group that it is charged to; a person of several groups has a row for each, and what is the
+    person's alone (queued jobs, the last seven days, the quota) is on the first."""
     rank: int | None = None
     """Place by fair share among all, 1 = served first; null where there are no groups."""
     quota_words: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from gpuboard.model.ids import Uid
 from gpuboard.model.instants import iso
 from gpuboard.model.person import Caller
@@ -35,9 +37,13 @@ class _Shares:
         self._used_hours = engine.week_hours()
         self._running: dict[int, int] = {}
         shares = engine.shares()
+        self._running_for: dict[tuple[int, str], int] = {}
         for device, lease in engine.leases().items():
-            for uid in {one.uid for one in shares.get(device, (lease,))}:
+            sharers = shares.get(device, (lease,))
+            for uid in {one.uid for one in sharers}:
                 self._running[uid] = self._running.get(uid, 0) + 1
+            for whose in {(one.uid, engine.account_of(one)) for one in sharers}:
+                self._running_for[whose] = self._running_for.get(whose, 0) + 1
         self._parents = {group.name: group.parent for group in self._settings.groups}
 
     def view(self, caller: Caller) -> UsageView:
@@ -56,6 +62,7 @@ class _Shares:
             for uid, account in rows
         ]
         people.sort(key=lambda row: (-row.device_seconds, row.uid, row.group))
+        people = _told_once(people)
         some = self._share.rank(Uid(caller.uid), "")
         return UsageView(
             at=iso(self._now) or "",
@@ -73,7 +80,9 @@ class _Shares:
             user=self._engine.person_of(uid),
             uid=uid,
             mine=uid == caller.uid,
-            running_gpus=self._running.get(uid, 0),
+            running_gpus=self._running_for.get((uid, account), 0)
+            if self._parents
+            else self._running.get(uid, 0),
             queued_jobs=queued,
             device_seconds=spent,
             share=spent / total if total > 0 else 0.0,
@@ -112,3 +121,16 @@ class _Shares:
             used = f"{self._used_hours.get(unit, 0.0):.1f}".removesuffix(".0")
             words.append(f"{used} of {quota.gpu_hours_per_week} GPU-hours this week{soft}")
         return ", ".join(words)
+
+
+def _told_once(people: list[UsageRow]) -> list[UsageRow]:
+    """Return the rows with what is a person's, and no group's, on the first of theirs alone."""
+    seen: set[int] = set()
+    rows = []
+    for row in people:
+        is_first = row.uid not in seen
+        seen.add(row.uid)
+        rows.append(
+            row if is_first else replace(row, queued_jobs=0, device_seconds_7d=0.0, quota_words="")
+        )
+    return rows

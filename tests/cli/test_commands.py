@@ -90,7 +90,17 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
         at=AT, from_at=AT, until_at="2026-11-23T20:01:00Z", devices=[REF], entries=entries
     )
     people = [
-        views.UsageRow(user=text, uid=1, mine=True, device_seconds=36e3, share=0.5, factor=0.25)
+        views.UsageRow(
+            user=text,
+            uid=1,
+            mine=True,
+            device_seconds=36e3,
+            share=0.5,
+            factor=0.25,
+            group=text,
+            rank=2,
+            quota_words=text,
+        )
     ]
     check = views.CheckView(name="driver", status="warning", words=text, mend=text)
     admin = built(views.AdminResult(words=text))
@@ -144,14 +154,20 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
         ("GET", "/jobs/12/log"): b"hello\n",
         ("GET", "/resolve"): {"schema": 1, "ids": [12]},
         ("POST", "/jobs"): lambda asked: built(
-            views.DryRunView(would_start_now=False, devices=[REF], words=text, causes=[CAUSE], command_line=text)
+            views.DryRunView(would_start_now=False, devices=[REF], words=text, causes=[CAUSE], command_line=text, notices=[text])
         ) if asked.query else submitted(12, name=text, reason=text),
         **{("POST", f"/jobs/{verb}"): done for verb in ("cancel", "hold", "release", "update")},
         ("GET", "/board"): page,
         ("GET", "/topology"): built(topology(text)),
         ("GET", "/timeline"): built(line),
         ("GET", "/usage"): lambda asked: built(report) if asked.query else built(
-            views.UsageView(at=AT, half_life_s=604800, people=people)
+            views.UsageView(
+                at=AT,
+                half_life_s=604800,
+                people=people,
+                groups=[views.GroupRow(name=text, parent=text, quota_words=text)],
+                ranked=12,
+            )
         ),
         ("GET", "/admin/state"): built(state),
         ("GET", "/images"): built(views.ImageList(images=[views.ImageView(reference=text, id="sha256:" + "a" * 64, created_at=AT, size_bytes=2**30)])),
@@ -714,3 +730,52 @@ def test_history_of_an_answer_is_stable_json(scripted: FakeServer, gpuboard: Gpu
     """Keys of a job are those of the contract."""
     first = gpuboard("history", "--json", "--since", "3d ago", "--name", "x").json["jobs"][0]
     assert set(first) == set(json.loads(json.dumps(job())))
+
+
+def test_usage_tells_ranks_and_groups(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """A row for each of a person's groups, and a second table of the groups."""
+    row = {"user": "ann", "uid": 1001, "mine": True, "factor": 0.5}
+    people = [
+        views.UsageRow(**row, group="vision", rank=3, quota_words="168 of 168 GPU-hours this week"),
+        views.UsageRow(**row, group="robots", rank=1),
+    ]
+    groups = [
+        views.GroupRow(name="lab", shares=1),
+        views.GroupRow(name="vision", parent="lab", shares=2, quota_words="3 of 4 GPUs"),
+    ]
+    view = views.UsageView(at=AT, half_life_s=604800, people=people, groups=groups, ranked=3)
+    scripted.answers["GET", "/usage"] = built(view)
+    lines = gpuboard("usage").out.splitlines()
+    assert "GROUP" in lines[0]
+    assert "3 of 3" in lines[1]
+    assert "168 of 168 GPU-hours" in lines[1]
+    assert "robots" in lines[2]
+    assert "1 of 3" in lines[2]
+    assert lines[-1].split() == ["vision", "lab", "2", "0", "0.0", "3", "of", "4", "GPUs"]
+
+
+def test_why_tells_promise_and_rank(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """What the job was promised, and its owner's place by fair share."""
+    why = views.WhyView(
+        id=12, state="queued", words="", causes=[CAUSE], promised_start_at=AT, rank=2, ranked=9
+    )
+    scripted.answers["GET", "/jobs/12/why"] = built(why)
+    lines = gpuboard("why", "12").out.splitlines()
+    assert any(line.startswith("promised a start by ") for line in lines)
+    assert "number 2 of 9 by fair share" in lines
+
+
+def test_a_whole_series_is_changed_by_one_request(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """--series, other devices and a mere question reach the daemon; a refusal names the windows."""
+    gpuboard("reserve", "--change", "7", "--gpu-ids", "2,3", "--series", "--dry-run")
+    assert scripted.bodies("PATCH", "/reservations/7") == [
+        {"gpu_ids": ["2", "3"], "series": True, "dry_run": True}
+    ]
+    assert gpuboard("reserve", "1", "1h", "--series").code == 2
+    refused = dict(scripted.answers["PATCH", "/reservations/7"])
+    refused |= {"refused": "ann is there", "windows": [{"from_at": AT, "until_at": AT}]}
+    scripted.answers["PATCH", "/reservations/7"] = refused
+    ran = gpuboard("reserve", "--change", "7", "2h", "--dry-run")
+    assert ran.code == 1
+    assert "ann is there" in ran.err
+    assert "hint: free: " in ran.err

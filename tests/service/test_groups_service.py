@@ -87,6 +87,12 @@ def test_usage_is_kept_by_person_and_group_over_a_restart(tmp_path) -> None:
     used = box.engine.usage_since(0)[AS_ANN.uid]
     assert used > 600
     assert of_ann == {"vision": pytest.approx(used, rel=0.01)}
+    services.jobs.submit(AS_ANN, asked(account="robots"))
+    box.settle()
+    rows = [row for row in services.board.usage(AS_ANN).people if row.user == "ann"]
+    assert [(row.group, row.running_gpus) for row in rows] == [("vision", 0), ("robots", 1)]
+    assert rows[0].device_seconds_7d >= used
+    assert rows[1].device_seconds_7d == 0
     groups = {row.name: row for row in view.groups}
     assert groups["lab"].device_seconds == groups["vision"].device_seconds == of_ann["vision"]
     assert groups["vision"].quota_words == "0 of 2 GPUs"
