@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textual.strip import Strip
 
-from gpuboard.model.views import DeviceView, ProcessView, SharerView
+from gpuboard.model.views import DeviceView
 from gpuboard.tui.devicewords import (
     Status,
     holder_words,
@@ -19,7 +19,8 @@ from gpuboard.tui.devicewords import (
 from gpuboard.tui.graphs import bar, history
 from gpuboard.tui.histories import Past, Samples, memory_percent
 from gpuboard.tui.ink import Ink, Part, clean, fit, width_of
-from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, span
+from gpuboard.tui.instants import gigabytes, span
+from gpuboard.tui.widgets.cardlists import expanded_rows, list_rows
 
 PROCESSES = 3
 """Of a card that is not expanded so many processes are told at most."""
@@ -173,13 +174,13 @@ def _tall_rows(ink: Ink, card: Card, status: Status, width: int, room: int) -> l
     rows: list[list[Part]] = [_time_line(ink, card, width)]
     room -= 1
     if card.is_expanded:
-        below = _expanded_rows(card, width)[: max(0, room - 2)]
+        below = expanded_rows(card.device, card.now_s, width)[: max(0, room - 2)]
     else:
         blank = 1 if room >= 4 else 0
         most = max(
             min(PROCESSES, room - 3 - blank), min(len(card.device.sharers), room - 2 - blank)
         )
-        below = _list_rows(card, width, max(0, most)) + [[]] * blank
+        below = list_rows(card.device, card.now_s, width, max(0, most)) + [[]] * blank
     return [*rows, *_graphs(ink, card, status, width, room - len(below)), *below]
 
 
@@ -232,73 +233,6 @@ def _chart_rows(ink: Ink, card: Card, chart: _Chart, width: int, lines: int) -> 
         [(head, _live("dim", card)), (row, _live(role, card))]
         for head, row in zip(heads, rows, strict=True)
     ]
-
-
-def _list_rows(card: Card, width: int, room: int) -> list[list[Part]]:
-    """Return who shares the device and what runs on it, as far as there is room."""
-    device = card.device
-    if room and not device.processes_known:
-        return [[("its processes cannot be read", "warn")]]
-    rows = [_sharer_row(card, sharer, width) for sharer in device.sharers]
-    for process in device.processes:
-        size = gigabytes(process.memory_bytes) + "G"
-        role = "foreign" if process.belongs in ("foreign", "violation") else "dim"
-        left = f"{process.pid:>7} {clean(process.user)[:10]:<10} {clean(process.command)}"
-        rows.append([(fit(left, width - len(size) - 1) + " ", role), (size, role)])
-    return rows[:room]
-
-
-def _sharer_row(card: Card, sharer: SharerView, width: int) -> list[Part]:
-    """Return one of the jobs that share the device: whose, which, and its budget."""
-    who = "you" if sharer.mine else clean(sharer.user)
-    used = f"{gigabytes(sharer.used_bytes)}/" if sharer.used_bytes is not None else ""
-    tail = f" {used}{gigabytes(sharer.memory_bytes)}G"
-    until = clock_of(sharer.until_at, card.now_s)
-    words = f"{sharer.job_id:>7} {who:<10} {clean(sharer.job_name)}"
-    if until and width >= NARROW:
-        tail = f" until {until}{tail}"
-    return [
-        (fit(words, max(8, width - width_of(tail))), "mine" if sharer.mine else "text"),
-        (tail, "dim"),
-    ]
-
-
-def _expanded_rows(card: Card, width: int) -> list[list[Part]]:
-    """Return everything that an expanded card says below its charts."""
-    device = card.device
-    facts = [
-        f"SM {device.sm_clock_mhz} MHz" if device.sm_clock_mhz is not None else "",
-        f"fan {device.fan_percent}%" if device.fan_percent is not None else "",
-        f"limit {device.power_limit_w:.0f} W" if device.power_limit_w is not None else "",
-        f"ECC errors {device.ecc_uncorrected}" if device.ecc_uncorrected else "",
-        f"throttled: {clean(', '.join(device.throttle))}" if device.throttle else "",
-        clean(device.uuid),
-    ]
-    rows: list[list[Part]] = [[("  ".join(fact for fact in facts if fact), "dim")]]
-    if device.sharers:
-        given = f"{gigabytes(device.given_bytes)} of {gigabytes(device.shareable_bytes)}G given"
-        rows.append([(f"shared by {len(device.sharers)}: {given}", "text")])
-        rows += [_sharer_row(card, sharer, width) for sharer in device.sharers]
-    if not device.processes_known:
-        return [*rows, [("its processes cannot be read", "warn")]]
-    if not device.processes:
-        return [*rows, [("no process is on it", "dim")]]
-    head = f"{'PID':>8} {'PERSON':<10} {'JOB':<14} {'MEMORY':>7} {'AGE':>6} COMMAND"
-    return [*rows, [(head, "dim")], *(_process_row(card, each) for each in device.processes)]
-
-
-def _process_row(card: Card, process: ProcessView) -> list[Part]:
-    """Return a process in full: person, container or job, memory, age, command."""
-    belongs = clean(process.container) or (
-        f"job {process.job_id}" if process.job_id else process.belongs
-    )
-    age = span(card.now_s - epoch_s(process.started_at)) if process.started_at else "-"
-    is_odd = process.belongs in ("foreign", "violation")
-    left = (
-        f"{process.pid:>8} {fit(clean(process.user), 10)} {fit(belongs, 14)} "
-        f"{gigabytes(process.memory_bytes) + 'G':>7} {age:>6} "
-    )
-    return [(left, "foreign" if is_odd else "text"), (clean(process.command), "dim")]
 
 
 def _time_left(ink: Ink, card: Card, width: int) -> list[Part]:
