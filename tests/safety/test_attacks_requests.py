@@ -345,8 +345,10 @@ def test_attack_36_each_refusal_leaves_an_audit_line(lab: Lab, saw, private_job:
 
 
 def test_attack_38_priority_and_what_is_others(lab: Lab, saw):
-    for key in ("priority", "partition", "qos", "reservation", "nice", "account"):
+    for key in ("priority", "partition", "qos", "reservation", "nice"):
         assert key in lab.refused(lab.mallory, **{key: "high"})["message"]
+    for key in ("account", "class"):
+        assert lab.refused(lab.mallory, **{key: "high"})["field"] == key
     booking = lab.ask(
         lab.victim, "POST", "/reservations", {"gpus": 1, "duration": "1h", "at": "now+2h"}
     )[1]["reservation"]["id"]
