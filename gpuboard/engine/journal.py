@@ -194,7 +194,8 @@ class Journal:
     def _account_of_new(self, change: Change, new: NewLease) -> str:
         if new.job_id is not None:
             job = change.jobs.get(new.job_id) or self._ledger.jobs.get(new.job_id)
-            return job.spec.account if job is not None else ""
+            if job is not None and job.owner.uid == new.uid:
+                return job.spec.account
         if new.reservation_id is None:
             return ""
         booking = change.reservations.get(new.reservation_id)

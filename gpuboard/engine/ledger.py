@@ -157,8 +157,8 @@ class Ledger:
     def account_of(self, lease: Lease) -> str:
         """Return the group that a lease is charged to; empty: the person alone."""
         job = self.jobs.get(lease.job_id) if lease.job_id is not None else None
-        if job is not None:
-            return job.spec.account
+        if job is not None and job.owner.uid == lease.uid:
+            return job.spec.account  # else the device is lent, and its booking pays
         if lease.reservation_id is None:
             return ""
         booking = self.reservations.get(lease.reservation_id)

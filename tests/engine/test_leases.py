@@ -9,7 +9,7 @@ import pytest
 from gpuboard.config import Config, PolicyConfig
 from gpuboard.model.plan import ReservationRequest
 from gpuboard.runtimes.simulated import Script
-from tests.support.engine import ANN, BEN, Box
+from tests.support.engine import ANN, BEN, Box, uuid
 
 LEASE_S = 120
 LONG = Script(run_s=50_000)
@@ -127,3 +127,14 @@ def test_a_booking_that_is_lent_is_still_a_no_show(tmp_path: Path) -> None:
     box.advance(1000)
     assert str(box.engine.reservation(booking).state) == "ended"
     box.store.close()
+
+
+def test_lent_device_is_charged_to_the_bookings_group_not_to_the_jobs(box: Box) -> None:
+    """Whoever pays, pays for their own group."""
+    box.settle()
+    book(box, BEN, 1, 4000)
+    job_id = spare(box, limit_s=3000, account="vision")
+    box.advance(100)
+    assert box.state(job_id) == "running"
+    lease = box.engine.leases()[uuid(0)]
+    assert (lease.uid, box.engine.account_of(lease)) == (BEN.uid, "")

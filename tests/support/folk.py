@@ -68,6 +68,8 @@ def some_config(dice: random.Random, scale: int, pull: str) -> Config:
             sharing_patience_s=20 * scale,
             sharing_overuse=dice.choice(("stop", "warn")),
             backfill=dice.random() < 0.8,
+            lease_s=dice.choice((0, 0, 30, 120)) * scale,
+            lease_newcomer_s=10 * scale,
         ),
         quota=QuotaConfig(
             users=quotas, groups={"lab": {"running_gpus": 3}} if dice.random() < 0.2 else {}
@@ -170,7 +172,9 @@ class Folk:
 
     def _cancel(self, dice: random.Random) -> JobId:
         holding = self.box.engine.running_jobs()
-        job_id = dice.choice(holding).id if holding and dice.random() < 0.6 else self._some_job(dice)
+        job_id = (
+            dice.choice(holding).id if holding and dice.random() < 0.6 else self._some_job(dice)
+        )
         job = self.box.engine.cancel(job_id, ANN, force=dice.random() < 0.3)
         assert job.state in (JobState.CANCELLED, JobState.STOPPING), f"cancel: {job.state}"
         self.invariants.cancelled.setdefault(job_id, job.attempt)

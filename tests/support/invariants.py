@@ -170,8 +170,9 @@ class Invariants:
             assert job.attempt == self.cancelled[job.id], f"job {job.id}: a cancel was forgotten"
 
     def _account_of(self, lease: Lease) -> str:
-        if lease.job_id is not None:
-            return self.box.engine.job(lease.job_id).spec.account
+        job = self.box.engine.job(lease.job_id) if lease.job_id is not None else None
+        if job is not None and job.owner.uid == lease.uid:
+            return job.spec.account
         booking = self.box.engine.reservation(lease.reservation_id)
         return booking.account
 

@@ -25,10 +25,10 @@ FAULTS = (
     *("lose", "lose", "lose", "lose", "down", "restart", "restart", "ghost", "remove", "kill"),
     *("jump", "probe", "probe_hung", "foreign", "unreadable", "reboot", "daemon", "remnant"),
     *("device", "missing", "disk", "locked", "hung", "image", "user", "wrong", "paused", "stuck"),
-    "greedy",
+    *("greedy", "ghost", "ghost"),
 )
-SPANS_S = (2, 10, 60, 300, 3600)
-"""How long troubles last."""
+SPANS_S = (2, 2, 5, 5, 10, 10, 20, 20, 60, 60, 300, 3600)
+"""How long troubles last: mostly short, or nothing would run that they could hit."""
 
 
 class Weather:
@@ -105,7 +105,7 @@ class Weather:
         if victim not in self.box.runtime.containers:
             return ""
         self.box.runtime.ghost(victim)
-        return self._stuck(dice, victim, device) if dice.random() < 0.3 else victim
+        return self._stuck(dice, victim, device) if dice.random() < 0.5 else victim
 
     def _remove(self, dice, victim, device) -> str:
         if victim in self.box.runtime.containers:
