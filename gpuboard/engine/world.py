@@ -36,7 +36,7 @@ from gpuboard.model.world import (
     World,
 )
 from gpuboard.policy.quota import GPU_HOURS
-from gpuboard.policy.usage import charge, decayed
+from gpuboard.policy.usage import charge
 
 LEAST_OWED_S = 1.0
 """Less than that (device-seconds) is what sums in floating point leave over."""
@@ -248,46 +248,61 @@ def _bound(leases: Iterable[Lease], reservation_id: ReservationId) -> tuple[Devi
 def usage_now(core: Core, now: int) -> tuple[Usage, ...]:
     """Return everybody's decayed usage at `now`, running leases included; with groups, for each."""
     ledger = core.ledger
-    held: dict[tuple[int, str], float] = {}
-    owed: dict[tuple[int, str], Account] = {}
+    totals = {(uid, ""): total for uid, total in _totals(core, now).items()}
+    owed: Mapping[tuple[int, str], float | None] = totals
     if core.config.groups:
-        for lease in ledger.every_lease():
-            whose = (lease.uid, ledger.account_of(lease))
-            held[whose] = held.get(whose, 0) + lease.devices_charged
-        owed = {**ledger.group_accounts, **_owed_outside_groups(core, now)}
-    else:
-        for lease in ledger.every_lease():
-            held[lease.uid, ""] = held.get((lease.uid, ""), 0) + lease.devices_charged
-        owed = {(uid, ""): account for uid, account in ledger.accounts.items()}
+        owed = _owed_for_groups(core, now, totals)
     shares = core.config.policy.shares
-    half_life_s = core.config.policy.half_life_s
-    rows = []
-    for uid, group in sorted(owed.keys() | held.keys()):
-        account = owed.get((uid, group))
-        from_at = account.at if account is not None else now
-        spent = account.device_seconds if account is not None else 0.0
-        rows.append(
-            Usage(
-                uid=Uid(uid),
-                device_seconds=charge(spent, held.get((uid, group), 0), from_at, now, half_life_s),
-                shares=shares.get(ledger.names.get(uid, ""), 1.0),
-                account=group,
-            )
+    return tuple(
+        Usage(
+            uid=Uid(uid),
+            device_seconds=device_seconds,
+            shares=shares.get(ledger.names.get(uid, ""), 1.0),
+            account=group,
         )
-    return tuple(rows)
+        for (uid, group), device_seconds in sorted(owed.items())
+        if device_seconds is not None
+    )
 
 
-def _owed_outside_groups(core: Core, now: int) -> dict[tuple[int, str], Account]:
-    """Return what people owe at `now` besides what they owe for groups."""
+def _totals(core: Core, now: int) -> dict[int, float]:
+    """Return what people owe at `now` in all (device-seconds)."""
     ledger, half_life_s = core.ledger, core.config.policy.half_life_s
-    rest = {
-        uid: decayed(account.device_seconds, account.at, now, half_life_s)
-        for uid, account in ledger.accounts.items()
-    }
-    for (uid, _), account in ledger.group_accounts.items():
-        owed = decayed(account.device_seconds, account.at, now, half_life_s)
-        rest[uid] = rest.get(uid, 0.0) - owed
-    return {(uid, ""): Account(owed, now) for uid, owed in rest.items() if owed > LEAST_OWED_S}
+    held: dict[int, float] = {}
+    for lease in ledger.every_lease():
+        held[lease.uid] = held.get(lease.uid, 0) + lease.devices_charged
+    totals = {}
+    for uid in ledger.accounts.keys() | held.keys():
+        account = ledger.accounts.get(uid, Account(0.0, now))
+        spent = account.device_seconds
+        totals[uid] = charge(spent, held.get(uid, 0), account.at, now, half_life_s)
+    return totals
+
+
+def _owed_for_groups(
+    core: Core, now: int, totals: Mapping[tuple[int, str], float]
+) -> dict[tuple[int, str], float | None]:
+    """Return what people owe at `now` for each of their groups, and what is left for them alone.
+
+    None for people who owe nothing outside their groups: they have no place beside them.
+    """
+    ledger, half_life_s = core.ledger, core.config.policy.half_life_s
+    held: dict[tuple[int, str], float] = {}
+    for lease in ledger.every_lease():
+        whose = (lease.uid, ledger.account_of(lease))
+        held[whose] = held.get(whose, 0) + lease.devices_charged
+    owed: dict[tuple[int, str], float | None] = {}
+    left = {uid: total for (uid, _), total in totals.items()}
+    for whose in ledger.group_accounts.keys() | {one for one in held if one[1]}:
+        account = ledger.group_accounts.get(whose, Account(0.0, now))
+        spent = account.device_seconds
+        device_seconds = charge(spent, held.get(whose, 0), account.at, now, half_life_s)
+        owed[whose] = device_seconds
+        left[whose[0]] = left.get(whose[0], 0.0) - device_seconds
+    for uid, rest in left.items():
+        is_alone = rest > LEAST_OWED_S or (uid, "") in held
+        owed[uid, ""] = max(0.0, rest) if is_alone else None
+    return owed
 
 
 def _spent(core: Core, now: int) -> tuple[Spent, ...]:

@@ -224,3 +224,17 @@ def test_a_queued_job_moves_to_another_group_or_class_of_its_owner(tmp_path) -> 
     box.settle()
     words = services.jobs.update(AS_BEN, UpdateRequest([str(running[0])], class_name="sure"))
     assert "only its limit, name and note" in words.results[0].words
+
+
+def test_what_is_charged_to_groups_is_what_is_charged_to_the_person(tmp_path) -> None:
+    """P13: at any time the parts add up to the whole, though they are settled at other times."""
+    box, services = lab(tmp_path)
+    box.advance(60, by=60)
+    for account, gpus in (("vision", 1), ("robots", 2), ("robots", 1)):
+        services.jobs.submit(AS_ANN, asked(gpus=gpus, time="10m", account=account))
+        box.settle()
+        box.advance(200, by=50)
+        rows = [row for row in box.engine.usage() if row.uid == AS_ANN.uid]
+        held = box.engine.usage_since(0)[AS_ANN.uid]
+        assert all(row.account for row in rows)
+        assert sum(row.device_seconds for row in rows) == pytest.approx(held, rel=0.001)
