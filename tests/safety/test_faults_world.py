@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuboard.errors import Conflict, HostError
+from gpuboard.errors import CannotStartNow, Conflict, HostError
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.runtimes.simulated import Effect, Script
 from tests.support.engine import ANN, BEN, Box, uuid
@@ -178,6 +178,23 @@ def test_fault_30_engines_disk_is_full(box: Box, record_property) -> None:
     record_property(
         "seen", f"{box.job(job).attempt} attempts with pauses, then: {box.job(job).reason}"
     )
+
+
+def test_fault_30_box_that_is_full_keeps_the_job_until_there_is_room(
+    box: Box, record_property
+) -> None:
+    """Nothing ran and nobody is to blame: it waits in the queue, tried seldom, and runs after."""
+    job = box.submit(script=Script(create_error=CannotStartNow("no space left on device")))
+    tries = []
+    create = box.runtime.create
+    box.runtime.create = lambda request: tries.append(request.name) or create(request)
+    box.advance(3600, by=5)
+    assert box.state(job) == "queued"
+    assert 5 <= len(tries) <= 25, tries
+    box.scripts[box.job(job).spec.name] = Script(run_s=500)
+    box.advance(320, by=5)
+    assert box.state(job) == "running"
+    record_property("seen", f"tried {len(tries)} times in an hour, ran when there was room")
 
 
 @pytest.mark.parametrize("jump_ms", [86_400_000, -3_600_000])
