@@ -102,8 +102,7 @@ class Ender:
             cancel_dependents(core, change, after, now)
         core.journal.commit(change)
         for device in job.devices:
-            if not core.ledger.shares_of(device):
-                core.settling[device] = now
+            core.settling[device] = now
         if job.devices:
             core.probe.sweep_soon()
         core.progress.pop(job.id, None)

@@ -85,12 +85,19 @@ def settle(core: Core) -> None:
         if use is None:  # a GPU that was divided anew; a lost one is still listed
             del core.settling[uuid]
             continue
-        is_clear = use.is_clear if use.is_known else uuid not in core.lists_processes
+        is_clear = _is_clear(core, use) if use.is_known else uuid not in core.lists_processes
         if is_clear or _is_held_by_strangers(core, uuid, snapshot.at - since):
             del core.settling[uuid]
             core.plan_soon()
         elif snapshot.at - since < _HURRY_MS:
             core.probe.sweep_soon()
+
+
+def _is_clear(core: Core, use: DeviceUse) -> bool:
+    """Whether nobody is on the device; of a shared one, nobody but those that share it now."""
+    if core.ledger.shares_of(use.uuid):
+        return not use.of(Belongs.VIOLATION, Belongs.UNKNOWN)
+    return use.is_clear
 
 
 def _is_held_by_strangers(core: Core, device: DeviceUuid, waited_ms: int) -> bool:

@@ -250,3 +250,17 @@ def test_what_an_admin_changes_of_the_reserve_holds_for_who_comes_and_not_for_wh
     box.check_invariants()
     box.workers.close(0)
     box.store.close()
+
+
+def test_room_on_a_shared_device_is_given_once_the_driver_shows_it_empty(box: Box) -> None:
+    """What is left of a sharer for a moment keeps the next one waiting, and not for ever."""
+    first, second = small(box, 8), small(box, 7)
+    waits = small(box, 6)
+    box.probe.remnants[uuid(0)] = box.job(first).runtime_name
+    box.engine.cancel(first, ANN)
+    box.advance(5)
+    assert [box.state(job) for job in (first, second, waits)] == ["cancelled", "running", "queued"]
+    del box.probe.remnants[uuid(0)]
+    box.advance(1)
+    assert box.state(waits) == "running"
+    box.check_invariants()
