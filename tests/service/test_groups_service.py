@@ -233,7 +233,7 @@ def test_what_is_charged_to_groups_is_what_is_charged_to_the_person(tmp_path) ->
     for account, gpus in (("vision", 1), ("robots", 2), ("robots", 1)):
         services.jobs.submit(AS_ANN, asked(gpus=gpus, time="10m", account=account))
         box.settle()
-        box.advance(200, by=50)
+        box.advance(40, by=10)
         rows = [row for row in box.engine.usage() if row.uid == AS_ANN.uid]
         held = box.engine.usage_since(0)[AS_ANN.uid]
         assert all(row.account for row in rows)
