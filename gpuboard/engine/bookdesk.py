@@ -186,10 +186,14 @@ class BookingDesk:
 
     def cancel(self, reservation_id: ReservationId, by: Person) -> Reservation:
         """Cancel a booking, or end an active one now."""
-        booking = self._live(reservation_id)
+        return self._end(self._live(reservation_id), by, self._core.clock.now_ms())
+
+    def _end(
+        self, booking: Reservation, by: Person, now: int, also: Change | None = None
+    ) -> Reservation:
         is_active = booking.state is ReservationState.ACTIVE
         state = ReservationState.ENDED if is_active else ReservationState.CANCELLED
-        return self._bookings.end(booking, state, self._core.clock.now_ms(), by.uid)
+        return self._bookings.end(booking, state, now, by.uid, also=also)
 
     def cancel_series(self, reservation_id: ReservationId, by: Person) -> list[Reservation]:
         """Cancel this booking and all later ones of its series, as one."""
@@ -209,9 +213,8 @@ class BookingDesk:
                 other, state=ReservationState.CANCELLED, ended_at=now
             )
             change.event("reservation.cancelled", reservation_id=other.id, uid=by.uid)
-        if later:
-            self._core.journal.commit(change)
-        return [self.cancel(reservation_id, by), *change.reservations.values()]
+        cancelled = [*change.reservations.values()]
+        return [self._end(booking, by, now, also=change), *cancelled]
 
     def _live(self, reservation_id: ReservationId) -> Reservation:
         booking = self.find(reservation_id)

@@ -71,13 +71,14 @@ class Bookings:
         uid: int | None = None,
         *,
         event: str = "",
+        also: Change | None = None,
     ) -> Reservation:
         """End a booking; a job of its owner that still runs keeps its devices until it ends.
 
-        `event` says how, where the state alone does not.
+        `event` says how, where the state alone does not; `also` is made true in the same transaction.
         """
         core = self._core
-        change = Change("booking.end")
+        change = also or Change("booking.end")
         ended = msgspec.structs.replace(booking, state=state, ended_at=now)
         change.reservations[booking.id] = ended
         change.closed.extend(

@@ -160,3 +160,16 @@ def test_blackout_of_one_device_leaves_the_others(box: Box) -> None:
     box.settle()
     assert uuid(0) not in box.job(job_id).devices
     assert box.state(job_id) == "running"
+
+
+def test_series_is_cancelled_whole_or_not_at_all(box: Box) -> None:
+    """The daemon dies in between: nothing of it is cancelled, or all."""
+    box.settle()
+    windows = [window(box, 1, after, 50) for after in (100, 200, 300)]
+    first = box.engine.reserve_series(BEN, windows, "", "FREQ=DAILY")[0]
+    passed: list[str] = []
+    box.crash.hook = passed.append
+    cancelled = box.engine.unreserve_series(first.id, BEN)
+    assert len(cancelled) == 3
+    assert [name for name in passed if name.endswith(".after")] == ["booking.cancel_series.after"]
+    assert not box.engine.reservations()
