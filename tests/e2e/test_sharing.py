@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +13,25 @@ from typing import Any
 import pytest
 
 from tests.support.box import Box, people, wait_until
+from tests.support.dockerd import IMAGE, DockerEngine, missing_parts, running_engine
 from tests.support.fakenvml import FakeBox, built, process_line
 
 pytestmark = [pytest.mark.cc, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(180)]
+
+SLEEPS = tuple(f"47{n}.{os.getpid()}" for n in range(3))
+"""Of this run alone, so that nobody else's is taken for them."""
+
+DOCKER = """
+[jobs]
+runtimes = ["docker"]
+default_shm = "32M"
+[docker]
+host = "{host}"
+network = "none"
+[devices]
+probe = "nvml"
+interval = "250ms"
+"""
 
 CONFIG = """
 [jobs]
@@ -28,6 +45,15 @@ interval = "250ms"
 sharing = "all"
 sharing_patience = "1s"
 """
+
+
+@pytest.fixture
+def engine() -> Iterator[DockerEngine]:
+    why_not = missing_parts()
+    if why_not and not os.environ.get("GPUBOARD_REQUIRE_ENGINE"):
+        pytest.skip(why_not)
+    with running_engine() as found:
+        yield found
 
 
 @pytest.fixture
@@ -57,9 +83,10 @@ def test_two_people_share_a_gpu_and_who_takes_more_than_said_is_stopped(folder: 
         said.mkdir(mode=0o777)
         said.chmod(0o777)
         tell = "echo $CUDA_VISIBLE_DEVICES $GPUBOARD_GPU_MEM_BYTES > {}; exec sleep {}"
-        greedy = submit(alice, "20G", "sh", "-c", tell.format(said / "greedy", 4721))
-        modest = submit(bob, "40G", "sh", "-c", tell.format(said / "modest", 4722))
-        waits = submit(bob, "30G", "sleep", "4723")
+        greedy = submit(alice, "20G", "sh", "-c", tell.format(said / "greedy", SLEEPS[0]))
+        modest = submit(bob, "40G", "sh", "-c", tell.format(said / "modest", SLEEPS[1]))
+        waits = submit(bob, "30G", "sleep", SLEEPS[2])
+        stack.callback(box.run, "cancel", "--force", *map(str, (greedy, modest, waits)))
         for job in (greedy, modest):
             box.wait_state(job, "running")
         words = wait_until(lambda: _words_of(said), 20, "both to say what they see")
@@ -73,7 +100,9 @@ def test_two_people_share_a_gpu_and_who_takes_more_than_said_is_stopped(folder: 
         causes = [cause["words"] for cause in box.json("why", str(waits))["causes"]]
         assert any("is shared (60G of" in text for text in causes), causes
 
-        pids = {job: _pid_of(seconds) for job, seconds in ((greedy, "4721"), (modest, "4722"))}
+        pids = {
+            job: _pid_of(seconds) for job, seconds in zip((greedy, modest), SLEEPS, strict=False)
+        }
         fake.gpus[0].processes = [
             process_line(pids[greedy], 30_000), process_line(pids[modest], 30_000),
         ]  # fmt: skip
@@ -89,6 +118,38 @@ def test_two_people_share_a_gpu_and_who_takes_more_than_said_is_stopped(folder: 
         fake.write()
         for job_id in (modest, waits):
             box.wait_state(job_id, "cancelled")
+
+
+@pytest.mark.engine
+def test_two_containers_of_one_person_get_the_same_device(
+    engine: DockerEngine, folder: Path
+) -> None:
+    """The engine is asked for it by its UUID for each; somebody else's container waits."""
+    built()
+    (folder / "nvml").mkdir()
+    fake = FakeBox(folder / "nvml", 1)
+    box = Box(folder / "box", DOCKER.format(host=engine.host), fake.environment())
+    with people("gbsharea", "gbshareb") as (alice, bob), contextlib.ExitStack() as stack:
+        box.start()
+        stack.callback(box.stop)
+        share = ("--gpu-mem", "10G", "-t", "10m", "--image", IMAGE, "--")
+        seen = "env | grep -e NVIDIA_VISIBLE -e GPU_MEM; exec sleep " + SLEEPS[0]
+        ours = [box.submit(*share, "sh", "-c", seen, uid=alice) for _ in range(2)]
+        theirs = box.submit(*share, "sleep", SLEEPS[1], uid=bob)
+        stack.callback(box.run, "cancel", "--force", *map(str, (*ours, theirs)))
+        uuid = fake.gpus[0].uuid
+        expected = {f"NVIDIA_VISIBLE_DEVICES={uuid}", f"GPUBOARD_GPU_MEM_BYTES={10 * 2**30}"}
+
+        def has_said(job: int) -> bool:
+            return expected <= set(box.run("logs", str(job), uid=alice).stdout.split())
+
+        for job in ours:
+            assert [d["uuid"] for d in box.wait_state(job, "running")["devices"]] == [uuid]
+            wait_until(lambda job=job: has_said(job), 20, "the container to say what it sees")
+        assert box.job(theirs)["state"] == "queued"
+        box.run("cancel", "--force", *map(str, (*ours, theirs)))
+        for job in (*ours, theirs):
+            box.wait_state(job, "cancelled")
 
 
 def _words_of(said: Path) -> dict[str, list[str]] | None:
