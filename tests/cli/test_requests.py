@@ -57,6 +57,8 @@ FLAGS: list[tuple[list[str], dict[str, Any]]] = [
     (["-a", "0-9%2"], {"array": "0-9%2"}),
     (["--gpu-ids", "2,3:1"], {"gpu_ids": ["2", "3:1"], "gpus": 2}),
     (["--gpu-type", "a100"], {"gpu_type": "a100"}),
+    (["--gpu-mem", "10G"], {"gpu_memory": "10G"}),
+    (["-g", "2", "--nvlink"], {"gpus": 2, "nvlink": True}),
     (["--preemptible"], {"preemptible": True}),
     (["--requeue"], {"requeue": True}),
     (["--hold"], {"hold": True}),
