@@ -2,12 +2,14 @@
 
 import msgspec
 import pytest
+from textual.events import Resize
 
 from gpuboard.errors import Unavailable
 from gpuboard.model.requests import CancelRequest, UpdateRequest
 from gpuboard.model.views import JobList
 from gpuboard.tui.jobactions import JobTarget, selectors
 from gpuboard.tui.queuewindow import QueueWindow, QueueWish, run_around
+from gpuboard.tui.widgets.rows import RowList
 from tests.support.screens import opened, screen_text, settled, until
 from tests.support.tui_source import job
 
@@ -239,6 +241,17 @@ class TestJobs:
             await pilot.press("a")
             await until(pilot, lambda: "Log of attempt 2 of" in screen_text(pilot.app))
             await until(pilot, lambda: ("412", 2) in source.called("log"))
+
+
+@pytest.mark.parametrize("tab", ["2", "3"])
+async def test_row_is_drawn_anew_also_when_the_size_was_told_after_the_paint(tab, source):
+    """Else what changes is held against nothing, and the old row stays on the terminal."""
+    async with opened(source) as pilot:
+        await pilot.press(tab)
+        await settled(pilot)
+        rows = pilot.app.pane.query_one(RowList)
+        rows.on_resize(Resize(rows.size, rows.virtual_size))
+        await until(pilot, lambda: set(range(rows.size.height)) <= rows._shown.keys())
 
 
 def test_attempts_are_read_from_events():

@@ -41,9 +41,9 @@ class PagedRows(RowList[JobView | None]):
         if round(old_value) != round(new_value):
             self.post_message(self.Scrolled())
 
-    def on_resize(self, _event: Resize) -> None:
+    def on_resize(self, event: Resize) -> None:
         """Say that more rows may be seen."""
-        self._shown.clear()
+        super().on_resize(event)
         self.post_message(self.Scrolled())
 
     def _place_of(self, key: Hashable) -> int:

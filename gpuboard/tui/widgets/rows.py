@@ -107,7 +107,9 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         found = self._shown.get(line)
         if found is None:
             if len(self._shown) > 400:
-                self._shown.clear()
+                top = self.scroll_offset.y
+                seen = range(top, top + self.size.height)
+                self._shown = {at: strip for at, strip in self._shown.items() if at in seen}
             found = self._shown[line] = self._line(ink_of(self), line)
         return found
 
@@ -122,8 +124,13 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         self.post_message(self.Moved())
 
     def on_resize(self, _event: Resize) -> None:
-        """Paint for the new width."""
+        """Paint for the new width.
+
+        What is on the screen may have been painted before this event came: it is drawn anew, or
+        later changes would be held against nothing and never be drawn.
+        """
         self._shown.clear()
+        self.refresh()
 
     def on_focus(self) -> None:
         """Show the cursor bright."""
