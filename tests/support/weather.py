@@ -131,13 +131,12 @@ class Weather:
         process = self.box.runtime.truth.processes.get(victim)
         if process is None:
             return ""
-        script = process.script
 
-        def end() -> None:
-            process.script = script
+        def be_stuck(is_stuck: bool) -> None:
+            process.script = msgspec.structs.replace(process.script, is_unkillable=is_stuck)
 
-        process.script = msgspec.structs.replace(script, is_unkillable=True)
-        return f"{victim} " + self._passes(dice, end)
+        be_stuck(True)
+        return f"{victim} " + self._passes(dice, lambda: be_stuck(False))
 
     def _greedy(self, dice, victim, device) -> str:
         """A job takes all the memory of its device, whatever it said."""
