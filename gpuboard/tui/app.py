@@ -379,9 +379,9 @@ def _new_pane(name: str) -> Pane:
         from gpuboard.tui.panes.admin import AdminPane
 
         return AdminPane(id="pane-admin")
-    from gpuboard.tui.panes.bookings import BookingsPane
+    from gpuboard.tui.panes.people import PeoplePane
 
-    return BookingsPane(id="pane-bookings")
+    return PeoplePane(id="pane-people")
 
 
 def run_app(addresses: Sequence[str]) -> int:

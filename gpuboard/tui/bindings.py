@@ -123,11 +123,13 @@ PEOPLE = (
     Key("people.person", "p", "person", "find a person by name"),
 )
 ADMIN = (
-    Key("admin.view", "v", "view(1)", "the next part: health, events, configuration, daemon", "next"),
+    Key(
+        "admin.view", "v", "view(1)", "the next part: health, events, configuration, daemon", "next"
+    ),
     Key("admin.back", "V", "view(-1)", "the part before", palette=False),
     Key("admin.drain", "D", "drain", "drain this GPU, or resume it, after a dialog", "drain"),
     Key("admin.notice", "N", "notice", "write a notice to everybody", "notice"),
-    Key("admin.blackout", "M", "blackout", "announce maintenance", "blackout"),
+    Key("admin.blackout", "M", "blackout", "announce maintenance: nothing runs"),
     Key("admin.cancel", "K", "stop", "take the blackout under the cursor back, after a dialog"),
     Key("admin.reload", "R", "reload", "read the configuration again, after a dialog"),
     Key("admin.backup", "S", "backup", "write a copy of the database, after a dialog"),
@@ -205,8 +207,8 @@ def known_ids() -> set[str]:
 _TOGETHER = (
     {"Everywhere", "On a job", "In a list", "Board"},
     {"Everywhere", "On a job", "In a list", "Queue and jobs", "Queue"},
-    {"Everywhere", "Timeline"},
-    {"Everywhere", "In a list", "Bookings"},
+    {"Everywhere", "In a list", "Timeline", "Bookings"},
+    {"Everywhere", "In a list", "People"},
     {"Everywhere", "In a list", "Admin"},
 )
 """Sections whose keys are heard at the same time."""

@@ -1,12 +1,13 @@
-"""What a person can do to a booking from any screen: cancel it, after a dialog."""
+"""What a person can do to a booking from any screen: change it, cancel it, take bookings along."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpuboard.model.requests import ReservationUpdate
 from gpuboard.model.views import ReservationView
 from gpuboard.tui.ink import clean
-from gpuboard.tui.instants import clock_of, epoch_s
+from gpuboard.tui.instants import epoch_s
 
 if TYPE_CHECKING:
     from gpuboard.tui.app import GpuboardApp
@@ -24,34 +25,50 @@ class BookingActions:
         rows = known.reservations if known else []
         return next((row for row in rows if row.id == number), None)
 
+    def may_touch(self, booking: ReservationView) -> bool:
+        """Whether the person may change a booking; when not, say so."""
+        if booking.mine or self._app.is_admin:
+            return True
+        self._app.say(f"booking {booking.id} is {clean(booking.user)}'s, not yours")
+        return False
+
     def ask_cancel(self, booking: ReservationView) -> None:
-        """Cancel a booking, after a dialog."""
-        from gpuboard.tui.dialogs.confirm import ConfirmScreen
+        """Cancel a booking, or its series, after a dialog."""
+        from gpuboard.tui.dialogs.cancelbooking import CancelBookingScreen
 
-        if not booking.mine and not self._app.is_admin:
-            self._app.say(f"booking {booking.id} is {clean(booking.user)}'s, not yours")
+        if not self.may_touch(booking):
             return
-        now_s = epoch_s(self._app.now_iso) if self._app.now_iso else 0
-        now = "; what runs on them goes on" if booking.state == "active" else ""
-        effect = (
-            f"Booking {booking.id} of {booking.gpus} GPU(s), "
-            f"{clock_of(booking.from_at, now_s)} until "
-            f"{clock_of(booking.until_at, now_s)}, is given back to everybody{now}."
-        )
         self._app.push_screen(
-            ConfirmScreen(
-                "Cancel this booking?",
-                effect,
-                f"gpuboard unreserve {booking.id}",
-                yes="cancel the booking",
-                no="keep it",
+            CancelBookingScreen(booking, self._now_s),
+            lambda answer: (
+                self._cancel(booking.id, is_series=answer == "series") if answer else None
             ),
-            lambda is_sure: self._cancel(booking.id) if is_sure else None,
         )
 
-    def _cancel(self, number: int) -> None:
+    def open_change(
+        self, booking: ReservationView, wanted: ReservationUpdate | None = None
+    ) -> None:
+        """Open the form for another window of a booking, filled in with what is wanted."""
+        from gpuboard.tui.dialogs.changebooking import ChangeBookingScreen
+
+        if self.may_touch(booking):
+            self._app.push_screen(ChangeBookingScreen(booking, wanted))
+
+    def open_export(self, *, is_mine: bool) -> None:
+        """Open the form for a calendar file."""
+        from gpuboard.tui.dialogs.export import ExportScreen
+
+        self._app.push_screen(ExportScreen(is_mine=is_mine))
+
+    @property
+    def _now_s(self) -> int:
+        return epoch_s(self._app.now_iso) if self._app.now_iso else 0
+
+    def _cancel(self, number: int, *, is_series: bool) -> None:
         self._app.errands.run(
-            lambda: self._app.source.unreserve(number),
-            lambda view: self._app.say(f"booking {view.id} is cancelled"),
+            lambda: self._app.source.unreserve(number, series=is_series),
+            lambda view: self._app.say(
+                f"booking {view.id} is cancelled" + (", and the later ones" if is_series else "")
+            ),
             self._app.say_error,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuboard.model.requests import ReserveRequest, SubmitRequest
+from gpuboard.model.requests import ReservationUpdate, ReserveRequest, SubmitRequest
 from gpuboard.model.text import quote_command
 from gpuboard.tui.jobfields import SWITCHES
 
@@ -51,5 +51,25 @@ def reserve_line(request: ReserveRequest) -> str:
     if request.at:
         words += ["--at", request.at]
     if request.name:
+        words += ["--name", request.name]
+    if request.repeat:
+        words += ["--repeat", request.repeat]
+    if request.count is not None:
+        words += ["--count", str(request.count)]
+    if request.until:
+        words += ["--until", request.until]
+    return quote_command(words)
+
+
+def change_line(number: int, request: ReservationUpdate) -> str:
+    """Return `gpuboard reserve --change ...` for another window of a booking."""
+    words = ["gpuboard", "reserve", "--change", str(number)]
+    if request.gpus is not None:
+        words.append(str(request.gpus))
+    if request.duration is not None:
+        words.append(str(request.duration))
+    if request.at is not None:
+        words += ["--at", request.at]
+    if request.name is not None:
         words += ["--name", request.name]
     return quote_command(words)

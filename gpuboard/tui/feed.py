@@ -15,14 +15,18 @@ from typing import Protocol
 import msgspec
 
 from gpuboard.errors import GpuboardError
+from gpuboard.model.adminviews import AdminState
 from gpuboard.model.requests import (
+    BlackoutRequest,
     CancelRequest,
     DrainRequest,
     NoticeRequest,
+    ReservationUpdate,
     ReserveRequest,
     SubmitRequest,
     UpdateRequest,
 )
+from gpuboard.model.usageviews import UsageReport
 from gpuboard.model.views import (
     ActionResults,
     AdminResult,
@@ -30,6 +34,7 @@ from gpuboard.model.views import (
     DeviceHistory,
     DoctorView,
     DryRunView,
+    EventList,
     EventView,
     ImageList,
     JobDetail,
@@ -120,8 +125,12 @@ class Source(Protocol):
         """Book devices, or (`dry_run`) say what a booking would get."""
         ...
 
-    def unreserve(self, reservation_id: int) -> ReservationView:
-        """Cancel a booking."""
+    def change_booking(self, reservation_id: int, request: ReservationUpdate) -> ReserveResult:
+        """Give a booking another window, or (`dry_run`) say whether it could be had."""
+        ...
+
+    def unreserve(self, reservation_id: int, *, series: bool = False) -> ReservationView:
+        """Cancel a booking, and with `series` the later ones like it."""
         ...
 
     def timeline(self, since: str, until: str) -> TimelineView:
@@ -130,6 +139,14 @@ class Source(Protocol):
 
     def usage(self) -> UsageView:
         """Return everybody's usage."""
+        ...
+
+    def usage_over(self, over: str) -> UsageReport:
+        """Return the report on the last `day`, `week` or `month`."""
+        ...
+
+    def last_events(self, last: int) -> EventList:
+        """Return the newest events, oldest first."""
         ...
 
     def templates(self) -> TemplateList:
@@ -154,6 +171,22 @@ class Source(Protocol):
 
     def reload(self) -> AdminResult:
         """Read the daemon's configuration again."""
+        ...
+
+    def blackout(self, request: BlackoutRequest) -> AdminResult:
+        """Announce a maintenance window, or take one back."""
+        ...
+
+    def backup(self, path: str) -> AdminResult:
+        """Write a copy of the database."""
+        ...
+
+    def check_database(self) -> AdminResult:
+        """Run the database's integrity check."""
+        ...
+
+    def admin_state(self) -> AdminState:
+        """Return how the daemon itself is."""
         ...
 
     def doctor(self) -> DoctorView:

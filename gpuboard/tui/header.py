@@ -14,7 +14,7 @@ TABS = (
     ("queue", "Queue"),
     ("jobs", "Jobs"),
     ("timeline", "Timeline"),
-    ("bookings", "Bookings"),
+    ("people", "People"),
 )
 
 

@@ -12,6 +12,7 @@ from gpuboard.tui.bindings import (
     FILTERING,
     LISTED,
     ON_A_JOB,
+    PEOPLE,
     QUEUED,
     TIMELINE,
     Key,
@@ -24,8 +25,8 @@ GROUPS: Mapping[str, tuple[Key, ...]] = {
     "board": (*CARDS, *ON_A_JOB),
     "queue": (*FILTERING, *QUEUED, *ON_A_JOB, *LISTED),
     "jobs": (*FILTERING, *ON_A_JOB, *LISTED),
-    "timeline": TIMELINE,
-    "bookings": BOOKINGS,
+    "timeline": (*TIMELINE, *BOOKINGS),
+    "people": PEOPLE,
     "admin": ADMIN,
 }
 

@@ -8,15 +8,20 @@ from typing import Any, TypeVar
 import msgspec
 
 from gpuboard.api.client import Client
+from gpuboard.model.adminviews import AdminState
 from gpuboard.model.requests import (
+    BackupRequest,
+    BlackoutRequest,
     CancelRequest,
     DrainRequest,
     JobSelection,
     NoticeRequest,
+    ReservationUpdate,
     ReserveRequest,
     SubmitRequest,
     UpdateRequest,
 )
+from gpuboard.model.usageviews import UsageReport
 from gpuboard.model.views import (
     ActionResults,
     AdminResult,
@@ -24,6 +29,7 @@ from gpuboard.model.views import (
     DeviceHistory,
     DoctorView,
     DryRunView,
+    EventList,
     EventView,
     ImageList,
     JobDetail,
@@ -140,9 +146,16 @@ class ClientSource:
         """Book devices, or (`dry_run`) say what a booking would get."""
         return _view(self._client.post("/reservations", _body(request)), ReserveResult)
 
-    def unreserve(self, reservation_id: int) -> ReservationView:
-        """Cancel a booking."""
-        return _view(self._client.delete(f"/reservations/{reservation_id}"), ReservationView)
+    def change_booking(self, reservation_id: int, request: ReservationUpdate) -> ReserveResult:
+        """Give a booking another window, or (`dry_run`) say whether it could be had."""
+        path = f"/reservations/{reservation_id}"
+        return _view(self._client.patch(path, _body(request)), ReserveResult)
+
+    def unreserve(self, reservation_id: int, *, series: bool = False) -> ReservationView:
+        """Cancel a booking, and with `series` the later ones like it."""
+        query = {"series": 1} if series else {}
+        path = f"/reservations/{reservation_id}"
+        return _view(self._client.delete(path, **query), ReservationView)
 
     def timeline(self, since: str, until: str) -> TimelineView:
         """Return bookings and runs between two ISO instants."""
@@ -151,6 +164,14 @@ class ClientSource:
     def usage(self) -> UsageView:
         """Return everybody's usage."""
         return _view(self._client.get("/usage"), UsageView)
+
+    def usage_over(self, over: str) -> UsageReport:
+        """Return the report on the last `day`, `week` or `month`."""
+        return _view(self._client.get("/usage", over=over), UsageReport)
+
+    def last_events(self, last: int) -> EventList:
+        """Return the newest events, oldest first."""
+        return _view(self._client.get("/events", last=last), EventList)
 
     def templates(self) -> TemplateList:
         """Return the lab's templates."""
@@ -175,6 +196,23 @@ class ClientSource:
     def reload(self) -> AdminResult:
         """Read the daemon's configuration again."""
         return _view(self._client.post("/admin/reload", {}), AdminResult)
+
+    def blackout(self, request: BlackoutRequest) -> AdminResult:
+        """Announce a maintenance window, or take one back."""
+        return _view(self._client.post("/admin/blackout", _body(request)), AdminResult)
+
+    def backup(self, path: str) -> AdminResult:
+        """Write a copy of the database."""
+        body = _body(BackupRequest(path=path))
+        return _view(self._client.post("/admin/backup", body), AdminResult)
+
+    def check_database(self) -> AdminResult:
+        """Run the database's integrity check."""
+        return _view(self._client.post("/admin/check", {}), AdminResult)
+
+    def admin_state(self) -> AdminState:
+        """Return how the daemon itself is."""
+        return _view(self._client.get("/admin/state"), AdminState)
 
     def doctor(self) -> DoctorView:
         """Return what is wrong with the box."""

@@ -173,6 +173,7 @@ class Glyphs:
     degree: str = "°"
     dot: str = "·"
     down: str = "▾"
+    again: str = "↻"
     arrow: str = "→"
     tag: str = "✓"
     soon: str = "◇"
@@ -184,6 +185,7 @@ ASCII = Glyphs(
     free="o", leased="*", idle="~", booked="+", drained="-", faulty="X", foreign="!", mine="@",
     edge="|", full="#", empty=".", now="|", line="-", degree="", dot="|", down="v", arrow=">",
     tag="x", soon="%", shared="=",
+    again="&",
     is_ascii=True,
 )  # fmt: skip
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from gpuboard.tui.instants import DAY_S
 
-CELLS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
+CELLS_S = (20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200)
 """Seconds a cell, by zoom: from an hour to a month on a wide screen."""
-_TICKS_S = (600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, DAY_S, 2 * DAY_S, 7 * DAY_S)
+_TICKS_S = (300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, DAY_S, 2 * DAY_S, 7 * DAY_S)
 _TICK_CELLS = 8
 """Columns that a tick with its label needs at least."""
 

@@ -13,6 +13,7 @@ from gpuboard.model.requests import (
     CancelRequest,
     DrainRequest,
     NoticeRequest,
+    ReservationUpdate,
     ReserveRequest,
     SubmitRequest,
     UpdateRequest,
@@ -53,9 +54,11 @@ from gpuboard.model.views import (
     UsageRow,
     UsageView,
     WhyView,
+    WindowView,
 )
 from gpuboard.tui.jobwords import matches
 from gpuboard.tui.queuewindow import QueueWish
+from tests.support.tui_past import PastAndDaemon
 
 DAY = "2026-11-23"
 NOW = f"{DAY}T13:40:00Z"
@@ -230,8 +233,8 @@ def timeline_entries() -> list[TimelineEntry]:
         entry(4, "booking", "dora", at("13:00"), at("15:30"), reservation_id=6, name="demo"),
         entry(2, "booking", "carl", at("15:00"), at("18:00"), reservation_id=7),
         entry(2, "forecast", "ann", at("13:45"), at("14:15"), job_id=416, name="eval-llm"),
-        entry(0, "forecast", "carl", at("16:00"), at("22:00"), job_id=415, name="diffusion-xl", gpus=4),
-        entry(1, "forecast", "carl", at("16:00"), at("22:00"), job_id=415, name="diffusion-xl", gpus=4),
+        entry(0, "forecast", "carl", at("16:00"), at("22:00"), job_id=415, name="diffusion-xl", gpus=4, latest_from_at=at("17:10")),
+        entry(1, "forecast", "carl", at("16:00"), at("22:00"), job_id=415, name="diffusion-xl", gpus=4, latest_from_at=at("17:10")),
         entry(None, "booking", "ann", at("09:00", "2026-11-24"), at("17:00", "2026-11-24"), reservation_id=9, gpus=4, name="paper deadline"),
         entry(6, "blackout", "", at("20:00"), at("23:00"), name="fan replacement"),
     ]  # fmt: skip
@@ -282,7 +285,7 @@ class ScriptedLog:
         self.items.put(None)
 
 
-class ScriptedSource:
+class ScriptedSource(PastAndDaemon):
     """Answers from attributes that a test may replace; records what it was asked."""
 
     def __init__(self) -> None:
@@ -304,6 +307,9 @@ class ScriptedSource:
         """Raised by every call (not by the feed) while set."""
         self.refusal: GpuboardError | None = None
         """Raised by reserve and dry_run while set."""
+        self.refused = ""
+        """Said by trials of bookings while set, with `windows`."""
+        self.windows = [WindowView(at("16:00"), at("17:30")), WindowView(at("20:00"), at("21:30"))]
         self.gate: threading.Event | None = None
         """While set to an unset event, every call blocks on it: a daemon that does not answer."""
         self.connections = 0
@@ -451,6 +457,11 @@ class ScriptedSource:
         self._asked("reserve", request)
         if self.refusal:
             raise self.refusal
+        if request.dry_run and self.refused:
+            return ReserveResult(
+                dry_run=True, reservation=booking(0, "ann", request.gpus, at("14:00"), at("15:30")),
+                refused=self.refused, windows=self.windows,
+            )  # fmt: skip
         if request.gpus > 8:
             raise Refused(
                 "the box has 8 GPUs",
@@ -468,8 +479,19 @@ class ScriptedSource:
         )
         return ReserveResult(dry_run=request.dry_run, reservation=view)
 
-    def unreserve(self, reservation_id: int) -> ReservationView:
-        self._asked("unreserve", reservation_id)
+    def change_booking(self, reservation_id: int, request: ReservationUpdate) -> ReserveResult:
+        self._asked("change_booking", (reservation_id, request))
+        if self.refusal:
+            raise self.refusal
+        view = next(item for item in self.reservations if item.id == reservation_id)
+        if request.dry_run and self.refused:
+            return ReserveResult(
+                dry_run=True, reservation=view, refused=self.refused, windows=self.windows
+            )
+        return ReserveResult(dry_run=request.dry_run, reservation=view)
+
+    def unreserve(self, reservation_id: int, *, series: bool = False) -> ReservationView:
+        self._asked("unreserve", (reservation_id, "series") if series else reservation_id)
         return next(item for item in self.reservations if item.id == reservation_id)
 
     def timeline(self, since: str, until: str) -> TimelineView:

@@ -13,7 +13,7 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from gpuboard.errors import GpuboardError, InvalidRequest
-from gpuboard.tui.dialogs.base import Dialog, fault_lines
+from gpuboard.tui.dialogs.base import Dialog, Line, fault_lines
 from gpuboard.tui.ink import Part, clean, width_of, wrapped
 from gpuboard.tui.widgets.painted import ActionBar, Bar, Block, Item
 
@@ -126,6 +126,15 @@ class Form(Dialog[None], Generic[Request, Answer]):
         """Return the answer in two lines."""
         raise NotImplementedError
 
+    def answer_lines(self, answer: Answer) -> list[Line]:
+        """Return the answer in as many lines as it takes."""
+        first, second = self.answer_parts(answer)
+        return [first, second] if second else [first]
+
+    def fill(self, name: str, value: str) -> None:
+        """Write a value into a field."""
+        self.query_one(f"#field-{name}", Input).value = value
+
     def send(self, request: Request) -> str:
         """Do it (another thread); return what became of it, in words."""
         raise NotImplementedError
@@ -197,7 +206,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
     def _answered(self, number: int, answer: Answer) -> None:
         if number == self._asked and self.is_open and not self._is_sending:
             self._clear_faults()
-            self._answer(*self.answer_parts(answer))
+            self.query_one("#answer", Block).show_lines(self.answer_lines(answer))
 
     def _not_answered(self, number: int, error: GpuboardError) -> None:
         if number == self._asked and self.is_open and not self._is_sending:
@@ -217,7 +226,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
         self._clear_faults()
         wanted = error.field.lstrip("-").replace("-", "_").lower()
         field = next((f for f in self.FIELDS if wanted and wanted in (f.name, *f.also)), None)
-        told, width = self.gpuboard.told, self._width
+        told, width = self.gpuboard.told, self.width
         if field is None or width_of(told(error.message)) > width - 10:
             self.query_one("#answer", Block).show_lines(fault_lines(error, width, told))
         else:
@@ -239,7 +248,8 @@ class Form(Dialog[None], Generic[Request, Answer]):
         self.query_one("#answer", Block).show_lines([first, second] if second else [first])
 
     @property
-    def _width(self) -> int:
+    def width(self) -> int:
+        """Columns that a line of the answer may take."""
         return max(20, min(78, self.app.size.width) - 4)
 
     def _input(self, field: Field) -> Input:

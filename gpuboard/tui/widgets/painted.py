@@ -116,5 +116,5 @@ class ActionBar(Bar):
         """Run the action of the item under the mouse."""
         for start, end, action in self._targets:
             if start <= event.x < end:
-                await self.app.run_action(action)
+                await self.app.run_action(action, default_namespace=self.parent or self.app)
                 return

@@ -1,41 +1,36 @@
-"""Devices as rows, time as columns: what ran, runs, is booked and is forecast, and a window to book.
+"""The timeline: devices as rows, time as columns, and a window to book, to move or to look at.
 
-What a bar is shows in its shape too: a run is solid, a booking begins with its diamond, a forecast
-is hatched, a blackout crossed, and what is over has no ground of its own.
+The cursor is a cell; shift+arrows, or dragging with the mouse, make a window of it. A booking that
+was grabbed is moved and lengthened in the same way, until enter or esc.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rich.segment import Segment
-from rich.style import Style
-from textual.events import Click, Resize
+from textual.events import Click, MouseDown, MouseMove, MouseUp, Resize
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 from gpuboard.model.views import TimelineEntry, TimelineView
 from gpuboard.tui.bindings import TIMELINE, bindings
-from gpuboard.tui.ink import Ink, clean, cut, width_of
+from gpuboard.tui.ink import Ink
 from gpuboard.tui.instants import epoch_s
+from gpuboard.tui.timelinepaint import (
+    LABEL,
+    ORDER,
+    Lane,
+    axis,
+    draw_entries,
+    empty_cells,
+    lanes_of,
+    mark,
+)
 from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
 from gpuboard.tui.widgets.painted import ink_of
 
-LABEL = 9
-LEAST_WORDS = 6
-"""In a shorter bar an ellipsis would say less than the first letters do."""
-_ORDER = ("ran", "forecast", "running", "booking", "blackout")
 DEFAULT_ZOOM = CELLS_S.index(600)
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One row: a device, or bookings that have no device yet."""
-
-    label: str
-    uuid: str | None
-    entries: tuple[TimelineEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,18 @@ class Choice:
     gpus: int
     entry: TimelineEntry | None
     is_widened: bool
+
+
+@dataclass(frozen=True)
+class Grabbed:
+    """A booking that is being moved, and where it would be."""
+
+    reservation_id: int
+    from_s: int
+    until_s: int
+    gpus: int
+    has_begun: bool = False
+    """Then only its end can change."""
 
 
 class TimelineGrid(Widget, can_focus=True):
@@ -62,11 +69,18 @@ class TimelineGrid(Widget, can_focus=True):
         """Another span of time is to be shown: its data is wanted."""
 
     class Chosen(Message):
-        """Enter."""
+        """Enter, or the end of a drag."""
 
         def __init__(self, choice: Choice) -> None:
             super().__init__()
             self.choice = choice
+
+    class Placed(Message):
+        """Enter while a booking is grabbed: it is to be there."""
+
+        def __init__(self, grabbed: Grabbed) -> None:
+            super().__init__()
+            self.grabbed = grabbed
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,11 +92,21 @@ class TimelineGrid(Widget, can_focus=True):
         self._length, self._gpus = 1, 1
         self._top = 0
         self._lines: dict[int, Strip] = {}
+        self._person = ""
+        self._grabbed: Grabbed | None = None
+        self._anchor: tuple[int, int] | None = None
+        """Cell and lane at which the mouse was pressed; None while it is not."""
+        self._is_dragged = False
 
     @property
     def scale(self) -> Scale | None:
         """What is shown; None before the first layout."""
         return self._scale
+
+    @property
+    def grabbed(self) -> Grabbed | None:
+        """The booking that is being moved."""
+        return self._grabbed
 
     @property
     def choice(self) -> Choice | None:
@@ -95,6 +119,11 @@ class TimelineGrid(Widget, can_focus=True):
         is_widened = self._length > 1 or self._gpus > 1
         return Choice(start, end, self._gpus, self._entry_at(start, end), is_widened)
 
+    @property
+    def people(self) -> set[str]:
+        """Whose bars are shown."""
+        return {entry.user for lane in self._lanes for entry in lane.entries if entry.user}
+
     def set_now(self, now_s: int) -> None:
         """Move the now line; the first time, put the window around it."""
         if now_s == self._now_s:
@@ -104,21 +133,20 @@ class TimelineGrid(Widget, can_focus=True):
             self._rescale()
         self.repaint()
 
+    def set_person(self, person: str) -> None:
+        """Show everybody else's bars faint; empty: nobody's."""
+        self._person = person
+        self.repaint()
+
     def show(self, view: TimelineView) -> None:
         """Show other data."""
-        by_device: dict[str, list[TimelineEntry]] = {}
-        unbound: list[TimelineEntry] = []
-        for entry in view.entries:
-            if entry.uuid is None:
-                unbound.append(entry)
-            else:
-                by_device.setdefault(entry.uuid, []).append(entry)
-        self._lanes = [
-            Lane(f"GPU {clean(ref.label)}", ref.uuid, tuple(by_device.get(ref.uuid, ())))
-            for ref in view.devices
-        ]
-        self._lanes += _unbound_lanes(unbound)
+        self._lanes = lanes_of(view)
         self.repaint()
+
+    def grab(self, grabbed: Grabbed | None) -> None:
+        """Let a booking be moved, or (None) leave it where it was."""
+        self._grabbed = grabbed
+        self._after_move()
 
     def repaint(self) -> None:
         """Paint again, and draw if anything came out different."""
@@ -140,21 +168,48 @@ class TimelineGrid(Widget, can_focus=True):
         if self._now_s:
             self._rescale(keep_start=self._scale is not None)
 
-    def on_click(self, event: Click) -> None:
-        """Put the cursor under the mouse; a second click chooses."""
-        lane = self._top + (event.y - 1) // self._lane_height
-        if event.x < LABEL or event.y < 1 or lane >= len(self._lanes):
+    def on_mouse_down(self, event: MouseDown) -> None:
+        """Begin a window under the mouse."""
+        place = self._place_of(event.x, event.y)
+        self._is_dragged = False
+        if place is None or self._grabbed is not None:
             return
-        self._cell, self._lane = event.x - LABEL, lane
-        self._length = self._gpus = 1
-        self._after_move()
-        if event.chain > 1:
+        self._anchor = place
+        self.capture_mouse()
+        self._choose_between(place, place)
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        """Widen the window to the mouse."""
+        if self._anchor is None or self._scale is None:
+            return
+        cell = max(0, min(event.x - LABEL, self._scale.cells - 1))
+        lane = self._top + max(0, event.y - 1) // self._lane_height
+        place = (cell, max(0, min(lane, len(self._lanes) - 1)))
+        if place != self._anchor or self._is_dragged:
+            self._is_dragged = True
+            self._choose_between(self._anchor, place)
+
+    def on_mouse_up(self, _event: MouseUp) -> None:
+        """End of a drag: the window is chosen."""
+        if self._anchor is None:
+            return
+        self._anchor = None
+        self.release_mouse()
+        if self._is_dragged:
+            self.action_choose()
+
+    def on_click(self, event: Click) -> None:
+        """A second click chooses what is under the mouse; a drag has chosen already."""
+        if not self._is_dragged and event.chain > 1 and self._place_of(event.x, event.y):
             self.action_choose()
 
     def action_move(self, cells: int) -> None:
-        """Move the cursor in time; at an edge the window moves along."""
+        """Move the cursor, or the grabbed booking, in time; at an edge the window moves along."""
         scale = self._scale
         if scale is None:
+            return
+        if self._grabbed is not None:
+            self._shift_grabbed(cells * scale.cell_s)
             return
         self._cell += cells
         if not 0 <= self._cell <= scale.cells - self._length:
@@ -170,19 +225,30 @@ class TimelineGrid(Widget, can_focus=True):
         self._after_move()
 
     def action_widen(self, cells: int) -> None:
-        """Choose a longer or a shorter window."""
-        limit = self._scale.cells - self._cell if self._scale else 1
-        self._length = max(1, min(self._length + cells, limit))
+        """Choose a longer or a shorter window, or give the grabbed booking one."""
+        scale = self._scale
+        if scale is not None and self._grabbed is not None:
+            end = max(self._grabbed.until_s + cells * scale.cell_s, self._grabbed.from_s + 60)
+            self._grabbed = replace(self._grabbed, until_s=max(end, self._now_s + 60))
+        else:
+            limit = scale.cells - self._cell if scale else 1
+            self._length = max(1, min(self._length + cells, limit))
         self._after_move()
 
     def action_more(self, by: int) -> None:
         """Choose more or fewer devices."""
         bound = sum(lane.uuid is not None for lane in self._lanes)
-        self._gpus = max(1, min(self._gpus + by, bound - self._lane))
+        if self._grabbed is not None:
+            self._grabbed = replace(self._grabbed, gpus=max(1, min(self._grabbed.gpus + by, bound)))
+        else:
+            self._gpus = max(1, min(self._gpus + by, bound - self._lane))
         self._after_move()
 
     def action_zoom(self, by: int) -> None:
-        """Show more or less time; the cursor stays on its instant."""
+        """Show more or less time; the cursor stays on its instant. A grabbed booking gets longer."""
+        if self._grabbed is not None:
+            self.action_widen(-by)
+            return
         scale = self._scale
         zoom = max(0, min(self._zoom + by, len(CELLS_S) - 1))
         if scale is None or zoom == self._zoom:
@@ -202,14 +268,49 @@ class TimelineGrid(Widget, can_focus=True):
         self._after_move()
 
     def action_choose(self) -> None:
-        """Choose what is under the cursor."""
-        if self.choice:
+        """Choose what is under the cursor, or where the grabbed booking is to be."""
+        if self._grabbed is not None:
+            self.post_message(self.Placed(self._grabbed))
+        elif self.choice:
             self.post_message(self.Chosen(self.choice))
+
+    def action_drop(self) -> None:
+        """Leave the grabbed booking where it was; without one, make the window a cell again."""
+        self._length = self._gpus = 1
+        self.grab(None)
 
     @property
     def _lane_height(self) -> int:
         room = max(1, self.size.height - 1)
         return max(1, min(3, room // max(1, len(self._lanes))))
+
+    def _place_of(self, x: int, y: int) -> tuple[int, int] | None:
+        """Return cell and lane under the mouse; None beside the bars."""
+        lane = self._top + (y - 1) // self._lane_height
+        cells = self._scale.cells if self._scale else 0
+        is_inside = LABEL <= x < LABEL + cells and y >= 1 and 0 <= lane < len(self._lanes)
+        return (x - LABEL, lane) if is_inside else None
+
+    def _choose_between(self, one: tuple[int, int], other: tuple[int, int]) -> None:
+        bound = sum(lane.uuid is not None for lane in self._lanes)
+        self._cell, self._length = min(one[0], other[0]), abs(one[0] - other[0]) + 1
+        self._lane = min(one[1], other[1])
+        self._gpus = max(1, min(abs(one[1] - other[1]) + 1, bound - self._lane))
+        self._after_move()
+
+    def _shift_grabbed(self, by_s: int) -> None:
+        grabbed, scale = self._grabbed, self._scale
+        if grabbed is None or scale is None or grabbed.has_begun:
+            return
+        by_s = max(by_s, self._now_s - grabbed.from_s)
+        self._grabbed = replace(
+            grabbed, from_s=grabbed.from_s + by_s, until_s=grabbed.until_s + by_s
+        )
+        cell = scale.cell_of(self._grabbed.from_s)
+        if not 0 <= cell < scale.cells:
+            self._scale = scale.moved((scale.cells // 4) * (1 if by_s > 0 else -1))
+            self.post_message(self.Wanted())
+        self._after_move()
 
     def _after_move(self) -> None:
         seen = max(1, (self.size.height - 1) // self._lane_height)
@@ -236,14 +337,14 @@ class TimelineGrid(Widget, can_focus=True):
             for entry in self._lanes[self._lane].entries
             if epoch_s(entry.from_at) < end and epoch_s(entry.until_at) > start
         ]
-        return max(over, key=lambda entry: _ORDER.index(entry.kind), default=None)
+        return max(over, key=lambda entry: ORDER.index(entry.kind), default=None)
 
     def _paint(self, ink: Ink, y: int) -> Strip:
         width, scale = self.size.width, self._scale
         if scale is None:
             return ink.line([], width)
         if y == 0:
-            return self._axis(ink, scale)
+            return axis(ink, scale, self._now_s)
         lane_height = self._lane_height
         row, line = divmod(y - 1, lane_height)
         lane = self._top + row
@@ -252,130 +353,20 @@ class TimelineGrid(Widget, can_focus=True):
         is_bar = lane_height == 1 or line < lane_height - 1
         return self._lane_line(ink, scale, lane, is_bar=is_bar, is_first=line == 0)
 
-    def _axis(self, ink: Ink, scale: Scale) -> Strip:
-        cells = [" "] * scale.cells
-        now = scale.cell_of(self._now_s)
-        for cell, words in scale.ticks():
-            label = f"{ink.glyphs.now}{words}"
-            is_under_now = cell < now + 5 and cell + len(label) > now - 1
-            if cell + len(label) <= scale.cells and not is_under_now:
-                cells[cell : cell + len(label)] = list(label)
-        base = ink.palette.style("dim", "panel")
-        styles = [base] * scale.cells
-        if 0 <= now < scale.cells - 4:
-            cells[now : now + 4] = list(f"{ink.glyphs.down}now")
-            styles[now : now + 4] = [ink.palette.style("accent", "panel", bold=True)] * 4
-        head = [Segment(" " * LABEL, base)]
-        return Strip([*head, *_segments(cells, styles)], LABEL + scale.cells)
-
     def _lane_line(
         self, ink: Ink, scale: Scale, place: int, *, is_bar: bool, is_first: bool
     ) -> Strip:
         lane = self._lanes[place]
-        base = ink.palette.style("faint")
-        cells, styles = [" "] * scale.cells, [base] * scale.cells
-        for cell, _words in scale.ticks():
-            cells[cell], styles[cell] = (
-                "." if ink.glyphs.is_ascii else "┊",
-                ink.palette.style("track"),
-            )
-        now = scale.cell_of(self._now_s)
-        if 0 <= now < scale.cells:
-            cells[now], styles[now] = ink.glyphs.now, ink.palette.style("accent")
+        cells = empty_cells(ink, scale, self._now_s)
         if is_bar:
-            for entry in sorted(lane.entries, key=lambda item: _ORDER.index(item.kind)):
-                _draw(ink, scale, entry, cells, styles, with_words=is_first)
-        is_chosen = self._lane <= place < self._lane + self._gpus
+            draw_entries(ink, scale, lane, cells, with_words=is_first, person=self._person)
+        first, last, gpus = self._cell, self._cell + self._length, self._gpus
+        if self._grabbed is not None:
+            first = scale.cell_of(self._grabbed.from_s)
+            last, gpus = scale.cell_of(self._grabbed.until_s - 1) + 1, self._grabbed.gpus
+        is_chosen = self._lane <= place < self._lane + gpus
         if is_chosen and is_bar:
-            self._mark(ink, scale, styles)
+            mark(ink, cells, first, last)
         role = "accent!" if is_chosen and self.has_focus else "text"
         label = ink.line([(f" {lane.label}" if is_first else "", role)], LABEL)
-        return Strip([*label, *_segments(cells, styles)], LABEL + scale.cells)
-
-    def _mark(self, ink: Ink, scale: Scale, styles: list[Style]) -> None:
-        ground = Style(
-            bgcolor=ink.palette.colours.roles["accent"],
-            color=ink.palette.colours.grounds["base"],
-            bold=True,
-        )
-        for cell in range(self._cell, min(scale.cells, self._cell + self._length)):
-            styles[cell] = ground
-
-
-def _draw(
-    ink: Ink,
-    scale: Scale,
-    entry: TimelineEntry,
-    cells: list[str],
-    styles: list[Style],
-    *,
-    with_words: bool,
-) -> None:
-    first = scale.cell_of(epoch_s(entry.from_at))
-    last = scale.cell_of(epoch_s(entry.until_at) - 1)
-    start, end = max(0, first), min(scale.cells - 1, last)
-    if start > end:
-        return
-    fill, style = _look(ink, entry)
-    room = end - start + 1
-    words = entry_words(ink, entry) if with_words else ""
-    words = cut(words, room - 1) if room >= LEAST_WORDS else words[: room - 1]
-    # A wide character takes two cells: it may not be split over this list.
-    if width_of(words) != len(words):
-        words = words.encode("ascii", "replace").decode()
-    text = (words + (" " if words and fill != " " else "")).ljust(room, fill)[:room]
-    cells[start : end + 1] = list(text)
-    styles[start : end + 1] = [style] * room
-    if first >= 0 and text[0] == " " and not ink.glyphs.is_ascii:
-        cells[start] = "▏"
-
-
-def _look(ink: Ink, entry: TimelineEntry) -> tuple[str, Style]:
-    person = ink.palette.person(entry.user, mine=entry.mine)
-    match entry.kind:
-        case "ran":
-            return ("-" if ink.glyphs.is_ascii else "╌"), ink.palette.style("dim", "panel")
-        case "forecast":
-            role = "mine" if entry.mine else "dim"
-            return (":" if ink.glyphs.is_ascii else "░"), ink.palette.style(role)
-        case "blackout":
-            return ("x" if ink.glyphs.is_ascii else "\u2573"), ink.palette.style("bad", "panel")
-    return (" " if not ink.glyphs.is_ascii else "="), person
-
-
-def entry_words(ink: Ink, entry: TimelineEntry) -> str:
-    """Return what is written into a bar."""
-    who = "you" if entry.mine else clean(entry.user)
-    name = clean(entry.name)
-    match entry.kind:
-        case "booking":
-            count = f" {entry.gpus} GPUs" if entry.uuid is None else ""
-            return f" {ink.glyphs.booked} {who}{count} {name}".rstrip()
-        case "blackout":
-            return f" no jobs {name}"
-        case "forecast":
-            hatch = ":" if ink.glyphs.is_ascii else "░"
-            return f"{hatch} {who}? {entry.job_id or ''} {name}"
-    return f" {who} {entry.job_id or ''} {name}"
-
-
-def _unbound_lanes(entries: list[TimelineEntry]) -> list[Lane]:
-    """Return lanes for bookings without devices: as few as hold them side by side."""
-    lanes: list[list[TimelineEntry]] = []
-    for entry in sorted(entries, key=lambda item: item.from_at):
-        free = next((lane for lane in lanes if lane[-1].until_at <= entry.from_at), None)
-        if free is None:
-            lanes.append([entry])
-        else:
-            free.append(entry)
-    return [Lane("any", None, tuple(lane)) for lane in lanes]
-
-
-def _segments(cells: list[str], styles: list[Style]) -> list[Segment]:
-    segments: list[Segment] = []
-    start = 0
-    for place in range(1, len(cells) + 1):
-        if place == len(cells) or styles[place] is not styles[start]:
-            segments.append(Segment("".join(cells[start:place]), styles[start]))
-            start = place
-    return segments
+        return cells.strip([*label])
