@@ -207,7 +207,8 @@ def known_ids() -> set[str]:
 _TOGETHER = (
     {"Everywhere", "On a job", "In a list", "Board"},
     {"Everywhere", "On a job", "In a list", "Queue and jobs", "Queue"},
-    {"Everywhere", "In a list", "Timeline", "Bookings"},
+    {"Everywhere", "Timeline", "Bookings"},
+    {"Everywhere", "In a list", "Bookings"},
     {"Everywhere", "In a list", "People"},
     {"Everywhere", "In a list", "Admin"},
 )
