@@ -779,3 +779,25 @@ def test_a_whole_series_is_changed_by_one_request(scripted: FakeServer, gpuboard
     assert ran.code == 1
     assert "ann is there" in ran.err
     assert "hint: free: " in ran.err
+
+
+def test_report_is_a_table_for_spreadsheets_and_no_formula(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """Numbers as they are; a name that a spreadsheet would run is a text."""
+    script_everything(server, "=cmd|' /C calc'!A0")
+    ran = gpuboard("usage", "--over", "week", "--csv")
+    head, row = ran.out.splitlines()
+    assert head == "person,held_s,used_s,seen_s,idle_s,starts,wait_median_s,wait_p90_s"
+    assert row == "'=cmd|' /C calc'!A0,7200,3600,7200,60,2,30,90"
+    assert gpuboard("usage", "--csv").code == 2
+    assert gpuboard("usage", "--over", "week", "--csv", "--json").code == 2
+
+
+def test_bookings_go_to_a_calendar(scripted: FakeServer, gpuboard: Gpuboard) -> None:
+    """As a file that another program parses."""
+    icalendar = pytest.importorskip("icalendar")
+    ran = gpuboard("reservations", "--ics")
+    [event] = icalendar.Calendar.from_ical(ran.out).walk("VEVENT")
+    assert str(event["uid"]).startswith("booking-7@")
+    assert gpuboard("reservations", "--ics", "--json").code == 2

@@ -85,7 +85,7 @@ class TestBeginningFromAJob:
         async with opened(source) as pilot:
             await pilot.press("n", "ctrl+r")
             await until(pilot, lambda: "prep-data" in screen_text(pilot.app))
-            await pilot.press("j", "j", "enter")
+            await pilot.press("j", "j", "j", "enter")
             await until(pilot, lambda: "train-llm.py" in screen_text(pilot.app))
             assert "WANDB_MODE=offline" in screen_text(pilot.app)
 
