@@ -25,6 +25,8 @@ from gpuboard.service.services import Services
 
 _LONGEST_LIST = 100_000
 _LONGEST_PAGE = 1000
+_LARGEST_ID = 2**62
+"""What the database still takes: a larger number would look like a bug of ours to it."""
 _LONGEST_HISTORY_S = 86_400
 
 
@@ -142,7 +144,7 @@ def _history(services: Services, caller: Caller, ask: Ask) -> views.JobList:
         since=query.since,
         until=query.until,
         limit=_within(query.limit, 1, _LONGEST_LIST, "limit"),
-        before_id=query.before,
+        before_id=None if query.before is None else _within(query.before, 0, _LARGEST_ID, "before"),
     )
 
 
@@ -155,7 +157,7 @@ def _submit(services: Services, caller: Caller, ask: Ask) -> Any:
 def _events(services: Services, caller: Caller, ask: Ask) -> views.EventList:
     query: queries.EventsQuery = ask.query
     limit = _within(query.limit, 1, 10_000, "limit")
-    after = query.after
+    after = _within(query.after, 0, _LARGEST_ID, "after")
     if query.last:
         last = _within(query.last, 1, 10_000, "last")
         after = max(after, services.board.last_event_id() - last)

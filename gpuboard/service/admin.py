@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gpuboard.errors import InvalidRequest
+from gpuboard.errors import InvalidRequest, NotFound
 from gpuboard.model.adminviews import AdminState
 from gpuboard.model.durations import parse_duration
 from gpuboard.model.ids import DeviceUuid
@@ -20,6 +20,9 @@ from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, insist
 from gpuboard.service.validation import MAX_NOTE, bounded
+
+_NO_ID = 2**62
+"""No number of ours is so large, and the database takes none much larger."""
 
 
 class AdminService:
@@ -67,6 +70,8 @@ class AdminService:
         """Announce a maintenance window, or take one back."""
         insist(caller, Action.ADMINISTER, what="blackout")
         if request.cancel is not None:
+            if not 0 < request.cancel < _NO_ID:
+                raise NotFound(f"there is no blackout {request.cancel}")
             self._engine.cancel_blackout(request.cancel, caller.person.name)
             return AdminResult(words=f"blackout {request.cancel} taken back", id=request.cancel)
         now = self._context.clock.now_ms()

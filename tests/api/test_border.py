@@ -94,6 +94,13 @@ def test_operation_answers_as_documented(
         send()
 
 
+@pytest.mark.parametrize("path", ["events?after=", "history?before="])
+def test_number_too_large_for_the_database_is_a_bad_request(session: requests.Session, path: str):
+    """It looked like a bug of ours, which stops scheduling."""
+    answer = session.get(f"{BASE}/v1/{path}{2**70}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid")
+
+
 def test_the_box_is_as_good_as_before(served: ServedBox, session: requests.Session):
     """After all that: scheduling goes on, a job runs to its end, no invariant was broken."""
     assert session.get(f"{BASE}/v1/ping").status_code == 200

@@ -659,12 +659,12 @@ def test_on_a_terminal_the_app_opens_on_the_boxs_socket(
     server: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     """`gpuboard` and `gpuboard board` are the app; its exit code is theirs."""
-    opened: list[str] = []
-    app = SimpleNamespace(run_app=lambda path: opened.append(path) or 7)
+    opened: list[list[str]] = []
+    app = SimpleNamespace(run_app=lambda addresses: opened.append(addresses) or 7)
     monkeypatch.setitem(sys.modules, "gpuboard.tui.app", app)
     on_a_terminal(monkeypatch)
     assert gpuboard(*words).code == 7
-    assert opened == [server.socket_path]
+    assert opened == [[server.socket_path]]
 
 
 @pytest.mark.parametrize("words", [("board", "--once"), ("board", "--plain"), ("ps",)])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from gpuboard.config import Config, JobsConfig, parse_config
 from gpuboard.config.reading import written_key
+from gpuboard.errors import NotFound
 from gpuboard.model.requests import BlackoutRequest, DrainRequest
 from gpuboard.service.configview import HIDDEN, settings_of
 from gpuboard.service.services import Services
@@ -95,3 +97,13 @@ def test_named_tables_are_told_key_by_key() -> None:
         ("shares", "2", False),
         ("members", '["ann"]', False),
     ]
+
+
+def test_blackout_of_a_number_too_large_for_the_database_is_not_there(
+    box: Box, services: Services
+) -> None:
+    """It looked like a bug of ours, which stops scheduling."""
+    for number in (2**70, 0, -(2**70)):
+        with pytest.raises(NotFound):
+            services.admin.blackout(AS_ADMIN, BlackoutRequest(cancel=number))
+    assert not box.engine.halted_words()
