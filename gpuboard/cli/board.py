@@ -100,9 +100,7 @@ def print_board(session: Session) -> None:
 @click.option(
     "--free", "only_free", is_flag=True, help="Only those that are free now; exit 1 when none is."
 )
-@click.option(
-    "--topology", is_flag=True, help="How they are linked with each other and with CPUs."
-)
+@click.option("--topology", is_flag=True, help="How they are linked with each other and with CPUs.")
 @json_option
 @pass_session
 def gpus(session: Session, *, only_free: bool, topology: bool) -> int:

@@ -140,7 +140,7 @@ class Lane:
         return bisect_left(self.ids, job_id, low, high)
 
 
-Candidate = tuple[int, JobId, int, int, Lane]
+Candidate = tuple[int, int, int, int, Lane]
 """A job found by a scan: what it is served by (ms, smallest first), its number, how long it should
 take (s), its limit plus grace (ms), and its lane. No NamedTuple: making those takes four times as
 long, and a scan makes up to a thousand."""

@@ -85,9 +85,7 @@ def test_devices_queue_and_runtimes_are_told():
 def test_sharers_of_a_device_hold_a_part_of_it_each():
     """By person: two jobs of one person are one line."""
     leases = [
-        Lease(
-            LeaseId(n), DeviceUuid("GPU-0"), uid, JobId(n), None, 0, 10, share=Share(1, 4, part)
-        )
+        Lease(LeaseId(n), DeviceUuid("GPU-0"), uid, JobId(n), None, 0, 10, share=Share(1, 4, part))
         for n, (uid, part) in enumerate([(1000, 0.25), (1001, 0.5), (1000, 0.25)])
     ]
     text = metrics_of(engine({DeviceUuid("GPU-0"): leases}), lambda: 3, lambda: 0.0)()().decode()
