@@ -143,14 +143,12 @@ class _Foretold(Simulation):
         super()._advance(to_at)
 
     def _tell(self, waiting: list[JobId]) -> None:
-        for uid in self._held:
-            self._charge(uid)
-        self._decay()
+        self._ledger.decay(self._now)
         world = msgspec.structs.replace(
             self._world,
             holders=tuple(self._holders.values()),
             head=self._head,
-            usage=tuple(self._usage.values()),
+            usage=self._ledger.usage(self._now),
             usage_at=self._now,
         )
         made = forecast_starts(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gpuboard.simulate.simulation import Outcome, Played
+from gpuboard.simulate.played import Outcome, Played, wait_s
 
 SLOWDOWN_BOUND_S = 10
 UNFAIR_OVER = 1.05
@@ -23,8 +23,8 @@ def metrics_of(played: Played, gpus: int) -> dict[str, float | int | None]:
     `jain_index` is over people, of their mean part of time spent running rather than waiting.
     """
     outcomes = played.outcomes
-    waits = sorted(_wait_s(outcome) for outcome in outcomes)
-    half_box = [_wait_s(outcome) for outcome in outcomes if outcome.job.gpus * 2 >= gpus]
+    waits = sorted(wait_s(outcome) for outcome in outcomes)
+    half_box = [wait_s(outcome) for outcome in outcomes if outcome.job.gpus * 2 >= gpus]
     began_s = min(outcome.job.submit_s for outcome in outcomes)
     makespan_s = max(outcome.end_s for outcome in outcomes) - began_s
     work = sum(outcome.job.gpus * outcome.job.runtime_s for outcome in outcomes)
@@ -56,14 +56,9 @@ def quantile(ascending: Sequence[float], part: float) -> float:
     return ascending[max(0, math.ceil(part * len(ascending)) - 1)]
 
 
-def _wait_s(outcome: Outcome) -> float:
-    """Return how long the job was there and did not run, cost of stops included."""
-    return outcome.end_s - outcome.job.submit_s - outcome.job.runtime_s
-
-
 def _bounded_slowdown(outcome: Outcome) -> float:
     runtime_s = outcome.job.runtime_s
-    return max(1.0, (_wait_s(outcome) + runtime_s) / max(runtime_s, SLOWDOWN_BOUND_S))
+    return max(1.0, (wait_s(outcome) + runtime_s) / max(runtime_s, SLOWDOWN_BOUND_S))
 
 
 def _running_part(outcome: Outcome) -> float:

@@ -10,8 +10,9 @@ import msgspec
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.simulate.metrics import metrics_of
+from gpuboard.simulate.played import Played
 from gpuboard.simulate.policies import Policy, policy_of
-from gpuboard.simulate.simulation import Conditions, Played, Simulation
+from gpuboard.simulate.simulation import Conditions, Simulation
 from gpuboard.simulate.trace import TraceJob, read_trace
 
 SCHEMA = 1

@@ -17,13 +17,15 @@ import msgspec
 
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan
-from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Usage, Waiting, World
+from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Waiting, World
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
-from gpuboard.policy.usage import charge, decayed
+from gpuboard.policy.quota import has_weekly_quota, never_fits
 from gpuboard.simulate.bookings import BookingBook
+from gpuboard.simulate.ledger import Ledger
 from gpuboard.simulate.orders import MAX_AGE_MS, SaturatingOrder
+from gpuboard.simulate.played import Outcome, Played, Run
 from gpuboard.simulate.policies import Order
 from gpuboard.simulate.trace import TraceJob
 
@@ -31,30 +33,6 @@ USAGE_REFRESH_MS = 900_000
 """Usage is looked at anew so often; little against a half-life of days."""
 LOOKS_PER_LEASE = 12
 """Where there are leases, usage is looked at so often a lease."""
-HALF_LIVES_AHEAD = 20
-"""Only ratios of usage count, so rather than that all of it decays all the time, what is new is
-written up; after so many half-lives all is written down again, lest numbers outgrow a float's digits."""
-
-
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of one job; instants in seconds after the trace's begin."""
-
-    job: TraceJob
-    start_s: float
-    """When it first ran."""
-    end_s: float
-    contention: float
-    """Devices asked for by unfinished jobs over devices there are, at least 1, while it was there."""
-
-
-class Played(msgspec.Struct, frozen=True):
-    """A trace as it went under one policy."""
-
-    outcomes: list[Outcome]
-    decision_ms: list[float]
-    promise_violations: int
-    """How often the head's promised start was moved later, or a booking lacked a device."""
-    preemptions: int
 
 
 class Conditions(msgspec.Struct, frozen=True):
@@ -93,6 +71,7 @@ class Simulation:
             self._refresh_ms = min(self._refresh_ms, settings.lease_s * 1000 // LOOKS_PER_LEASE)
         self._world = World(devices=devices, settings=settings)
         self._gpus = gpus
+        self._numbers = {fact.uuid: fact.index for fact in devices}
         self._jobs = {JobId(number): job for number, job in enumerate(jobs, 1)}
         people = dict.fromkeys(job.user for job in jobs)
         self._uids = {user: Uid(number) for number, user in enumerate(people, 1)}
@@ -120,13 +99,8 @@ class Simulation:
         self._preemptibles = 0
         """How many of them may be stopped."""
         self._idle = gpus
-        self._used: dict[Uid, float] = {}
-        """Device-seconds as they count at `_decayed_at`; what came later is written up to it."""
-        self._usage: dict[Uid, Usage] = {}
-        """The same, as the policy wants it."""
-        self._decayed_at = 0
-        self._charged_at: dict[Uid, int] = {}
-        self._held: dict[Uid, int] = {}
+        self._is_weekly = has_weekly_quota(settings)
+        self._ledger = Ledger(settings.half_life_s, self._shares, is_weekly=self._is_weekly)
         self._order: ServingOrder | None = None
         self._order_at = 0
         self._last_runs: dict[tuple[str, int, int], tuple[int, ...]] = {}
@@ -135,6 +109,8 @@ class Simulation:
         self._contention_at_submit: dict[JobId, float] = {}
         self._started: dict[JobId, int] = {}
         self._outcomes: list[Outcome] = []
+        self._runs: list[Run] = []
+        self._refused = 0
         self._decision_ms: list[float] = []
         self._violations = 0
         self._head: JobId | None = None
@@ -171,14 +147,19 @@ class Simulation:
                 if len(self._decision_ms) % 256 == 0:
                     on_progress(len(self._outcomes) / len(self._jobs))
         on_progress(1.0)
-        return Played(self._outcomes, self._decision_ms, self._violations, self._preemptions)
+        return Played(
+            self._outcomes,
+            self._decision_ms,
+            self._violations,
+            self._preemptions,
+            self._runs,
+            self._refused,
+        )
 
     def _advance(self, to_at: int) -> None:
         self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
         self._now = to_at
-        half_life_s = self._world.settings.half_life_s
-        if half_life_s > 0 and to_at - self._decayed_at >= HALF_LIVES_AHEAD * half_life_s * 1000:
-            self._decay()
+        self._ledger.age(to_at)
 
     def _submit(self, job_id: JobId, job: TraceJob) -> bool:
         """Queue a job; whether that can change the plan, which is idempotent.
@@ -187,31 +168,33 @@ class Simulation:
         """
         part = self._conditions.preemptible
         preemptible = part > 0 and self._dice.random() < part
-        self._enqueue(job_id, job, preemptible=preemptible)
+        waiting = self._waiting(job_id, job, preemptible=preemptible)
+        if never_fits(self._world.settings, waiting):
+            self._refused += 1
+            return False
+        self._queue.add(waiting)
         self._demand += job.gpus
         self._contention_at_submit[job_id] = self._contention_ms
         can_backfill = self._world.settings.backfill and job.gpus <= self._idle
         return self._head is None or preemptible or can_backfill or self._preemptibles > 0
 
-    def _enqueue(self, job_id: JobId, job: TraceJob, *, preemptible: bool) -> None:
+    def _waiting(self, job_id: JobId, job: TraceJob, *, preemptible: bool) -> Waiting:
         runs = self._last_runs.get((job.user, job.gpus, job.limit_s))
         predicted_s = sum(runs) // len(runs) if runs else None
         submitted_at = job.submit_s * 1000
         if self._conditions.order is Order.SHORTEST_PREDICTED:
             # The plan serves by `submitted_at`: here that is how long the job should take.
             submitted_at = (job.limit_s if predicted_s is None else predicted_s) * 1000
-        self._queue.add(
-            Waiting(
-                job_id=job_id,
-                uid=self._uids[job.user],
-                submitted_at=submitted_at,
-                gpus=job.gpus,
-                limit_s=job.limit_s,
-                grace_s=0,
-                preemptible=preemptible,
-                predicted_s=predicted_s,
-                ran_s=self._ran_s.get(job_id, 0),
-            )
+        return Waiting(
+            job_id=job_id,
+            uid=self._uids[job.user],
+            submitted_at=submitted_at,
+            gpus=job.gpus,
+            limit_s=job.limit_s,
+            grace_s=0,
+            preemptible=preemptible,
+            predicted_s=predicted_s,
+            ran_s=self._ran_s.get(job_id, 0),
         )
 
     def _end_jobs(self) -> bool:
@@ -234,12 +217,12 @@ class Simulation:
         holder = self._holders.pop(job_id)
         del self._ends_at[job_id]
         gpus = len(holder.devices)
-        self._charge(holder.uid)
-        self._held[holder.uid] -= gpus
-        if not self._held[holder.uid]:
-            del self._held[holder.uid]
+        self._ledger.release(holder.uid, gpus, holder.started_at, self._now)
         self._idle += gpus
         self._preemptibles -= holder.preemptible
+        numbers = tuple(self._numbers[uuid] for uuid in holder.devices)
+        user = self._jobs[job_id].user
+        self._runs.append(Run(user, numbers, holder.started_at / 1000, self._now / 1000))
         return holder
 
     def _stop(self, job_id: JobId) -> None:
@@ -250,7 +233,7 @@ class Simulation:
         self._ran_s[job_id] = holder.ran_before_s + ran_s
         self._left_s[job_id] = -(-left_ms // 1000) + self._conditions.checkpoint_s
         self._preemptions += 1
-        self._enqueue(job_id, self._jobs[job_id], preemptible=True)
+        self._queue.add(self._waiting(job_id, self._jobs[job_id], preemptible=True))
 
     def _outcome(self, job_id: JobId, job: TraceJob) -> Outcome:
         there_ms = self._now - job.submit_s * 1000
@@ -268,6 +251,7 @@ class Simulation:
             usage_at=self._order_at,
             head=self._head,
             fill_head=self._fill_head,
+            spent=self._ledger.spent(self._now) if self._is_weekly else (),
             settings=self._world.settings,
         )
 
@@ -293,8 +277,7 @@ class Simulation:
         job = self._jobs[job_id]
         waiting = self._queue.get(job_id)
         uid = self._uids[job.user]
-        self._charge(uid)
-        self._held[uid] = self._held.get(uid, 0) + job.gpus
+        self._ledger.hold(uid, job.gpus, self._now)
         self._idle -= job.gpus
         self._queue.remove(job_id)
         self._started.setdefault(job_id, self._now)
@@ -324,37 +307,16 @@ class Simulation:
                 self._violations += 1
         self._head, self._head_start_at = plan.head, plan.head_start_at
 
-    def _charge(self, uid: Uid) -> None:
-        """Charge a person for what they held since they were last charged."""
-        held = self._held.get(uid, 0)
-        if held:
-            half_life_s = self._world.settings.half_life_s
-            new = charge(0.0, held, self._charged_at[uid], self._now, half_life_s)
-            left = decayed(1.0, self._decayed_at, self._now, half_life_s)
-            self._set_used(uid, self._used.get(uid, 0.0) + new / left)
-        self._charged_at[uid] = self._now
-
-    def _decay(self) -> None:
-        left = decayed(1.0, self._decayed_at, self._now, self._world.settings.half_life_s)
-        for uid, used in self._used.items():
-            self._set_used(uid, used * left)
-        self._decayed_at = self._now
-
-    def _set_used(self, uid: Uid, device_seconds: float) -> None:
-        self._used[uid] = device_seconds
-        self._usage[uid] = Usage(uid, device_seconds, self._shares.get(uid, 1.0))
-
     def _order_now(self) -> ServingOrder:
         """Return the serving order, with usage looked at anew now and then."""
         settings = self._world.settings
         counts_usage = settings.priority_window_s > 0 or settings.lease_s > 0
         is_stale = counts_usage and self._now - self._order_at >= self._refresh_ms
         if self._order is None or is_stale:
-            for uid in self._held:
-                self._charge(uid)
+            usage = self._ledger.usage(self._now)
             if settings.lease_s:  # a lease's worth is in device-seconds: here not only ratios count
-                self._decay()
-            usage = tuple(self._usage.values())
+                self._ledger.decay(self._now)
+                usage = self._ledger.usage(self._now)
             self._world = msgspec.structs.replace(self._world, usage=usage)
             if self._conditions.order is Order.SATURATING_AGE:
                 self._order = SaturatingOrder(self._world, self._now)

@@ -8,7 +8,8 @@ from gpuboard.errors import InvalidRequest
 from gpuboard.simulate.metrics import metrics_of
 from gpuboard.simulate.policies import POLICIES, variants
 from gpuboard.simulate.run import run_simulation
-from gpuboard.simulate.simulation import Conditions, Played, Simulation
+from gpuboard.simulate.played import Played
+from gpuboard.simulate.simulation import Conditions, Simulation
 from gpuboard.simulate.trace import TraceJob
 
 
