@@ -328,9 +328,13 @@ class Capacity:
                 releases[ends_at] = releases.get(ends_at, 0) | usable
         for devices, until_at in bound_until.items():
             usable = devices & box.available
-            ends_at = max([until_at, *(at for held, at in free_at.items() if held & devices)])
+            for held, ends_at in free_at.items():
+                late = held & usable
+                if late and ends_at > until_at:
+                    releases[ends_at] = releases.get(ends_at, 0) | late
+                    usable &= ~late
             if usable:
-                releases[ends_at] = releases.get(ends_at, 0) | usable
+                releases[until_at] = releases.get(until_at, 0) | usable
         profile = Profile.of_releases(now, box.available & ~self.held & ~self.bound, releases)
         for devices, blackout in self.blackouts:
             profile.block(devices, blackout.from_at, blackout.until_at)

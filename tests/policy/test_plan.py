@@ -322,3 +322,14 @@ def test_an_array_with_a_limit_does_not_hide_those_behind_it():
     world = box(2, holders=(held(90, 0, until=130, array_id=1),), settings=settings)
     jobs = [job(n, **part) for n in range(1, 40)]
     assert started(plan(world, *jobs, job(50, uid=2))) == {50: gpus(1)}
+
+
+def test_a_lent_device_of_a_booking_delays_only_itself():
+    """The borrower's grace holds its own device past the booking's end, and not the other ones."""
+    booking = booked(7, 2, 0, 10, devices=gpus(0, 1))
+    borrower = held(1, 1, until=60, preemptible=True, grace_s=1200)
+    world = box(2, bookings=(booking,), holders=(borrower,))
+    queue = WaitingQueue()
+    queue.add(job(2))
+    plan = plan_round(world, queue, 0)
+    assert (plan.head, plan.head_start_at) == (2, 10 * MINUTE)
