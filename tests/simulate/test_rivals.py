@@ -6,9 +6,9 @@ import pytest
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.simulate.metrics import metrics_of
+from gpuboard.simulate.played import Played
 from gpuboard.simulate.policies import POLICIES, variants
 from gpuboard.simulate.run import run_simulation
-from gpuboard.simulate.played import Played
 from gpuboard.simulate.simulation import Conditions, Simulation
 from gpuboard.simulate.trace import TraceJob
 
