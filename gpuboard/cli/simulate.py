@@ -7,8 +7,9 @@ The simulator is imported only when it is asked for; nothing here touches the bo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -16,13 +17,43 @@ from gpuboard.cli.session import Session, json_option, pass_session
 from gpuboard.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from gpuboard.simulate.played import Played
+    from gpuboard.simulate.policies import Policy
+    from gpuboard.simulate.record import Past
+    from gpuboard.simulate.simulation import Conditions
     from gpuboard.simulate.trace import TraceJob
 
 PAGE = 1000
-"""Jobs of the record asked for at once."""
+"""Rows of the record asked for at once."""
 BAR_CELLS = 30
+
+
+class _Asked(NamedTuple):
+    """The command line, as it was written."""
+
+    trace: str | None
+    gpus: int | None
+    policies: str
+    weights: Sequence[str]
+    preemptible: str
+    checkpoint: str
+    bookings: str
+    no_show: str
+    seed: int
+    history: bool
+    compare: Sequence[str]
+    forecast: bool
+    skip_wider: bool
+    plot: str | None
+
+
+class _Stage(NamedTuple):
+    """What is played, and on what."""
+
+    name: str
+    jobs: list[TraceJob]
+    gpus: int
+    conditions: Conditions
 
 
 @click.command("simulate", short_help="Compare policies on a trace, or on the box's own past.")
@@ -36,7 +67,16 @@ BAR_CELLS = 30
     "policies",
     default="",
     metavar="LIST",
-    help="fifo, fifo-greedy, easy, multifactor, sjf, fairshare; several with commas.",
+    help="fifo, fifo-greedy, easy, multifactor, sjf, tiresias, fairshare, fairlease; several with"
+    " commas.",
+)
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="NAME=LIST",
+    help="Compare values of a setting of the configuration: half_life=1d,7d,14d. Several multiply."
+    " Settings: half_life, priority_window, backfill, lease, lease_newcomer, checkpoint_cost,"
+    " running_gpus, gpu_hours_per_week, soft, no_show_after.",
 )
 @click.option(
     "--weight",
@@ -60,34 +100,24 @@ BAR_CELLS = 30
 @click.option(
     "--bookings", default="0", metavar="N/day", help="Bookings that people ask for, e.g. 2/day."
 )
+@click.option(
+    "--no-show", default="0", metavar="PART", help="Part of the bookings to which nobody comes."
+)
 @click.option("--seed", default=1, show_default=True, help="Of all that is drawn by chance.")
 @click.option("--history", is_flag=True, help="Play the record of this box instead of a trace.")
-@click.option(
-    "--compare",
-    default="",
-    metavar="NAME=LIST",
-    help="Compare values of a setting of the configuration: half_life=1d,7d,14d.",
-)
+@click.option("--skip-wider", is_flag=True, help="Leave out jobs that are wider than the box.")
 @click.option(
     "--forecast", is_flag=True, help="Instead: how far off forecasts of starts would have been."
 )
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.svg",
+    help="Also draw it: waits, who held which GPU, and everybody's part of the box.",
+)
 @json_option
 @pass_session
-def simulate(
-    session: Session,
-    *,
-    trace: str | None,
-    gpus: int | None,
-    policies: str,
-    weights: Sequence[str],
-    preemptible: str,
-    checkpoint: str,
-    bookings: str,
-    seed: int,
-    history: bool,
-    compare: str,
-    forecast: bool,
-) -> None:
+def simulate(session: Session, /, **options: Any) -> None:
     """Play a TRACE (CSV, SWF, also gzipped) on a box of N GPUs under several policies.
 
     CSV has a header with job_id,user,submit,gpus,runtime,limit in seconds.
@@ -95,62 +125,158 @@ def simulate(
     \b
     gpuboard simulate log.swf.gz --gpus 100 --policy easy,multifactor,fairshare
     gpuboard simulate --history --compare half_life=1d,7d,14d
+    gpuboard simulate --history --compare running_gpus=none,4,8 --plot quota.svg
+    gpuboard simulate log.csv -g 16 --preemptible all --compare lease=0s,1h,4h
+    gpuboard simulate --history --forecast
     """
-    from pathlib import Path
+    asked = _Asked(**options)
+    chosen = _policies(asked)
+    _check_plot(asked)
+    stage = _stage(session, asked)
+    if asked.forecast:
+        _forecast(session, stage, chosen)
+    else:
+        _compare(session, asked, stage, chosen)
 
-    from gpuboard.model.durations import parse_duration
-    from gpuboard.simulate.policies import Policy, policy_of, variants
-    from gpuboard.simulate.run import USUAL, run_simulation
-    from gpuboard.simulate.simulation import Conditions
 
-    if history == (trace is not None):
+def _policies(asked: _Asked) -> dict[str, Policy]:
+    """Return the policies, or the variants of them, by name."""
+    from gpuboard.simulate.comparing import variants
+    from gpuboard.simulate.policies import policy_of
+    from gpuboard.simulate.run import USUAL
+
+    names = [name.strip() for name in asked.policies.split(",") if name.strip()]
+    usual = ["fairshare"] if asked.compare or asked.forecast else USUAL
+    policies = {name: policy_of(name) for name in names or usual}
+    chosen = variants(policies, asked.compare) if asked.compare else policies
+    if asked.forecast and len(chosen) > 1:
+        raise InvalidRequest(
+            f"--forecast is of one policy, not of {len(chosen)}",
+            hint="--policy fairshare",
+            field="--forecast",
+        )
+    return chosen
+
+
+def _check_plot(asked: _Asked) -> None:
+    """Find out before the work whether the picture could be drawn."""
+    if asked.plot is None:
+        return
+    path = Path(asked.plot)
+    if asked.forecast:
+        raise InvalidRequest(
+            "--plot draws what was played, not forecasts", hint="without --forecast", field="--plot"
+        )
+    if path.suffix != ".svg":
+        raise InvalidRequest(
+            f"--plot writes SVG, not {path.name}",
+            hint=f"--plot {path.with_suffix('.svg')}; rsvg-convert and browsers make others of it",
+            field="--plot",
+        )
+    if not path.absolute().parent.is_dir():
+        raise InvalidRequest(f"there is no directory {path.absolute().parent}", field="--plot")
+
+
+def _stage(session: Session, asked: _Asked) -> _Stage:
+    from gpuboard.simulate.run import without_wider
+    from gpuboard.simulate.trace import read_trace
+
+    if asked.history == (asked.trace is not None):
         raise InvalidRequest(
             "say what to play: a TRACE or --history, and not both", hint="gpuboard simulate --help"
         )
-    conditions = Conditions(
-        shares=dict(_weight(text) for text in weights),
-        preemptible=_part(preemptible),
-        checkpoint_s=parse_duration(checkpoint, field="--checkpoint") if checkpoint else 0,
-        bookings_a_day=_a_day(bookings),
-        seed=seed,
-    )
-    names = [name.strip() for name in policies.split(",") if name.strip()]
-    chosen: dict[str, Policy] = (
-        variants(names[0] if names else "fairshare", compare)
-        if compare
-        else {name: policy_of(name) for name in names or USUAL}
-    )
-    played: Path | list[TraceJob] = Path(trace) if trace is not None else _past_of_box(session)
-    if gpus is None:
-        gpus = _gpus_of_box(session) if history else None
+    conditions = _conditions(asked)
+    gpus = asked.gpus
+    if asked.trace is None:
+        devices = [device["uuid"] for device in session.client.get("/board")["devices"]]
+        past = _past_of_box(session, devices)
+        gpus = gpus or len(devices)
+        name, jobs, conditions = "history", past.jobs, _as_it_was(past, conditions, gpus)
+    else:
+        path = Path(asked.trace)
+        name, jobs = path.name, read_trace(path)
     if gpus is None:
         raise InvalidRequest("how many GPUs has the box?", hint="--gpus 16", field="--gpus")
-    if forecast:
-        _forecast(session, played, gpus, names[0] if names else "fairshare", seed)
-        return
-    answer = run_simulation(
-        played, gpus=gpus, policies=chosen, conditions=conditions, on_progress=_progress(session)
+    if asked.skip_wider:
+        fitting = without_wider(jobs, gpus)
+        if len(fitting) < len(jobs):
+            session.warn(
+                f"{len(jobs) - len(fitting)} of {len(jobs)} jobs want more than {gpus} GPUs"
+            )
+        jobs = fitting
+    return _Stage(name, jobs, gpus, conditions)
+
+
+def _conditions(asked: _Asked) -> Conditions:
+    from gpuboard.model.durations import parse_duration
+    from gpuboard.simulate.simulation import Conditions
+
+    checkpoint = asked.checkpoint
+    return Conditions(
+        shares=dict(_weight(text) for text in asked.weights),
+        preemptible=_part(asked.preemptible, "--preemptible"),
+        checkpoint_s=parse_duration(checkpoint, field="--checkpoint") if checkpoint else 0,
+        bookings_a_day=_a_day(asked.bookings),
+        no_show=_part(asked.no_show, "--no-show"),
+        seed=asked.seed,
     )
-    if history:
-        answer["trace"] = "history"
+
+
+def _compare(session: Session, asked: _Asked, stage: _Stage, chosen: Mapping[str, Policy]) -> None:
+    from gpuboard.simulate.run import run_simulation
+
+    played: dict[str, Played] = {}
+    answer = run_simulation(
+        stage.jobs,
+        gpus=stage.gpus,
+        policies=chosen,
+        conditions=stage.conditions,
+        on_progress=_progress(session),
+        on_played=played.__setitem__,
+    )
+    answer["trace"] = stage.name
+    for name, one in played.items():
+        if one.refused:
+            session.warn(
+                f"{name}: the quota forbids {one.refused} of {len(stage.jobs)} jobs for ever"
+            )
+    if asked.plot is not None:
+        _draw(session, Path(asked.plot), stage, played)
     if session.as_json:
         session.answer(answer)
         return
     _print(answer)
 
 
-def _forecast(
-    session: Session, played: Path | list[TraceJob], gpus: int, policy: str, seed: int
-) -> None:
+def _draw(session: Session, path: Path, stage: _Stage, played: Mapping[str, Played]) -> None:
+    from gpuboard.simulate.pictures import picture_of
+
+    try:
+        path.write_text(picture_of(stage.name, stage.gpus, played), encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"cannot write {path}: {error.strerror}", field="--plot") from error
+    session.note(f"drawn: {path}")
+
+
+def _forecast(session: Session, stage: _Stage, chosen: Mapping[str, Policy]) -> None:
     from gpuboard.simulate.forecasting import run_forecast
 
-    answer = run_forecast(played, gpus=gpus, policy=policy, seed=seed)
+    ((name, policy),) = chosen.items()
+    draw = _progress(session)
+    answer = run_forecast(
+        stage.jobs,
+        gpus=stage.gpus,
+        policy=policy,
+        conditions=stage.conditions,
+        on_progress=lambda part: draw(name, part),
+    )
+    answer |= {"trace": stage.name, "policy": name}
     if session.as_json:
         session.answer(answer)
         return
-    for name, value in answer["forecast"].items():
+    for key, value in answer["forecast"].items():
         shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else value
-        print(f"{name:<20} {shown}")
+        print(f"{key:<20} {shown}")
 
 
 def _weight(text: str) -> tuple[str, float]:
@@ -161,13 +287,13 @@ def _weight(text: str) -> tuple[str, float]:
     return user, value
 
 
-def _part(text: str) -> float:
+def _part(text: str, option: str) -> float:
     part = 1.0 if text == "all" else _number(text)
     if part is None or part > 1:
         raise InvalidRequest(
-            f"no part of the jobs: {text!r}",
-            hint="--preemptible 0.3, or all",
-            field="--preemptible",
+            f"no part of all: {text!r}",
+            hint=f"{option} 0.3, or all",
+            field=option,
         )
     return part
 
@@ -188,38 +314,44 @@ def _number(text: str) -> float | None:
     return value if 0 <= value < float("inf") else None
 
 
-def _past_of_box(session: Session) -> list[TraceJob]:
-    """Return the jobs of the record that ran, as a trace."""
-    from gpuboard.model.instants import from_iso
-    from gpuboard.simulate.trace import TraceJob
+def _past_of_box(session: Session, devices: Sequence[str]) -> Past:
+    """Return what the daemon's record says of the past."""
+    from gpuboard.simulate.record import past_of_record
 
-    rows: list[tuple[int, dict[str, Any], int]] = []
+    bookings = session.client.get("/reservations", past=True)["reservations"]
+    return past_of_record(list(_ended_jobs(session)), list(_events(session)), bookings, devices)
+
+
+def _ended_jobs(session: Session) -> Iterator[dict[str, Any]]:
     before: int | None = None
     while True:
         query = {} if before is None else {"before": before}
         page = session.client.get("/history", limit=PAGE, **query)["jobs"]
-        for job in page:
-            if job["started_at"] and job["ended_at"] and job["gpus"]:
-                ran_ms = from_iso(job["ended_at"]) - from_iso(job["started_at"])
-                rows.append((from_iso(job["submitted_at"]), job, max(0, ran_ms) // 1000))
+        yield from page
         if len(page) < PAGE:
-            break
+            return
         before = min(job["id"] for job in page)
-    if not rows:
-        raise InvalidRequest("the record has no job that ran on a GPU", hint="give a TRACE instead")
-    rows.sort(key=lambda row: (row[0], row[1]["id"]))
-    first_at = rows[0][0]
-    return [
-        TraceJob(
-            job["id"], job["user"], (submitted_at - first_at) // 1000, job["gpus"], ran_s,
-            max(1, ran_s, job["limit_s"]),
-        )
-        for submitted_at, job, ran_s in rows
-    ]  # fmt: skip
 
 
-def _gpus_of_box(session: Session) -> int:
-    return len(session.client.get("/board")["devices"])
+def _events(session: Session) -> Iterator[dict[str, Any]]:
+    after = 0
+    while True:
+        page = session.client.get("/events", limit=PAGE, after=after)["events"]
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1]["id"]
+
+
+def _as_it_was(past: Past, conditions: Conditions, gpus: int) -> Conditions:
+    """Return the conditions with the bookings and closed devices of the past, as far as they fit."""
+    import msgspec
+
+    return msgspec.structs.replace(
+        conditions,
+        bookings=tuple(booking for booking in past.bookings if booking.gpus <= gpus),
+        closures=tuple(closure for closure in past.closures if closure.device < gpus),
+    )
 
 
 def _progress(session: Session) -> Callable[[str, float], None]:

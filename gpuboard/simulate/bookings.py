@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Iterable
 
@@ -19,23 +20,63 @@ NOBODY = Uid(0)
 """Owns the bookings; has no jobs."""
 
 
+class PastBooking(msgspec.Struct, frozen=True):
+    """A booking that was made on a real box; instants in seconds after the trace's begin."""
+
+    gpus: int
+    made_s: int
+    from_s: int
+    until_s: int
+
+
+class Closure(msgspec.Struct, frozen=True):
+    """A device out of service; instants in seconds after the trace's begin."""
+
+    device: int
+    """By number."""
+    from_s: int
+    until_s: int
+
+
 class BookingBook:
     """The bookings of a box, and when the next one is asked for.
 
-    A quarter to half of the box, 1 to 24 hours ahead, for 1 to 4 hours; `a_day` of them until
-    `until_at` (ms).
+    Those of the past are asked for when they were, and devices are closed as they were. Others are
+    asked for at random: a quarter to half of the box, 1 to 24 hours ahead, for 1 to 4 hours; `a_day`
+    of them until `until_at` (ms).
     """
 
-    def __init__(self, gpus: int, a_day: float, until_at: int, seed: int) -> None:
+    def __init__(
+        self,
+        gpus: int,
+        a_day: float,
+        until_at: int,
+        seed: int,
+        *,
+        no_show: float = 0.0,
+        no_show_after_s: int | None = None,
+        bookings: Iterable[PastBooking] = (),
+        closures: Iterable[Closure] = (),
+    ) -> None:
+        """Nobody comes to the part `no_show` of them; those end so long after their begin."""
         self._widths = (max(1, gpus // 4), max(1, gpus // 2))
         self._chance = random.Random(seed)  # noqa: S311 - a sample, not a secret
         self._a_day = a_day
         self._until_at = until_at
         self._bookings: dict[ReservationId, Booking] = {}
         self._late: set[ReservationId] = set()
+        self._past = sorted(bookings, key=lambda one: -one.made_s)
+        self._closures = sorted(closures, key=lambda one: -one.from_s)
+        """Both to be taken from the end."""
+        self._closed = 0
         self._asked = 0
-        self.next_at: int | None = None
+        self._ask_at: int | None = None
         """When somebody asks for the next one (ms); None: never again."""
+        self._no_show = no_show
+        self._no_show_after_s = no_show_after_s
+        self._coming = random.Random(seed + 1)  # noqa: S311 - a sample, not a secret
+        self._releases: list[tuple[int, ReservationId]] = []
+        """When bookings to which nobody comes are released; a heap."""
         self._set_next(0)
 
     @property
@@ -43,16 +84,71 @@ class BookingBook:
         """Whether any booking has not ended, as far as is known."""
         return bool(self._bookings)
 
-    def ask(self, world: World, queue: WaitingQueue, now: int) -> None:
-        """Ask for one booking; keep it if it is admitted."""
+    @property
+    def next_at(self) -> int | None:
+        """When something happens by itself (ms); None: never again."""
+        instants = [self._ask_at, self._releases[0][0] if self._releases else None]
+        instants += [one.made_s * 1000 for one in self._past[-1:]]
+        instants += [one.from_s * 1000 for one in self._closures[-1:]]
+        return min((at for at in instants if at is not None), default=None)
+
+    def go_on(self, world: World, queue: WaitingQueue, now: int) -> bool:
+        """Let happen what is due; whether a device was closed, which no plan could foresee."""
+        closed = self._closed
+        while self._closures and self._closures[-1].from_s * 1000 <= now:
+            self._close(self._closures.pop(), world)
+        while self._past and self._past[-1].made_s * 1000 <= now:
+            past = self._past.pop()
+            self._book(
+                world,
+                queue,
+                now,
+                ReservationRequest(past.gpus, max(now, past.from_s * 1000), past.until_s * 1000),
+            )
+        while self._releases and self._releases[0][0] <= now:
+            self._bookings.pop(heapq.heappop(self._releases)[1], None)
+        if self._ask_at is not None and self._ask_at <= now:
+            self._ask(world, queue, now)
+        return self._closed > closed
+
+    def _close(self, closure: Closure, world: World) -> None:
+        self._closed += 1
+        number = ReservationId(-self._closed)
+        self._bookings[number] = Booking(
+            number,
+            NOBODY,
+            1,
+            closure.from_s * 1000,
+            closure.until_s * 1000,
+            gpu_uuids=(world.devices[closure.device].uuid,),
+            is_blackout=True,
+        )
+
+    def _ask(self, world: World, queue: WaitingQueue, now: int) -> None:
+        """Ask for one booking at random."""
         from_at = now + self._chance.randrange(HOUR_MS, DAY_MS)
         until_at = from_at + self._chance.randrange(HOUR_MS, 4 * HOUR_MS)
         request = ReservationRequest(self._chance.randint(*self._widths), from_at, until_at)
-        self._asked += 1
-        if admit(world, queue, request, now).accepted:
-            number = ReservationId(self._asked)
-            self._bookings[number] = Booking(number, NOBODY, request.gpus, from_at, until_at)
+        number = self._book(world, queue, now, request)
+        if number is not None:
+            is_absent = self._no_show > 0 and self._coming.random() < self._no_show
+            if is_absent and self._no_show_after_s is not None:
+                heapq.heappush(self._releases, (from_at + self._no_show_after_s * 1000, number))
         self._set_next(now)
+
+    def _book(
+        self, world: World, queue: WaitingQueue, now: int, request: ReservationRequest
+    ) -> ReservationId | None:
+        """Keep a booking if it is admitted."""
+        self._asked += 1
+        known = msgspec.structs.replace(world, bookings=self.current(now))
+        if request.until_at <= now or not admit(known, queue, request, now).accepted:
+            return None
+        number = ReservationId(self._asked)
+        self._bookings[number] = Booking(
+            number, NOBODY, request.gpus, request.from_at, request.until_at
+        )
+        return number
 
     def current(self, now: int) -> tuple[Booking, ...]:
         """Return the bookings that have not ended."""
@@ -73,7 +169,9 @@ class BookingBook:
         late = {
             number
             for number, booking in self._bookings.items()
-            if booking.from_at <= now and len(booking.devices) < booking.gpus
+            if booking.from_at <= now
+            and len(booking.devices) < booking.gpus
+            and not booking.is_blackout
         } - self._late
         self._late |= late
         return len(late)
@@ -82,4 +180,4 @@ class BookingBook:
         if self._a_day <= 0:
             return
         at = now + max(1, round(self._chance.expovariate(self._a_day / DAY_MS)))
-        self.next_at = at if at <= self._until_at else None
+        self._ask_at = at if at <= self._until_at else None

@@ -22,8 +22,9 @@ from gpuboard.policy.calibration import UNWORTHY_MS, Calibration
 from gpuboard.policy.forecast import forecast_starts
 from gpuboard.policy.habits import RUNS_OF_ALL, RUNS_TO_REMEMBER, Habits
 from gpuboard.simulate.metrics import quantile
-from gpuboard.simulate.policies import policy_named
-from gpuboard.simulate.simulation import Simulation
+from gpuboard.simulate.policies import Order, Policy, policy_of
+from gpuboard.simulate.run import check, conditions_under
+from gpuboard.simulate.simulation import Conditions, Simulation
 from gpuboard.simulate.trace import TraceJob, read_trace
 
 SCHEMA = 1
@@ -35,9 +36,9 @@ def run_forecast(
     trace: Path | Sequence[TraceJob],
     *,
     gpus: int,
-    policy: str = "fairshare",
+    policy: str | Policy = "fairshare",
+    conditions: Conditions | None = None,
     forecasts: int = FORECASTS,
-    seed: int = 1,
     on_progress: Callable[[float], None] = lambda _part: None,
 ) -> dict[str, Any]:
     """Play a trace, forecast about `forecasts` jobs as they come, and return the JSON value.
@@ -45,23 +46,24 @@ def run_forecast(
     `forecast.no_later_than_held` and `forecast.p90_coverage` are parts (0..1) of the jobs judged,
     null where there are none. Raises InvalidRequest as `run_simulation` does.
     """
-    settings = policy_named(policy)
-    jobs = read_trace(trace) if isinstance(trace, Path) else list(trace)
-    widest = max((job.gpus for job in jobs), default=0)
-    if widest > gpus:
+    chosen = policy_of(policy) if isinstance(policy, str) else policy
+    if chosen.order is not Order.VIRTUAL_SUBMIT_TIME:
         raise InvalidRequest(
-            f"a job of the trace wants {widest} GPUs, the box has {gpus}",
-            hint=f"--gpus {widest}",
-            field="--gpus",
+            f"forecasts are made for policies that the daemon has, not by {chosen.order.value}",
+            hint="--policy fairshare",
+            field="--forecast",
         )
+    under = conditions_under(chosen, conditions or Conditions())
+    jobs = read_trace(trace) if isinstance(trace, Path) else list(trace)
+    check(jobs, gpus, under)
     chance = min(1.0, forecasts / max(1, len(jobs)))
-    foretold = _Foretold(jobs, gpus, settings, chance, seed)
+    foretold = _Foretold(jobs, gpus, chosen.settings, under, chance)
     foretold.play(on_progress)
     return {
         "schema": SCHEMA,
         "trace": trace.name if isinstance(trace, Path) else "",
         "gpus": gpus,
-        "policy": policy,
+        "policy": policy if isinstance(policy, str) else "",
         "forecast": foretold.metrics(),
     }
 
@@ -82,12 +84,12 @@ class _Foretold(Simulation):
         jobs: Sequence[TraceJob],
         gpus: int,
         settings: PolicySettings,
+        conditions: Conditions,
         chance: float,
-        seed: int,
     ) -> None:
-        super().__init__(jobs, gpus, settings)
+        super().__init__(jobs, gpus, settings, conditions)
         self._chance = chance
-        self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret
+        self._random = random.Random(conditions.seed)  # noqa: S311 - a sample, not a secret
         self._new: list[JobId] = []
         self._parts: dict[Uid, list[float]] = {}
         self._parts_of_all: list[float] = []
@@ -147,7 +149,9 @@ class _Foretold(Simulation):
         world = msgspec.structs.replace(
             self._world,
             holders=tuple(self._holders.values()),
+            bookings=self._book.current(self._now),
             head=self._head,
+            fill_head=self._fill_head,
             usage=self._ledger.usage(self._now),
             usage_at=self._now,
         )

@@ -70,14 +70,14 @@ class Frame(NamedTuple):
 def picture_of(trace: str, gpus: int, played: Mapping[str, Played]) -> str:
     """Return an SVG of what was played, by the policy's name."""
     panel = GANTT_HEIGHT + SHARES_HEIGHT + 150
-    height = 150 + WAITS_HEIGHT + panel * len(played)
+    height = 190 + WAITS_HEIGHT + panel * len(played)
     title = f"{trace or 'trace'} on {gpus} GPU{'s' if gpus > 1 else ''}"
     drawing = Drawing(WIDTH, height, title)
     drawing.label(LEFT, 34, title, size=20, bold=True)
     _waits(drawing, 90, played)
     until_s = max((one.until_s for one in played.values()), default=1.0) or 1.0
     colors = _colors(played)
-    y = 150 + WAITS_HEIGHT
+    y = 190 + WAITS_HEIGHT
     for name, one in played.items():
         drawing.label(LEFT, y - 28, name, size=16, bold=True)
         frame = Frame(LEFT, y, PLOT, GANTT_HEIGHT, until_s)
@@ -173,7 +173,7 @@ def _gantt(
     drawing: Drawing, frame: Frame, gpus: int, runs: Sequence[Run], colors: Mapping[str, str]
 ) -> None:
     """Draw a row a GPU: in each column whoever held it for most of that time."""
-    drawing.label(frame.x, frame.y - 8, "Who held which GPU (white: idle)", bold=True)
+    drawing.label(frame.x, frame.y - 8, "Who held which GPU (blank: idle)", bold=True)
     drawing.rect(frame.x, frame.y, frame.width, frame.height, "#f7f7f7")
     row_height = frame.height / gpus
     column_s = frame.until_s / COLUMNS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from enum import Enum
 
 import msgspec
 
 from gpuboard.errors import InvalidRequest
-from gpuboard.model.durations import parse_duration
 from gpuboard.model.world import PolicySettings
 
 EVERYTHING = 1 << 30
@@ -28,6 +28,8 @@ class Policy(msgspec.Struct, frozen=True):
 
     settings: PolicySettings
     order: Order = Order.VIRTUAL_SUBMIT_TIME
+    conditions: Mapping[str, object] = {}
+    """What the trace is played under rather than as it was asked for: fields of `Conditions`."""
 
 
 _EASY = PolicySettings(priority_window_s=0, backfill_scan=EVERYTHING, backfill_shortest_first=False)
@@ -56,47 +58,14 @@ only preemptible jobs know the difference); gpuboard's default; the same with le
 preemptible jobs."""
 
 
-def policy_named(name: str) -> PolicySettings:
-    """Return a policy's parameters. Raises InvalidRequest for a name that is none."""
-    return policy_of(name).settings
-
-
 def policy_of(name: str) -> Policy:
     """Return a policy by its name. Raises InvalidRequest for a name that is none."""
     known = POLICIES.get(name)
     if known is None:
-        raise InvalidRequest(
-            f"there is no policy {name!r}", hint=f"one of {', '.join(POLICIES)}", field="--policy"
-        )
+        raise InvalidRequest(f"there is no policy {name!r}", hint=_near(name), field="--policy")
     return known
 
 
-SPANS = {
-    "half_life": "half_life_s",
-    "priority_window": "priority_window_s",
-    "lease": "lease_s",
-    "lease_newcomer": "newcomer_s",
-}
-"""Settings that may be compared, by their names in the configuration."""
-
-
-def variants(base: str, compare: str) -> dict[str, Policy]:
-    """Return a policy with a setting at several values, `half_life=1d,7d,14d`; by value.
-
-    Raises InvalidRequest for a setting or a value that is none.
-    """
-    policy = policy_of(base)
-    name, _, values = compare.partition("=")
-    field = SPANS.get(name.strip())
-    if field is None or not values.strip():
-        raise InvalidRequest(
-            f"cannot compare {compare!r}",
-            hint=f"half_life=1d,7d,14d; settings: {', '.join(SPANS)}",
-            field="--compare",
-        )
-    found = {}
-    for text in values.split(","):
-        span_s = parse_duration(text.strip(), field="--compare")
-        settings = msgspec.structs.replace(policy.settings, **{field: span_s})
-        found[f"{name.strip()}={text.strip()}"] = Policy(settings, policy.order)
-    return found
+def _near(name: str) -> str:
+    near = difflib.get_close_matches(name, POLICIES, 1)
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(POLICIES)}"

@@ -38,14 +38,14 @@ def run_simulation(
     if not isinstance(policies, Mapping):
         policies = {name: policy_of(name) for name in policies}
     jobs = read_trace(trace) if isinstance(trace, Path) else list(trace)
-    _check(jobs, gpus, conditions)
+    check(jobs, gpus, conditions)
     results = {}
     for name, policy in policies.items():
 
         def report(part: float, name: str = name) -> None:
             on_progress(name, part)
 
-        under = msgspec.structs.replace(conditions, order=policy.order)
+        under = conditions_under(policy, conditions)
         played = Simulation(jobs, gpus, policy.settings, under).play(report)
         on_played(name, played)
         results[name] = metrics_of(played, gpus)
@@ -57,12 +57,23 @@ def run_simulation(
     }
 
 
-def _check(jobs: Sequence[TraceJob], gpus: int, conditions: Conditions) -> None:
-    widest = max((job.gpus for job in jobs), default=0)
-    if widest > gpus:
+def conditions_under(policy: Policy, conditions: Conditions) -> Conditions:
+    """Return the conditions with what the policy, or the setting compared, has otherwise."""
+    return msgspec.structs.replace(conditions, order=policy.order, **policy.conditions)
+
+
+def without_wider(jobs: Sequence[TraceJob], gpus: int) -> list[TraceJob]:
+    """Return the jobs that a box of so many devices could ever run."""
+    return [job for job in jobs if job.gpus <= gpus]
+
+
+def check(jobs: Sequence[TraceJob], gpus: int, conditions: Conditions) -> None:
+    """Raise InvalidRequest for jobs that are wider than the box, or shares of nobody."""
+    wider = [job.gpus for job in jobs if job.gpus > gpus]
+    if wider:
         raise InvalidRequest(
-            f"a job of the trace wants {widest} GPUs, the box has {gpus}",
-            hint=f"--gpus {widest}",
+            f"a job of the trace wants {max(wider)} GPUs, the box has {gpus}",
+            hint=f"--gpus {max(wider)}, or --skip-wider to leave {len(wider)} of {len(jobs)} jobs out",
             field="--gpus",
         )
     unknown = sorted(set(conditions.shares) - {job.user for job in jobs})

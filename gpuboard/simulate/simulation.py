@@ -22,7 +22,7 @@ from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from gpuboard.policy.quota import has_weekly_quota, never_fits
-from gpuboard.simulate.bookings import BookingBook
+from gpuboard.simulate.bookings import BookingBook, Closure, PastBooking
 from gpuboard.simulate.ledger import Ledger
 from gpuboard.simulate.orders import MAX_AGE_MS, SaturatingOrder
 from gpuboard.simulate.played import Outcome, Played, Run
@@ -47,6 +47,14 @@ class Conditions(msgspec.Struct, frozen=True):
     """What a stop costs a job: so much longer it runs."""
     bookings_a_day: float = 0.0
     """Bookings of a quarter to half of the box that are asked for."""
+    no_show: float = 0.0
+    """The part (0..1) of them to which nobody comes."""
+    no_show_after_s: int | None = 1800
+    """After how long those are released; None: never."""
+    bookings: tuple[PastBooking, ...] = ()
+    """Bookings of a real box, asked for again."""
+    closures: tuple[Closure, ...] = ()
+    """Devices out of service."""
     seed: int = 1
 
 
@@ -88,7 +96,14 @@ class Simulation:
         self._preemptions = 0
         last_s = max((job.submit_s for job in jobs), default=0)
         self._book = BookingBook(
-            gpus, self._conditions.bookings_a_day, last_s * 1000, self._conditions.seed
+            gpus,
+            self._conditions.bookings_a_day,
+            last_s * 1000,
+            self._conditions.seed,
+            no_show=self._conditions.no_show,
+            no_show_after_s=self._conditions.no_show_after_s,
+            bookings=self._conditions.bookings,
+            closures=self._conditions.closures,
         )
         self._queue = WaitingQueue()
         self._now = 0
@@ -135,7 +150,8 @@ class Simulation:
                 is_due |= self._submit(*coming.pop())
             if book.next_at is not None and book.next_at <= self._now:
                 self._order_now()
-                book.ask(self._world_now(), self._queue, self._now)
+                if book.go_on(self._world_now(), self._queue, self._now):
+                    self._head_start_at = None  # a device is lost: whatever was promised
                 is_due = True
             if is_due and not self._queue and not book.has_any:
                 self._order_now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,12 @@ def record(server: FakeServer) -> None:
         "schema": 1,
         "jobs": [{"id": 3, **job, **never}, {"id": 2, **job, **ran}],
     }
-    server.answers["GET", "/board"] = {"schema": 1, "devices": [{}, {}]}
+    server.answers["GET", "/board"] = {
+        "schema": 1,
+        "devices": [{"uuid": "GPU-a"}, {"uuid": "GPU-b"}],
+    }
+    server.answers["GET", "/events"] = {"schema": 1, "events": []}
+    server.answers["GET", "/reservations"] = {"schema": 1, "reservations": []}
 
 
 def test_json_has_exactly_the_keys_that_are_promised(gpuboard: Gpuboard, trace: str) -> None:
@@ -78,10 +84,16 @@ def test_the_record_of_the_box_is_played_on_its_own_devices(
         (("--gpus", "4", "--policy", "best"), "no policy 'best'"),
         (("--gpus", "4", "--weight", "ann"), "no weight"),
         (("--gpus", "4", "--weight", "eve=2"), "no job of the trace is eve's"),
-        (("--gpus", "4", "--preemptible", "2"), "no part of the jobs"),
+        (("--gpus", "4", "--preemptible", "2"), "no part of all"),
         (("--gpus", "4", "--bookings", "nan"), "no rate"),
-        (("--gpus", "4", "--compare", "colour=1d"), "cannot compare"),
+        (("--gpus", "4", "--compare", "colour=1d"), "no setting 'colour'"),
         (("--gpus", "4", "--compare", "half_life=x"), "--compare"),
+        (("--gpus", "4", "--compare", "half_lif=1d"), "did you mean half_life?"),
+        (("--gpus", "4", "--policy", "fairshre"), "did you mean fairshare?"),
+        (("--gpus", "4", "--plot", "out.png"), "writes SVG"),
+        (("--gpus", "4", "--plot", "/nowhere/out.svg"), "no directory"),
+        (("--gpus", "4", "--plot", "out.svg", "--forecast"), "without --forecast"),
+        (("--gpus", "4", "--forecast", "--policy", "easy,fairshare"), "of one policy"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_in_words(
@@ -90,3 +102,47 @@ def test_what_cannot_be_simulated_is_refused_in_words(
     ran = gpuboard("simulate", trace, *options)
     assert ran.code == 2
     assert words in ran.err
+
+
+def test_settings_multiply(gpuboard: Gpuboard, trace: str) -> None:
+    """Two settings of two values are four simulations, each under a name that says both."""
+    ran = gpuboard(
+        "simulate", trace, "--gpus", "4", "--json",
+        "--compare", "half_life=1d,7d", "--compare", "quota.running_gpus=none,4",
+    )  # fmt: skip
+    assert list(ran.json["policies"]) == [
+        "half_life=1d running_gpus=none",
+        "half_life=1d running_gpus=4",
+        "half_life=7d running_gpus=none",
+        "half_life=7d running_gpus=4",
+    ]
+
+
+def test_a_quota_that_forbids_jobs_is_said(gpuboard: Gpuboard, trace: str) -> None:
+    """What a compared quota never lets start is counted in a warning, not dropped in silence."""
+    ran = gpuboard("simulate", trace, "--gpus", "4", "--compare", "running_gpus=2")
+    assert ran.code == 0
+    assert "the quota forbids 2 of 3 jobs for ever" in ran.err
+
+
+def test_a_picture_is_drawn_with_the_names_of_policies_and_people(
+    gpuboard: Gpuboard, trace: str, tmp_path: Path
+) -> None:
+    """`--plot` writes one well-formed SVG: waits, and for each policy devices and shares."""
+    path = tmp_path / "out.svg"
+    ran = gpuboard(
+        "simulate", trace, "--gpus", "4", "--policy", "easy,fairshare", "--plot", str(path)
+    )
+    assert (ran.code, ran.err) == (0, f"drawn: {path}\n")
+    root = ET.parse(path).getroot()
+    said = " ".join("".join(node.itertext()) for node in root.iter())
+    for words in ("log.csv on 4 GPUs", "easy", "fairshare", "ann", "bob", "Waits"):
+        assert words in said
+
+
+def test_jobs_wider_than_the_box_can_be_left_out(gpuboard: Gpuboard, trace: str) -> None:
+    """Refused with the way out, or left out and said."""
+    assert "--skip-wider" in gpuboard("simulate", trace, "--gpus", "3").err
+    ran = gpuboard("simulate", trace, "--gpus", "3", "--skip-wider", "--policy", "easy")
+    assert ran.code == 0
+    assert "2 of 3 jobs want more than 3 GPUs" in ran.err

@@ -7,7 +7,7 @@ import pytest
 from gpuboard.errors import InvalidRequest
 from gpuboard.simulate.metrics import metrics_of
 from gpuboard.simulate.played import Played
-from gpuboard.simulate.policies import POLICIES, variants
+from gpuboard.simulate.policies import POLICIES
 from gpuboard.simulate.run import run_simulation
 from gpuboard.simulate.simulation import Conditions, Simulation
 from gpuboard.simulate.trace import TraceJob
@@ -81,13 +81,6 @@ def test_a_larger_share_waits_less():
         return sum(own) / len(own)
 
     assert mean_wait(shares={"ann": 4.0}) < mean_wait()
-
-
-def test_a_comparison_changes_one_setting():
-    found = variants("fairshare", "half_life=1d,14d")
-    assert [one.settings.half_life_s for one in found.values()] == [86_400, 14 * 86_400]
-    with pytest.raises(InvalidRequest, match="cannot compare"):
-        variants("fairshare", "half_life")
 
 
 def test_a_weight_of_nobody_is_refused():
