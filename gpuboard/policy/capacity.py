@@ -209,20 +209,7 @@ class Capacity:
         for (at, free), candidates in product(instants, able):
             if free.bit_count() < gpus:
                 continue
-            until_at = at + span_ms
-            claim = Claim(at, until_at, gpus, candidates, None, job_id)
-            usable = profile.free_throughout(at, until_at) & candidates
-            if usable.bit_count() >= gpus:
-                self.claims.append(claim)
-                self.arrangement.lay(claim, 0, self._preference())
-                return at
-            if profile.least_free(at, until_at) < gpus or self._rearranged >= REARRANGEMENTS:
-                continue
-            self._rearranged += 1
-            trial = self._arrange(self.base, [*self.claims, claim])
-            if trial.shortage <= self.arrangement.shortage:
-                self.claims.append(claim)
-                self.arrangement = trial
+            if self._can_lay(Claim(at, at + span_ms, gpus, candidates, None, job_id)):
                 return at
         return None
 
@@ -258,28 +245,39 @@ class Capacity:
         self.claims.append(claim)
         self.arrangement.lay(claim, 0, self._preference())
 
-    def earliest(self, claim: Claim) -> Claim | None:
-        """Return a claim moved to the earliest start by limits that moves no other, or None."""
-        profile, span_ms = self.arrangement.profile, claim.until_at - claim.from_at
-        for at, free in zip(profile.times, profile.masks, strict=True):
-            if at > claim.from_at:
-                break
-            if free.bit_count() < claim.gpus:
-                continue
-            usable = profile.free_throughout(at, at + span_ms) & claim.candidates
-            if usable.bit_count() >= claim.gpus:
-                return claim._replace(from_at=at, until_at=at + span_ms)
-        return None
+    def advance(self, claim: Claim) -> Claim:
+        """Lay one claim out as early as can be, though after now, and return it as it was laid.
 
-    def ready_for(self, claim: Claim) -> int:
-        """Return the devices on which a claim that begins now can be served at once, or 0."""
+        No other claim is moved in time; devices are rearranged among them where that makes room.
+        """
+        profile, span_ms = self.arrangement.profile, claim.until_at - claim.from_at
+        for at, free in zip(list(profile.times), list(profile.masks), strict=True):
+            if at >= claim.from_at:
+                break
+            if at > self.now and free.bit_count() >= claim.gpus:
+                earlier = claim._replace(from_at=at, until_at=at + span_ms)
+                if self._can_lay(earlier):
+                    return earlier
+        self.lay(claim)
+        return claim
+
+    def _can_lay(self, claim: Claim) -> bool:
+        """Lay a claim out if none other goes short by it; whether that was so."""
         profile = self.arrangement.profile
-        usable = profile.free_throughout(self.now, claim.until_at) & claim.candidates & self.idle
-        if usable.bit_count() < claim.gpus:
-            return 0
-        return self.box.choose(
-            usable, claim.gpus, profile.free_throughout(self.now, FOREVER), self.idle
-        )
+        usable = profile.free_throughout(claim.from_at, claim.until_at) & claim.candidates
+        if usable.bit_count() >= claim.gpus:
+            self.lay(claim)
+            return True
+        least = profile.least_free(claim.from_at, claim.until_at)
+        if least < claim.gpus or self._rearranged >= REARRANGEMENTS:
+            return False
+        self._rearranged += 1
+        trial = self._arrange(self.base, [*self.claims, claim])
+        if trial.shortage > self.arrangement.shortage:
+            return False
+        self.claims.append(claim)
+        self.arrangement = trial
+        return True
 
     def dark_between(self, from_at: int, until_at: int) -> int:
         """Return the devices that a blackout takes at some time of [from_at, until_at)."""

@@ -15,7 +15,7 @@ a quota; and it is made anew, later, when a device fails or maintenance is annou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from gpuboard.model.ids import JobId
 from gpuboard.model.world import Promise, Waiting, World
@@ -102,29 +102,34 @@ class Promises:
         """Move each promise as early as it can be; yield the jobs to start now, with their devices.
 
         The promise of a job that is yielded has ended, and its devices are not taken yet. One whose
-        quota or array those before it have used up waits without a promise.
+        quota or array those before it have used up waits without a promise. One that moved may
+        have left room for others, so this goes on until none moves.
         """
+        while (yield from self._compress_each(may_run)):
+            pass
+
+    def _compress_each(
+        self, may_run: Callable[[Waiting], bool]
+    ) -> Generator[tuple[Waiting, int], None, bool]:
+        """Try each promise once, the earliest first; whether any was moved or ended."""
+        has_moved = False
         for job_id, claim in sorted(self._claims.items(), key=self._by_start):
             waiting = self._queue.get(job_id)
             if waiting is None:
                 continue
             self._capacity.withdraw(claim)
-            earliest = self._capacity.earliest(claim)
-            if earliest is None:
-                self._capacity.lay(claim)
+            until_at = self._now + claim.until_at - claim.from_at
+            devices = self._capacity.devices_for(claim.gpus, claim.candidates, until_at)
+            if devices:
+                has_moved = True
+                del self._claims[job_id], self._starts_at[job_id]
+                if may_run(waiting):
+                    yield waiting, devices
                 continue
-            if earliest.from_at <= self._now:
-                if not may_run(waiting):
-                    del self._claims[job_id], self._starts_at[job_id]
-                    continue
-                ready = self._capacity.ready_for(earliest)
-                if ready:
-                    del self._claims[job_id], self._starts_at[job_id]
-                    yield waiting, ready
-                    continue
-            self._capacity.lay(earliest)
-            self._claims[job_id] = earliest
-            self._starts_at[job_id] = min(self._starts_at[job_id], earliest.from_at)
+            laid = self._claims[job_id] = self._capacity.advance(claim)
+            has_moved = has_moved or laid != claim
+            self._starts_at[job_id] = min(self._starts_at[job_id], laid.from_at)
+        return has_moved
 
     def add(self, waiting: Waiting) -> bool:
         """Promise a job the earliest start that delays no promise; False when none is in sight."""

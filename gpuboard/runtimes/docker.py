@@ -189,6 +189,9 @@ class DockerRuntime:
                 if found:
                     return found
                 with contextlib.suppress(NotFound):
+                    found = self._names.find_called(request)
+                    if found:
+                        return found
                     other = self._names.other_name(request)
                     if not other:
                         raise self._names.taken(name) from None

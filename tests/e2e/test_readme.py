@@ -27,6 +27,8 @@ min_uid = 0
 host = "{host}"
 network = "none"
 mount_roots = ["{data}"]
+[groups.vision]
+members = ["root"]
 [devices]
 probe = "simulated"
 scenario = "lab8"

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpuboard.model.world import JobClass, PolicySettings, Quota
+from gpuboard.model.world import JobClass, PolicySettings, Promise, Quota
 from gpuboard.policy.admission import admit
 from gpuboard.policy.conservative import MOST_PROMISES
 from gpuboard.policy.explain import explain_wait
@@ -56,6 +56,14 @@ def test_promises_are_kept_where_they_were_and_compressed():
     empty = replace(world, holders=(), promises=first.promises)
     answer = plan(empty, sure(1, 2, 60), sure(2, 2, 30))
     assert (started(answer), promised(answer)) == ({1}, {2: 160})
+
+
+def test_promises_give_each_other_their_devices_as_they_move_earlier():
+    """The wide job's promise moves to 110; the narrow one may have an idle device until it ends."""
+    world = box(8, settings=SURE, holders=(held(50, 0, 1, 2, 3, 4, 5, until=110),))
+    old = (Promise(1, 120 * MINUTE, 7, 30 * MINUTE), Promise(2, 110 * MINUTE, 1, 60 * MINUTE))
+    answer = plan(replace(world, promises=old), sure(1, 7, 30), sure(2, 1, 60))
+    assert (started(answer), promised(answer)) == ({2}, {1: 110})
 
 
 def test_a_newcomer_with_a_right_to_be_first_moves_no_promise():
