@@ -19,8 +19,8 @@ from tests.support.tui_source import ScriptedSource  # noqa: E402
 
 PICTURES = {
     "board": ((120, 34), []),
-    "queue": ((120, 20), ["2"]),
-    "timeline": ((120, 26), ["4"]),
+    "queue": ((120, 20), ["3"]),
+    "timeline": ((120, 26), ["2"]),
     "new-job": ((120, 26), ["n", "tab", *"python", "space", *"train.py", "tab", "backspace", "4"]),
 }
 

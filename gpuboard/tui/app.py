@@ -1,4 +1,4 @@
-"""The app: one screen of five tabs, one feed, and dialogs that are imported when first opened."""
+"""The app: one screen of six tabs, one feed, and dialogs that are imported when first opened."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ class Key:
 
 EVERYWHERE = (
     Key("app.board", "1", "tab('board')", "show the board"),
-    Key("app.queue", "2", "tab('queue')", "show the queue"),
-    Key("app.jobs", "3", "tab('jobs')", "show my jobs"),
-    Key("app.timeline", "4", "tab('timeline')", "show the timeline"),
+    Key("app.timeline", "2", "tab('timeline')", "show the timeline"),
+    Key("app.queue", "3", "tab('queue')", "show the queue"),
+    Key("app.jobs", "4", "tab('jobs')", "show my jobs"),
     Key("app.people", "5", "tab('people')", "show people and their usage"),
     Key("app.admin", "6", "tab('admin')", "show the admin's tab", palette=False),
     Key("app.new", "n", "new_job", "start a new job", "new job"),

@@ -11,9 +11,9 @@ from gpuboard.tui.widgets.painted import Item
 
 TABS = (
     ("board", "Board"),
+    ("timeline", "Timeline"),
     ("queue", "Queue"),
     ("jobs", "Jobs"),
-    ("timeline", "Timeline"),
     ("people", "People"),
 )
 

@@ -212,7 +212,7 @@ def key_latency_ms() -> tuple[float, float]:
     """Return the median and the 99th percentile of key to paint with 10,000 queued jobs."""
     terminal = Terminal("busy", 10_000)
     terminal.read(SETTLE_S)
-    os.write(terminal.master, b"2")
+    os.write(terminal.master, b"3")
     terminal.read(2)
     times = sorted(terminal.key_to_paint(b"j" if i % 40 < 30 else b"k") for i in range(KEYS))
     terminal.close()

@@ -40,7 +40,7 @@ async def typed(pilot, text):
 
 async def on_the_queue(pilot):
     """Show the queue, and wait for its rows."""
-    await pilot.press("2")
+    await pilot.press("3")
     await until(pilot, lambda: pilot.app.query_one("#pane-queue")._known)
     await until(pilot, lambda: pilot.app.errands.is_idle)
 
@@ -50,9 +50,9 @@ class TestTabs:
         ("key", "seen"),
         [
             ("1", "H100"),
-            ("2", "diffusion-xl"),
-            ("3", "prep-data"),
-            ("4", "GPU 7"),
+            ("2", "GPU 7"),
+            ("3", "diffusion-xl"),
+            ("4", "prep-data"),
             ("5", "GPU-hours"),
         ],
     )
@@ -63,7 +63,7 @@ class TestTabs:
 
     async def test_click_on_a_tab_shows_it(self, source):
         async with opened(source) as pilot:
-            await pilot.click("#tabs", offset=(21, 0))
+            await pilot.click("#tabs", offset=(33, 0))
             assert "diffusion-xl" in await settled(pilot)
 
     async def test_click_on_the_key_bar_does_what_the_key_does(self, source):
@@ -136,7 +136,7 @@ class TestBoard:
 class TestQueue:
     async def test_filter_shows_matching_rows_only_and_esc_drops_it(self, source):
         async with opened(source) as pilot:
-            await pilot.press("2", "slash")
+            await pilot.press("3", "slash")
             await typed(pilot, "carl")
             text = await settled(pilot)
             assert "diffusion-xl" in text
@@ -146,7 +146,7 @@ class TestQueue:
 
     async def test_u_shows_only_mine(self, source):
         async with opened(source) as pilot:
-            await pilot.press("2", "u")
+            await pilot.press("3", "u")
             text = await settled(pilot)
             assert "eval-llm" in text
             assert "notebook" not in text
@@ -349,7 +349,7 @@ class TestNewJob:
 
     async def test_again_fills_the_form_from_an_old_job(self, source):
         async with opened(source) as pilot:
-            await pilot.press("3", "enter")
+            await pilot.press("4", "enter")
             await until(pilot, lambda: source.called("job") and pilot.app.errands.is_idle)
             await pilot.press("r")
             await until(pilot, lambda: current(pilot) == "NewJobScreen")
@@ -379,7 +379,7 @@ class TestBooking:
 
     async def test_window_widened_on_the_timeline_fills_the_form(self, source):
         async with opened(source) as pilot:
-            await pilot.press("4")
+            await pilot.press("2")
             await settled(pilot)
             await pilot.press(
                 "down",
@@ -400,7 +400,7 @@ class TestBooking:
 
     async def test_own_booking_is_cancelled_after_a_dialog(self, source):
         async with opened(source) as pilot:
-            await pilot.press("4", "v", "G", "K")
+            await pilot.press("2", "v", "G", "K")
             await until(pilot, lambda: current(pilot) == "CancelBookingScreen")
             assert "gpuboard unreserve 9" in screen_text(pilot.app)
             await pilot.press("y")
@@ -408,14 +408,14 @@ class TestBooking:
 
     async def test_other_peoples_bookings_are_theirs(self, source):
         async with opened(source) as pilot:
-            await pilot.press("4", "v", "K")
+            await pilot.press("2", "v", "K")
             await until(pilot, lambda: "is dora's, not yours" in screen_text(pilot.app))
 
 
 class TestTimeline:
     async def test_zoom_and_scroll_ask_for_the_span_that_is_shown(self, source):
         async with opened(source) as pilot:
-            await pilot.press("4")
+            await pilot.press("2")
             await settled(pilot)
             first = source.called("timeline")[-1]
             await pilot.press("minus")
@@ -429,7 +429,7 @@ class TestTimeline:
 
     async def test_enter_on_a_run_opens_the_job(self, source):
         async with opened(source) as pilot:
-            await pilot.press("4")
+            await pilot.press("2")
             await settled(pilot)
             await pilot.press("enter")
             await until(pilot, lambda: source.called("job") == ["412"])
@@ -486,13 +486,13 @@ class TestBindings:
         ("opening", "groups"),
         [
             (["1"], (EVERYWHERE, GRID, MOVING, *ON_TABS["board"])),
-            (["2"], (MOVING, *ON_TABS["queue"])),
-            (["3"], (MOVING, *ON_TABS["jobs"])),
-            (["4"], ON_TABS["timeline"]),
+            (["3"], (MOVING, *ON_TABS["queue"])),
+            (["4"], (MOVING, *ON_TABS["jobs"])),
+            (["2"], ON_TABS["timeline"]),
             (["5"], ON_TABS["people"]),
             (["6"], ON_TABS["admin"]),
             (["1", "l"], (LOG, MOVING)),
-            (["3", "enter"], (DETAIL, ON_A_JOB)),
+            (["4", "enter"], (DETAIL, ON_A_JOB)),
         ],
         ids=lambda value: "-".join(value) if isinstance(value, list) else "",
     )
@@ -537,7 +537,7 @@ class TestASilentDaemon:
             try:
                 await pilot.press("j", "w")
                 await until(pilot, lambda: current(pilot) == "WhyScreen")
-                await pilot.press("escape", "3", "4", "5", "n", "escape", "b", "escape", "1")
+                await pilot.press("escape", "4", "2", "5", "n", "escape", "b", "escape", "1")
                 await until(pilot, lambda: current(pilot) == "Screen")
                 assert "H100" in screen_text(pilot.app)
                 assert not pilot.app.errands.is_idle
@@ -575,7 +575,7 @@ class TestTyping:
 async def test_lists_of_a_lost_daemon_are_grey(source, monkeypatch):
     monkeypatch.setattr("gpuboard.tui.app.STALE_S", 0.0)
     async with opened(source) as pilot:
-        await pilot.press("2")
+        await pilot.press("3")
         await until(pilot, lambda: pilot.app.pane.has_class("-stale"))
 
 
@@ -587,7 +587,7 @@ class TestBookingsOfMine:
             source.reservations[0], mine=True, user="ann"
         )
         async with opened(source) as pilot:
-            await pilot.press("4")
+            await pilot.press("2")
             await settled(pilot)
             await pilot.press("down", "down", "down", "down", "K")
             await until(pilot, lambda: "gpuboard unreserve 6" in screen_text(pilot.app))
@@ -597,7 +597,7 @@ class TestBookingsOfMine:
 
     async def test_somebody_elses_booking_on_the_timeline_is_not_touched(self, source):
         async with opened(source) as pilot:
-            await pilot.press("4")
+            await pilot.press("2")
             await settled(pilot)
             await pilot.press("down", "down", "down", "down", "K")
             await until(pilot, lambda: "is dora's, not yours" in screen_text(pilot.app))

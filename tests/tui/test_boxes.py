@@ -21,7 +21,7 @@ async def test_a_key_and_the_mouse_change_the_box() -> None:
     first, second = renamed(ScriptedSource(), "hopper"), renamed(ScriptedSource(), "curie")
     async with opened(first, (120, 30), others=[Watched(second, "curie")], name="hopper") as pilot:
         assert "hopper · cpu" in screen_text(pilot.app)
-        await pilot.press("2")
+        await pilot.press("3")
         await pilot.press("B")
         await until(pilot, lambda: "curie · cpu" in screen_text(pilot.app))
         assert "hopper · cpu" not in screen_text(pilot.app)

@@ -62,9 +62,9 @@ async def test_hostile_text_is_only_text_on_every_screen(text, source):
         for keys in (
             ["1"], ["enter"], ["l"], ["enter", "i"], ["right", "enter"], ["w"], ["K"],
             ["slash", "x", "enter"], ["slash", "escape"], ["s"],
-            ["2"], ["j", "j", "j"], ["j", "enter"], ["asterisk", "K"], ["L", "1", "h"], ["p"], ["p"],
-            ["3"], ["3", "enter"], ["u"], ["n", "ctrl+r"],
-            ["4"], ["4", "right"], ["5"], ["5", "K"], ["n", "tab", "a"], ["b"], ["colon"],
+            ["3"], ["j", "j", "j"], ["j", "enter"], ["asterisk", "K"], ["L", "1", "h"], ["p"], ["p"],
+            ["4"], ["4", "enter"], ["u"], ["n", "ctrl+r"],
+            ["2"], ["2", "right"], ["5"], ["5", "K"], ["n", "tab", "a"], ["b"], ["colon"],
         ):  # fmt: skip
             await pilot.press(*keys)
             seen = await settled(pilot)
@@ -90,7 +90,7 @@ async def test_hostile_text_is_only_text_on_every_screen(text, source):
 async def test_brackets_are_shown_as_they_are(source):
     poisoned(source, "[@click=app.quit]quit[/]")
     async with opened(source, (160, 45)) as pilot:
-        await pilot.press("2")
+        await pilot.press("3")
         text = await settled(pilot)
         assert "[@click=app.quit]quit[/]" in text
 

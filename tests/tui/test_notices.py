@@ -58,7 +58,7 @@ class TestNotices:
 class TestExtending:
     async def test_e_gives_the_job_under_the_cursor_half_an_hour(self, source):
         async with opened(source) as pilot:
-            await pilot.press("3", "e")
+            await pilot.press("4", "e")
             await until(pilot, lambda: source.called("update"))
             assert source.called("update") == [UpdateRequest(jobs=["412"], time_limit="+30m")]
             await until(pilot, lambda: "its limit is 5h30m now" in screen_text(pilot.app))
@@ -69,13 +69,13 @@ class TestExtending:
         source.jobs = [near(id=77), *source.jobs[1:]]
         async with opened(source) as pilot:
             await until(pilot, lambda: "job 77" in screen_text(pilot.app))
-            await pilot.press("5", "2", "j", "e")
+            await pilot.press("5", "3", "j", "e")
             await until(pilot, lambda: source.called("update"))
             assert source.called("update")[0].jobs == ["77"]
 
     async def test_somebody_elses_job_is_not_extended(self, source):
         async with opened(source) as pilot:
-            await pilot.press("2", "j", "e")
+            await pilot.press("3", "j", "e")
             await until(pilot, lambda: "not yours" in screen_text(pilot.app))
             assert not source.called("update")
 

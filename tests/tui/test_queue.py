@@ -19,7 +19,7 @@ def current(pilot):
 
 
 async def on_the_queue(pilot):
-    await pilot.press("2")
+    await pilot.press("3")
     await until(pilot, lambda: pilot.app.query_one("#pane-queue")._known)
     await until(pilot, lambda: pilot.app.errands.is_idle)
 
@@ -208,7 +208,7 @@ class TestTags:
 class TestJobs:
     async def test_everybodys_jobs_are_shown_when_asked(self, source):
         async with opened(source, (120, 30)) as pilot:
-            await pilot.press("3")
+            await pilot.press("4")
             await until(pilot, lambda: "prep-data" in screen_text(pilot.app))
             assert "notebook" not in screen_text(pilot.app)
             await pilot.press("u")
@@ -219,14 +219,14 @@ class TestJobs:
 
     async def test_page_names_variables_and_never_says_their_values(self, source):
         async with opened(source, (120, 50)) as pilot:
-            await pilot.press("3", "enter")
+            await pilot.press("4", "enter")
             text = await settled(pilot)
             assert "WANDB_MODE, EPOCHS" in text
             assert "offline" not in text
 
     async def test_exit_code_is_said_in_words(self, source):
         async with opened(source, (120, 50)) as pilot:
-            await pilot.press("3")
+            await pilot.press("4")
             await until(pilot, lambda: "prep-data" in screen_text(pilot.app))
             await pilot.press("G", "k", "enter")
             await until(
@@ -236,14 +236,14 @@ class TestJobs:
     async def test_log_of_an_earlier_attempt(self, source):
         source.jobs[0] = msgspec.structs.replace(source.jobs[0], attempt=3)
         async with opened(source) as pilot:
-            await pilot.press("3", "l")
+            await pilot.press("4", "l")
             await until(pilot, lambda: "Log of attempt 3 of job 412" in screen_text(pilot.app))
             await pilot.press("a")
             await until(pilot, lambda: "Log of attempt 2 of" in screen_text(pilot.app))
             await until(pilot, lambda: ("412", 2) in source.called("log"))
 
 
-@pytest.mark.parametrize("tab", ["2", "3"])
+@pytest.mark.parametrize("tab", ["3", "4"])
 async def test_row_is_drawn_anew_also_when_the_size_was_told_after_the_paint(tab, source):
     """Else what changes is held against nothing, and the old row stays on the terminal."""
     async with opened(source) as pilot:

@@ -51,7 +51,7 @@ async def test_timeline_and_its_dialogs_look_as_they_were_last_seen(size, mine):
                 await until(pilot, lambda: words in screen_text(pilot.app))
             assert_screen(f"{screen}-{name}", await settled(pilot))
 
-        await see("timeline", "4")
+        await see("timeline", "2")
         await see("pick-person", "p")
         await see("timeline-person", *"car", "enter")
         await pilot.press("u", "u")
@@ -77,7 +77,7 @@ async def test_timeline_and_its_dialogs_look_as_they_were_last_seen(size, mine):
 async def test_drag_with_the_mouse_books_the_window(source):
     """From cell to cell and lane to lane; a click alone only moves the cursor."""
     async with opened(source) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         grid = pilot.app.query_one(TimelineGrid)
         await pilot.click(grid, offset=(LABEL + 30, 3))
@@ -104,7 +104,7 @@ async def test_drag_with_the_mouse_books_the_window(source):
 async def test_double_click_opens_what_is_there(source):
     """A job's page; an empty place is booked."""
     async with opened(source) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         await pilot.click(TimelineGrid, offset=(LABEL + 5, 1), times=2)
         await until(pilot, lambda: current(pilot) == "JobScreen")
@@ -113,7 +113,7 @@ async def test_double_click_opens_what_is_there(source):
 async def test_m_moves_my_booking_and_asks_before_it_does(mine):
     """Arrows move, shift and plus lengthen, enter asks; the daemon is told only what differs."""
     async with opened(mine) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         await pilot.press("down", "down", *["right"] * 9, "m")
         assert "move 7: 15:00 until 18:00" in under_cursor(pilot)
@@ -137,7 +137,7 @@ async def test_m_moves_my_booking_and_asks_before_it_does(mine):
 async def test_booking_that_has_begun_only_changes_its_end_and_esc_leaves_it(mine):
     """Its start is past."""
     async with opened(mine) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         await pilot.press(*["down"] * 4, "m", "right")
         assert "13:00 until 15:30" in under_cursor(pilot)
@@ -154,7 +154,7 @@ async def test_booking_that_has_begun_only_changes_its_end_and_esc_leaves_it(min
 async def test_other_peoples_bookings_are_not_moved(source):
     """It is said whose they are; on nothing, that nothing is there."""
     async with opened(source) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         await pilot.press(*["down"] * 4, "m")
         await until(pilot, lambda: "is dora's, not yours" in screen_text(pilot.app))
@@ -204,7 +204,7 @@ async def test_series_is_made_with_a_rule_and_a_number_or_an_end(source):
 async def test_series_is_cancelled_as_one_or_one_by_one(mine):
     """The dialog offers both, with their command lines."""
     async with opened(mine) as pilot:
-        await pilot.press("4", "v", "j", "K")
+        await pilot.press("2", "v", "j", "K")
         await until(pilot, lambda: "gpuboard unreserve --series 7" in screen_text(pilot.app))
         await pilot.press("s")
         await until(pilot, lambda: mine.called("unreserve") == [(7, "series")])
@@ -217,7 +217,7 @@ async def test_series_is_cancelled_as_one_or_one_by_one(mine):
 async def test_list_shows_a_persons_and_how_series_repeat(mine):
     """`u` mine, `p` by name."""
     async with opened(mine) as pilot:
-        await pilot.press("4", "v")
+        await pilot.press("2", "v")
         seen = await settled(pilot)
         assert "↻ weekly" in seen
         await pilot.press("u")
@@ -235,7 +235,7 @@ async def test_export_writes_a_calendar_and_never_over_another_file(mine, tmp_pa
     target = tmp_path / "my.ics"
     target.write_text("precious")
     async with opened(mine) as pilot:
-        await pilot.press("4", "i")
+        await pilot.press("2", "i")
         await settled(pilot)
         pilot.app.screen.fill("path", str(target))
         await pilot.press("enter")
@@ -253,7 +253,7 @@ async def test_export_writes_a_calendar_and_never_over_another_file(mine, tmp_pa
 async def test_forecast_under_the_cursor_tells_about_and_no_later_than(source):
     """The uncertainty in words, as the hatching shows it."""
     async with opened(source) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         await pilot.press(*["right"] * 15)
         assert "about 16:00, no later than 17:10" in under_cursor(pilot)
@@ -264,7 +264,7 @@ async def test_forecast_under_the_cursor_tells_about_and_no_later_than(source):
 async def test_zoom_goes_from_an_hour_to_a_month(source):
     """At 80 columns."""
     async with opened(source) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         grid = pilot.app.query_one(TimelineGrid)
         await pilot.press(*["plus"] * 12)
@@ -277,7 +277,7 @@ async def test_zoom_goes_from_an_hour_to_a_month(source):
 async def test_timeline_draws_nothing_while_nothing_changed(source):
     """A board each second alone."""
     async with opened(source) as pilot:
-        await pilot.press("4")
+        await pilot.press("2")
         await settled(pilot)
         drawn = []
         compositor = pilot.app.screen._compositor
@@ -294,7 +294,7 @@ async def test_timeline_draws_nothing_while_nothing_changed(source):
 async def test_refusal_while_sending_is_said_whole(mine):
     """What was free a moment ago may be taken."""
     async with opened(mine) as pilot:
-        await pilot.press("4", "v", "m")
+        await pilot.press("2", "v", "m")
         await settled(pilot)
         pilot.app.screen.fill("duration", "9h")
         await until(pilot, lambda: "can be: " in screen_text(pilot.app))
@@ -313,7 +313,7 @@ async def test_hostile_bookings_are_only_text_in_every_dialog(mine):
     mine.refused = text
     async with opened(mine) as pilot:
         for keys in (
-            ["4", "v"],
+            ["2", "v"],
             ["m"],
             ["escape", "K"],
             ["n", "i"],

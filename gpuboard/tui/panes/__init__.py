@@ -1,1 +1,1 @@
-"""The five tabs of the app, one a module."""
+"""The six tabs of the app, one a module."""
