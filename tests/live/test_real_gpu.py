@@ -43,6 +43,7 @@ pytestmark = [
 PROCESSES = """
 [jobs]
 runtimes = ["process"]
+default_runtime = "process"
 [devices]
 probe = "nvml"
 """

@@ -59,7 +59,7 @@ class CdiEngine(DockerEngine):
     def settings(self) -> dict:
         """Return what daemon.json says: where the specification is."""
         cdi = {"features": {"cdi": True}, "cdi-spec-dirs": [str(self.directory / "cdi")]}
-        return super().settings() | cdi
+        return super().settings() | cdi | {"userland-proxy": False}
 
 
 def missing_engine() -> str:
