@@ -80,6 +80,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "logs.keep_days": (1, 36500),
     "usage.keep_days": (1, 36500),
     "logs.max_total": (2**20, math.inf),
+    "logs.max_process": (2**16, 2**40),
     "api.max_connections": (1, 100_000),
     "api.max_connections_per_uid": (1, 100_000),
     "api.max_requests_per_second": (1, 1e6),

@@ -210,7 +210,10 @@ class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[logs]: what stays of the logs of ended jobs."""
+    """[logs]: how much of a process's log is kept, and what stays of the logs of ended jobs."""
+
+    max_process_bytes: int = 30 * 2**20
+    """Its beginning and its newest output; of containers, [docker] says it."""
 
     keep_days: int | None = 90
     """None = for ever."""

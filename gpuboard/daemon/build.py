@@ -47,6 +47,7 @@ _FIXED_KEYS = {
         "host", "pull", "mount_roots", "mount_home", "network", "log_max_bytes", "log_files",
         "read_only_root", "tmp_bytes",
     ),
+    "logs": ("max_process_bytes",),
     "devices": ("probe", "scenario", "interval_s", "slow_interval_s", "timeout_s", "ignore"),
 }  # fmt: skip
 """By section of the configuration: what probe, runtimes and socket were made with."""

@@ -22,6 +22,7 @@ from gpuboard.model.job import JobState
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.runtimes.sandbox import SandboxSettings
 from gpuboard.service.validation import sandbox_settings
+from gpuboard.store.space import FLOOR_BYTES
 
 _BOX_ID = "box-id"
 
@@ -56,7 +57,11 @@ def make_runtimes(config: Config) -> dict[str, Runtime]:
         if name == "process":
             from gpuboard.runtimes.process import ProcessRuntime
 
-            found[name] = ProcessRuntime(process_dir(config))
+            found[name] = ProcessRuntime(
+                process_dir(config),
+                log_bytes=config.logs.max_process_bytes,
+                floor_bytes=FLOOR_BYTES,
+            )
         elif name == "docker":
             from gpuboard.runtimes.docker import DockerRuntime
 

@@ -109,6 +109,8 @@ class Core:
     """What a starting or stopping job is at, in words (`pulling ...`); never stored."""
     recheck: Callable[[Job], str] = lambda _job: ""
     """Says, before a start, why the job may no longer run; then it is held. The service's."""
+    require_room: Callable[[], None] = lambda: None
+    """Raises Unavailable while the database's disk is nearly full. On any thread."""
     on_end: list[Callable[[JobId], None]] = field(default_factory=list)
     """Called after the end of every attempt, so that each room forgets what it kept of it."""
     wants_plan: bool = True

@@ -52,7 +52,7 @@ class Ender:
             if not _is_surely_gone(runtime, handle):
                 return False
             if not fence:
-                _keep_log(runtime, handle, path)
+                self._keep_log(runtime, handle, path)
                 core.crash("end.log_kept")
                 return True
             runtime.remove(handle)
@@ -155,7 +155,7 @@ class Ender:
             if not _is_surely_gone(runtime, handle):
                 return
             if keep_log and not path.exists():
-                _save_log(runtime, handle, path)
+                self._save_log(runtime, handle, path)
             if path.exists() or not keep_log:
                 runtime.remove(handle)
             core.crash("sweep.removed")
@@ -166,6 +166,23 @@ class Ender:
         self._sweeping.discard(name)
         if error is not None:
             log.warning("removing %s: %s; the next listing tries again", name, error)
+
+    def _keep_log(self, runtime: Runtime, handle: str, path: Path) -> None:
+        """Save the log if that works now; otherwise the attempt stays and a sweep saves it."""
+        try:
+            self._save_log(runtime, handle, path)
+        except (GpuboardError, OSError) as error:
+            log.warning("the log of %s cannot be kept yet: %s", handle, error)
+
+    def _save_log(self, runtime: Runtime, handle: str, path: Path) -> None:
+        """Save the log unless the disk, which is the database's too, is nearly full."""
+        if path.exists():
+            return
+        self._core.require_room()
+        try:
+            runtime.save_log(handle, str(path))
+        except NotFound:
+            log.warning("%s is gone, and its log with it", handle)
 
 
 def attempt_of(name: str) -> tuple[JobId, int]:
@@ -243,20 +260,3 @@ def _is_surely_gone(runtime: Runtime, handle: str) -> bool:
         return True
     runtime.kill(handle)
     return runtime.is_gone(handle)
-
-
-def _keep_log(runtime: Runtime, handle: str, path: Path) -> None:
-    """Save the log if that works now; otherwise the attempt stays and a sweep saves it."""
-    try:
-        _save_log(runtime, handle, path)
-    except (GpuboardError, OSError) as error:
-        log.warning("the log of %s cannot be kept yet: %s", handle, error)
-
-
-def _save_log(runtime: Runtime, handle: str, path: Path) -> None:
-    if path.exists():
-        return
-    try:
-        runtime.save_log(handle, str(path))
-    except NotFound:
-        log.warning("%s is gone, and its log with it", handle)

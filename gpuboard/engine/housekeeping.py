@@ -11,13 +11,14 @@ from pathlib import Path
 
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.workers import Lane
+from gpuboard.runtimes.logfiles import TIMES_SUFFIX
 from gpuboard.store.database import Store
 
 CHECKPOINT_MS = 300_000
 FAULT_MS = 5_000
 _LOG_NAME = re.compile(r"\d+-\d+\.log")
 BACKUP_MS = 86_400_000
-LOGS_MS = 3_600_000
+LOGS_MS = 300_000
 
 
 class Housekeeper:
@@ -90,6 +91,7 @@ def prune_logs(folder: Path, oldest_at: int | None, most_bytes: int | None) -> i
         if not is_old and (most_bytes is None or total <= most_bytes):
             break
         Path(path).unlink(missing_ok=True)
+        Path(path).with_suffix(TIMES_SUFFIX).unlink(missing_ok=True)
         total -= size
         removed += 1
     return removed

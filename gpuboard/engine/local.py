@@ -97,6 +97,7 @@ class LocalEngine:
             crash=crash,
             pace=pace or Pace(),
             health={name: RuntimeHealth() for name in runtimes},
+            require_room=store.room.require,
         )
         self._store = store
         self._ender = Ender(self.core)

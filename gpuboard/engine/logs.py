@@ -6,17 +6,17 @@ frozen jobs, which is safe from any thread.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpuboard.engine.core import Core
-from gpuboard.errors import GpuboardError, NotFound
+from gpuboard.errors import GpuboardError, InvalidRequest, NotFound
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobState
+from gpuboard.runtimes.logfiles import TIMES_SUFFIX, LogTimes, pieces_from, tail_offset
 
-_CHUNK_BYTES = 65_536
 _POLL_S = 0.1
 LogReader = Callable[[Callable[[], bool]], Iterator[bytes]]
 
@@ -38,20 +38,22 @@ def log_reader(
     runtime = core.runtimes.get(job.spec.runtime)
 
     def read(is_cancelled: Callable[[], bool]) -> Iterator[bytes]:
+        kept = _Kept(path, job, tail, since_at)
         if path.exists():
-            yield from _from_file(path, tail)
+            yield from kept.pieces()
             return
         running = _handle_of(core, job, wanted, follow=follow, is_cancelled=is_cancelled)
         if running is None or runtime is None:
             if path.exists():
-                yield from _from_file(path, tail)
+                yield from kept.pieces()
+            elif job.attempt == wanted and job.started_at is None and job.state.is_final:
+                raise _no_log(job)
             return
-        pieces = runtime.read_log(
-            running, tail=tail, since_at=since_at, follow=follow, is_cancelled=is_cancelled
-        )
-        is_whole = tail is None and since_at is None
         try:
-            yield from _with_rest(pieces, path, tail=tail, is_whole=is_whole)
+            pieces = runtime.read_log(
+                running, tail=tail, since_at=since_at, follow=follow, is_cancelled=is_cancelled
+            )
+            yield from _with_rest(pieces, kept)
         except NotFound as error:
             raise _no_log(job) from error
 
@@ -60,7 +62,8 @@ def log_reader(
 
 def _no_log(job: Job) -> NotFound:
     if job.started_at is None:
-        return NotFound(f"job {job.id} has no log: it never ran")
+        why = f": {job.reason}" if job.reason else ""
+        return NotFound(f"job {job.id} has no log: it never ran{why}")
     return NotFound(
         f"the log of job {job.id} is not kept any more",
         hint="an admin sets for how long, and how much: [logs] in the configuration",
@@ -91,9 +94,7 @@ def _handle_of(
         pause.wait(_POLL_S)
 
 
-def _with_rest(
-    pieces: Iterator[bytes], path: Path, *, tail: int | None, is_whole: bool
-) -> Iterator[bytes]:
+def _with_rest(pieces: Iterator[bytes], kept: _Kept) -> Iterator[bytes]:
     """Yield the runtime's pieces, then what the kept file has beyond them.
 
     An attempt that ends is removed soon after its log was kept: a reader may be cut off by that.
@@ -104,20 +105,52 @@ def _with_rest(
             sent += len(piece)
             yield piece
     except GpuboardError:
-        if not path.exists():
+        if not kept.path.exists():
             raise
-    if path.exists():
-        if is_whole:
-            yield from _from_file(path, None, sent)
+    if kept.path.exists():
+        if kept.is_wanted_whole:
+            yield from kept.pieces(sent)
         elif not sent:
-            yield from _from_file(path, tail)
+            yield from kept.pieces()
 
 
-def _from_file(path: Path, tail: int | None, offset: int = 0) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(offset)
-        if tail is not None:
-            yield from deque(file, maxlen=max(0, tail))
-            return
-        while piece := file.read(_CHUNK_BYTES):
-            yield piece
+class _Kept:
+    """The kept log of an ended attempt, as far as it is wanted."""
+
+    def __init__(self, path: Path, job: Job, tail: int | None, since_at: int | None) -> None:
+        self.path = path
+        self._job = job
+        self._tail = tail
+        self._since_at = since_at
+
+    @property
+    def is_wanted_whole(self) -> bool:
+        """Whether all of it is."""
+        return self._tail is None and self._since_at is None
+
+    def pieces(self, offset: int = 0) -> Iterator[bytes]:
+        """Yield what is wanted of it, beyond an offset. Raises InvalidRequest where that cannot be told."""
+        with self.path.open("rb") as file:
+            if self._since_at is not None:
+                offset = max(offset, self._offset_at(self._since_at, file.fileno()))
+            if self._tail is not None:
+                offset = max(offset, tail_offset(file.fileno(), self._tail))
+            yield from pieces_from(file.fileno(), offset)
+
+    def _offset_at(self, since_at: int, descriptor: int) -> int:
+        """Return from where on it is not older than an instant."""
+        end = os.fstat(descriptor).st_size
+        times = LogTimes.read(self.path.with_suffix(TIMES_SUFFIX))
+        if times.marks:
+            found = times.position_at(since_at)
+            return end if found is None else found
+        started_at, ended_at = self._job.started_at, self._job.ended_at
+        if started_at is None or since_at <= started_at:
+            return 0
+        if ended_at is not None and since_at > ended_at:
+            return end
+        raise InvalidRequest(
+            f"the kept log of job {self._job.id} has no times: --since cannot be told",
+            field="since",
+            hint="leave out --since, or ask for its last lines: --tail 100",
+        )

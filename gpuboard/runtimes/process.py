@@ -36,8 +36,9 @@ from gpuboard.errors import (
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes import process_shim
 from gpuboard.runtimes.cgroups import kill_members, members
+from gpuboard.runtimes.logfiles import TIMES_SUFFIX
 from gpuboard.runtimes.process_cgroup import drop_groups, make_groups
-from gpuboard.runtimes.process_files import Order, RunDirectory, Started, copy_log, read_log
+from gpuboard.runtimes.process_files import Order, RunDirectory, Started
 from gpuboard.runtimes.process_table import (
     ProcessRow,
     all_rows,
@@ -73,14 +74,26 @@ class ProcessRuntime:
         run_dir: where the run directories are; made (0700) when absent. Must survive the daemon.
         cgroup_parent: name below which control groups are made when root; empty: none.
         nice: added to the niceness of every job.
+        log_bytes: what is kept of a job's log.
+        floor_bytes: output is let go while less than this is free on the run directories' disk.
     """
 
     name = "process"
 
-    def __init__(self, run_dir: str, *, cgroup_parent: str = "gpuboard", nice: int = 0) -> None:
+    def __init__(
+        self,
+        run_dir: str,
+        *,
+        cgroup_parent: str = "gpuboard",
+        nice: int = 0,
+        log_bytes: int = 30 * 2**20,
+        floor_bytes: int = 0,
+    ) -> None:
         self._run_dir = Path(run_dir).absolute()
         self._cgroup_parent = cgroup_parent if os.geteuid() == 0 else ""
         self._nice = nice
+        self._log_bytes = log_bytes
+        self._floor_bytes = floor_bytes
         self._fifo = self._run_dir / ".wake"
         self._wake: int | None = None
 
@@ -158,6 +171,8 @@ class ProcessRuntime:
             devices=tuple(request.devices),
             cgroups=tuple(groups),
             nice=self._nice,
+            log_bytes=self._log_bytes,
+            floor_bytes=self._floor_bytes,
         )
 
     def start(self, handle: str) -> None:
@@ -326,17 +341,12 @@ class ProcessRuntime:
         follow: bool = False,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[bytes]:
-        """Yield the log's bytes; `follow` until nothing of the attempt writes any more.
-
-        A process's log has no times: `since_at` only leaves out a log that was last written before.
-        """
+        """Yield the log's bytes; `follow` until nothing of the attempt writes any more."""
         run = self._run(handle)
         run.order()
-        if since_at is not None and not follow and _written_at(run.log) < since_at:
-            return iter(())
-        return read_log(
-            run.log,
+        return run.log.read(
             tail,
+            since_at,
             (lambda: self._is_over(handle)) if follow else None,
             is_cancelled or (lambda: False),
         )
@@ -350,10 +360,11 @@ class ProcessRuntime:
         return not self._is_populated(run, started)
 
     def save_log(self, handle: str, path: str) -> None:
-        """Write the whole log to a file (0600, by rename)."""
+        """Move the whole log to a file (0600, by rename), and its times beside it."""
         run = self._run(handle)
         run.order()
-        copy_log(run.log, Path(path))
+        target = Path(path)
+        run.log.save(target, target.with_suffix(TIMES_SUFFIX), self._floor_bytes)
 
     def close(self) -> None:
         """Let go of the FIFO."""
@@ -427,10 +438,3 @@ def _raise_for(done: subprocess.CompletedProcess[bytes], order: Order) -> None:
         what = "not found" if int(number) == errno.ENOENT else f"cannot be executed ({words})"
         raise InvalidRequest(f"command {what}: {order.command[0][:200]}", field="command")
     raise HostError(f"the process could not be set up: {words}")
-
-
-def _written_at(path: Path) -> int:
-    try:
-        return int(path.stat().st_mtime * 1000)
-    except OSError:
-        return 0

@@ -4,7 +4,7 @@ order.json    what to run, written at create (0600: it holds the environment)
 issued        its existence says that the start was issued, once and for ever
 started.json  by the supervisor: pid and start time, boot
 ended.json    by the supervisor: exit code, or why the command could not be executed
-log           stdout and stderr as they came
+log...        stdout and stderr as they came (`process_log`)
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ import errno
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from gpuboard.errors import Conflict, HostError, NotFound
+from gpuboard.runtimes.process_log import ProcessLog
 
-CHUNK = 1 << 16
-POLL_S = 0.05
 _Record = TypeVar("_Record", bound=msgspec.Struct)
 
 
@@ -43,6 +40,10 @@ class Order(msgspec.Struct, frozen=True):
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     nice: int = 0
+    log_bytes: int = 30 * 2**20
+    """What is kept of the log."""
+    floor_bytes: int = 0
+    """Output is let go while less than this is free on the log's disk."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.log = path / "log"
+        self.log = ProcessLog(path)
 
     @classmethod
     def make(cls, parent: Path, order: Order) -> RunDirectory:
@@ -147,65 +148,3 @@ class RunDirectory:
             return msgspec.json.decode(raw, type=kind)
         except msgspec.MsgspecError as error:
             raise HostError(f"{self.path / name} is damaged: {error}") from error
-
-
-def read_log(
-    path: Path,
-    tail: int | None,
-    is_over: Callable[[], bool] | None,
-    is_cancelled: Callable[[], bool],
-) -> Iterator[bytes]:
-    """Yield a log from its last `tail` lines on; with `is_over`, until that is true and all is read."""
-    try:
-        file = path.open("rb", buffering=0)
-    except FileNotFoundError:
-        if is_over is None:
-            return
-        while not path.exists():
-            if is_cancelled() or is_over():
-                return
-            time.sleep(POLL_S)
-        file = path.open("rb", buffering=0)
-    with file:
-        if tail is not None:
-            file.seek(_tail_offset(file.fileno(), tail))
-        while not is_cancelled():
-            was_over = is_over is None or is_over()
-            while data := file.read(CHUNK):
-                yield data
-                if is_cancelled():
-                    return
-            if was_over:
-                return
-            time.sleep(POLL_S)
-
-
-def _tail_offset(descriptor: int, lines: int) -> int:
-    """Return where the last `lines` lines begin, read backwards."""
-    end = position = os.fstat(descriptor).st_size
-    if lines <= 0:
-        return end
-    missing = lines
-    while position > 0:
-        size = min(CHUNK, position)
-        block = os.pread(descriptor, size, position - size)
-        position -= size
-        if position + size == end and block.endswith(b"\n"):
-            missing += 1
-        for index in range(len(block) - 1, -1, -1):
-            if block[index] == 0x0A:
-                missing -= 1
-                if missing == 0:
-                    return position + index + 1
-    return 0
-
-
-def copy_log(source: Path, target: Path) -> None:
-    """Copy a log to a file only its owner may read, in place by rename."""
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-        for data in read_log(source, None, None, lambda: False):
-            file.write(data)
-    part.replace(target)

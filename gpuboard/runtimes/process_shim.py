@@ -6,11 +6,11 @@ supervisor into a session of its own, which is the subreaper of everything that 
 first process answers the daemon with `stage errno` on stdout (`ok 0`: it runs) and is gone as soon
 as the command was executed or could not be. The supervisor writes `started.json` and `ended.json`
 into the run directory (by rename), ends what the job left behind, as the end of a container would,
-and pokes the daemon's FIFO. It forwards nothing and keeps no pipe to anybody, so nothing that
-happens to the daemon happens to the job.
+and pokes the daemon's FIFO. It keeps no pipe to the daemon, so nothing that happens to the daemon
+happens to the job; the job's output comes to it through one and goes into files that stay bounded.
 """
 # a script that starts without pathlib is twice as fast
-# ruff: noqa: PTH104, PTH106, PTH120, PTH123, PTH208, S606
+# ruff: noqa: PTH100, PTH104, PTH106, PTH120, PTH123, PTH208, S606
 
 from __future__ import annotations
 
@@ -20,11 +20,19 @@ import errno
 import marshal
 import os
 import resource
+import select
 import sys
 import time
 
+if __name__ == "__main__":  # behind everything else on the path: it hides nothing
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from gpuboard.runtimes.process_shim_log import CHUNK_BYTES, LogKeeper
+
 PR_SET_CHILD_SUBREAPER = 36
 REAP_PAUSE_S = 0.02
+DRAIN_S = 1.0
+"""Whoever holds the job's output after its end, and is none of its descendants, is not waited for."""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
@@ -151,13 +159,13 @@ def replace_image(command: tuple[str, ...], env: dict[str, str]) -> None:
     raise refused or failure
 
 
-def execute(order: dict[str, object], log: int, report: int) -> None:
+def execute(order: dict[str, object], output: int, report: int) -> None:
     """Become the job; a failure is told through `report` as `stage errno` and an exit code."""
     stage = "setup"
     try:
         os.setsid()
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         for number in range(1, signal.NSIG):
             if number not in (signal.SIGKILL, signal.SIGSTOP):
                 try:
@@ -182,12 +190,12 @@ def execute(order: dict[str, object], log: int, report: int) -> None:
     os._exit(NOT_EXECUTABLE)
 
 
-def launch(order: dict[str, object], log: int) -> tuple[int, str]:
+def launch(order: dict[str, object], output: int) -> tuple[int, str]:
     """Fork the job; return its pid and an empty string, or what failed."""
     reader, report = os.pipe()
     pid = os.fork()
     if pid == 0:
-        execute(order, log, report)
+        execute(order, output, report)
     os.close(report)
     failure = os.read(reader, 200).decode()
     os.close(reader)
@@ -225,15 +233,18 @@ def exit_code(status: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def wait_for(pid: int) -> int:
-    """Reap until the main process ended; return its wait status."""
+def reap(pid: int) -> int | None:
+    """Reap whatever has ended; return the wait status of the main process once it has."""
+    found = None
     while True:
         try:
-            ended, status = os.waitpid(-1, 0)
-        except InterruptedError:
-            continue
+            ended, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if not ended:
+            return found
         if ended == pid:
-            return status
+            found = status
 
 
 def end_rest() -> None:
@@ -266,6 +277,56 @@ def poke(fifo: str) -> None:
         os.close(pipe)
 
 
+class Output:
+    """The job's output: a pipe whose one end is the job's, and what keeps that which comes through it.
+
+    Made before the job is, all of it: a job may leave no process or thread to be had.
+    """
+
+    def __init__(self, directory: str, order: dict[str, object]) -> None:
+        owner = None
+        self._pipe, self.end = os.pipe()
+        if os.geteuid() == 0:
+            # What is kept counts against the person's disk quota, and /dev/stdout opens for them.
+            owner = int(str(order["uid"])), int(str(order["gid"]))
+            os.fchown(self.end, *owner)
+        self._keeper = LogKeeper(
+            directory, int(str(order["log_bytes"])), int(str(order["floor_bytes"])), owner
+        )
+        self._poll = select.poll()
+        self._poll.register(self._pipe, select.POLLIN)
+        self._bell, ring = os.pipe()
+        os.set_blocking(ring, False)
+        self._poll.register(self._bell, select.POLLIN)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(ring)
+
+    def keep_until_end(self, pid: int) -> int:
+        """Keep what comes until the main process has ended; return its wait status."""
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor != self._bell:
+                    self._keep()
+                elif os.read(self._bell, CHUNK_BYTES) and (status := reap(pid)) is not None:
+                    return status
+
+    def finish(self) -> None:
+        """Keep what is left of it."""
+        signal.set_wakeup_fd(-1)
+        self._poll.unregister(self._bell)
+        while self._poll.poll(DRAIN_S * 1000) and self._keep():
+            continue
+        self._keeper.close()
+
+    def _keep(self) -> bool:
+        data = os.read(self._pipe, CHUNK_BYTES)
+        if data:
+            self._keeper.write(data)
+        else:  # nobody can write any more
+            self._poll.unregister(self._pipe)
+        return bool(data)
+
+
 def supervise(directory: str, order: dict[str, object], answer: int) -> None:
     """Start the job, answer, and stay until nothing of it lives."""
     os.setsid()
@@ -275,15 +336,10 @@ def supervise(directory: str, order: dict[str, object], answer: int) -> None:
     cgroups = order["cgroups"]
     assert isinstance(cgroups, tuple)
     join_cgroups(cgroups)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    log = os.open(f"{directory}/log", flags, 0o600)
-    if os.geteuid() == 0:
-        # so that what the job writes counts against the person's disk quota, not root's
-        os.fchown(log, int(str(order["uid"])), int(str(order["gid"])))
+    output = Output(directory, order)
     os.chdir("/")
     now = int(time.time() * 1000)
-    pid, failure = launch(order, log)
-    os.close(log)
+    pid, failure = launch(order, output.end)
     if failure:
         os.waitpid(pid, 0)
         stage, number = failure.split()[:2]
@@ -303,15 +359,17 @@ def supervise(directory: str, order: dict[str, object], answer: int) -> None:
         # no room for the record: a job that nobody could find again must not run
         end_rest()
         raise
+    os.close(output.end)
     os.write(answer, b"ok 0")
     os.close(answer)
-    status = wait_for(pid)
+    status = output.keep_until_end(pid)
     ended_at = int(time.time() * 1000)
     oom = "true" if was_oom_killed(cgroups) else "false"
     ended = f'{{"exit_code": {exit_code(status)}, "ended_at": {ended_at}, "oom_killed": {oom}}}'
     is_written = try_record(directory, "ended.json", ended)
     poke(str(order["fifo"]))
     end_rest()
+    output.finish()
     while not is_written:
         time.sleep(1)
         is_written = try_record(directory, "ended.json", ended)

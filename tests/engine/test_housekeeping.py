@@ -49,6 +49,14 @@ def test_old_and_too_many_logs_go_oldest_first(
     assert (folder / "notes.log").exists()
 
 
+def test_times_of_a_log_go_with_it(folder: Path) -> None:
+    """They are of no use without it."""
+    for number in (0, 9):
+        (folder / f"{number}-1.times").write_text("1000\n")
+    prune_logs(folder, 3000, None)
+    assert [path.name for path in folder.glob("*.times")] == ["9-1.times"]
+
+
 def test_log_of_a_job_goes_after_its_days_and_says_so(tmp_path: Path) -> None:
     """The record of the job stays; its log is told to be gone."""
     box = Box(tmp_path / "state", config=Config(logs=LogsConfig(keep_days=30)))

@@ -270,6 +270,23 @@ def test_log_of_a_gigabyte_is_read_in_pieces(bench: RuntimeBench):
     assert max(len(next(pieces)) for _ in range(10)) <= 1 << 16
 
 
+def test_flood_of_output_stays_in_bounds(bench: RuntimeBench):
+    """The job is not stopped for it, and its last words are there."""
+    bench.runtime._log_bytes = 3 * 2**20
+    handle = bench.begin(bench.shell("yes | head -c 40000000; echo last words"))
+    seen = bench.ended(handle)
+    files = list((Path(bench.runtime._run_dir) / handle).glob("log*"))
+    assert sum(path.stat().st_size for path in files) <= 3 * 2**20 + 2**16
+    assert seen.exit_code == 0
+    assert bench.log(handle, tail=1) == b"last words\n"
+
+
+def test_job_may_open_its_own_output_by_name(bench: RuntimeBench):
+    """Scripts write to /dev/stdout and /dev/stderr."""
+    _, log = bench.run("echo out >/dev/stdout; echo err >/dev/stderr")
+    assert log == b"out\nerr\n"
+
+
 def own_children() -> set[int]:
     """Return the children of this process, zombies too."""
     return {child.pid for child in psutil.Process().children()}

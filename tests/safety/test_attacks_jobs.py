@@ -420,6 +420,27 @@ def test_attack_43_a_flood_of_logs(lab: Lab, saw):
     saw(f"at most {written >> 20} MiB on disk in 4 s of flooding")
 
 
+def test_attack_43_a_flood_of_logs_from_a_process(lab: Lab, saw):
+    """Beside the database: bounded while it runs, and where it is kept afterwards."""
+    job = lab.submit(
+        lab.mallory, command=["sh", "-c", "yes the same line over and over"],
+        runtime="process", image="",
+    )  # fmt: skip
+    lab.wait(job, "running")
+    folder = lab.box.state / "processes" / f"gb-{job}-1"
+    wait_until(lambda: len(list(folder.glob("log.*"))) >= 2, 40, "the log to be full")
+    written = 0
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        written = max(written, _bytes_below(folder))
+        assert lab.ask(lab.victim, "GET", "/jobs")[0] == 200
+    lab.cancel(job)
+    kept = lab.box.state / "logs" / f"{job}-1.log"
+    wait_until(lambda: kept.exists() and not folder.exists(), 20, "the log to be kept")
+    assert max(written, kept.stat().st_size) <= 31 * 2**20
+    saw(f"{written >> 20} MiB on disk while it floods, {kept.stat().st_size >> 20} MiB kept")
+
+
 def _bytes_below(directory: Path) -> int:
     total = 0
     for path in directory.rglob("*"):
