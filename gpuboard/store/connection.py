@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,7 +116,7 @@ class Connection:
             except UnicodeEncodeError:
                 raise StateError("the database refuses text that is not Unicode") from None
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
         """Return all rows at once: a reader held open would keep the WAL from being folded back."""
         with self._told():
             return self._raw.execute(sql, parameters).fetchall()

@@ -13,17 +13,17 @@ from gpuboard.model.past import HOUR_MS, DeviceHour, HeldSpan, Past, WaitSpan
 from gpuboard.store.connection import connect, told
 
 _HELD = (
-    "SELECT device, leases.uid, max(granted_at, ?1), min(ifnull(released_at, ?2), ?2),"
+    "SELECT device, leases.uid, max(granted_at, :from_at), min(ifnull(released_at, :until_at), :until_at),"
     " ifnull(json_extract(spec, '$.account'), ''), part FROM leases LEFT JOIN jobs ON jobs.id = job_id"
-    " WHERE granted_at < ?2 AND (released_at IS NULL OR released_at > ?1)"
+    " WHERE granted_at < :until_at AND (released_at IS NULL OR released_at > :from_at)"
 )
 _HOURS = (
     "SELECT hour_at, device, uid, seen_s, used_s, idle_s FROM device_hours"
-    " WHERE hour_at >= ?1 AND hour_at < ?2 ORDER BY hour_at, device, uid"
+    " WHERE hour_at >= :from_at AND hour_at < :until_at ORDER BY hour_at, device, uid"
 )
 _WAITS = (
     "SELECT uid, max(0, started_at - submitted_at) / 1000.0 FROM jobs"
-    " WHERE started_at >= ?1 AND started_at < ?2 AND attempt = 1"
+    " WHERE started_at >= :from_at AND started_at < :until_at AND attempt = 1"
 )
 """Of first attempts only: one that was preempted waits again without having been submitted again."""
 
@@ -33,12 +33,13 @@ def read_past(path: str, from_at: int, until_at: int) -> Past:
 
     On any thread. Raises as `Store` does.
     """
-    window = (from_at, until_at)
+    window = {"from_at": from_at, "until_at": until_at}
+    whole_hours = window | {"from_at": from_at // HOUR_MS * HOUR_MS}
     try:
         with contextlib.closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # one instant for all of them
             held = connection.execute(_HELD, window).fetchall()
-            hours = connection.execute(_HOURS, (from_at // HOUR_MS * HOUR_MS, until_at)).fetchall()
+            hours = connection.execute(_HOURS, whole_hours).fetchall()
             waits = connection.execute(_WAITS, window).fetchall()
             names = connection.execute("SELECT uid, name FROM people").fetchall()
     except sqlite3.Error as error:

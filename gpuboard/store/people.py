@@ -35,11 +35,11 @@ SELECT leases.uid, ifnull(json_extract(spec, '$.account'), ifnull(account, '')),
   granted_at, released_at
 FROM leases LEFT JOIN jobs ON jobs.id = job_id
 LEFT JOIN reservations ON reservations.id = leases.reservation_id
-WHERE released_at >= ?1 AND memory_bytes IS NULL
+WHERE released_at >= :since_at AND memory_bytes IS NULL
 UNION ALL
 SELECT leases.uid, ifnull(json_extract(spec, '$.account'), ''), min(granted_at), max(released_at)
 FROM leases JOIN jobs ON jobs.id = job_id
-WHERE released_at >= ?1 AND memory_bytes IS NOT NULL AND NOT EXISTS (
+WHERE released_at >= :since_at AND memory_bytes IS NOT NULL AND NOT EXISTS (
   SELECT 1 FROM leases AS live WHERE live.job_id = leases.job_id AND live.released_at IS NULL)
 GROUP BY leases.job_id, leases.attempt
 """
@@ -101,16 +101,16 @@ class PeopleTable(Table):
 
         What a job held of shared devices is one, and only once it has ended.
         """
-        return list(self._connection.rows(_ENDED, (since_at,)))
+        return list(self._connection.rows(_ENDED, {"since_at": since_at}))
 
     def charged_since(self, since_at: int, now: int) -> Mapping[int, float]:
         """Return device-seconds held from `since_at` to `now` by uid, from the leases, not decayed."""
         rows = self._connection.rows(
-            "SELECT uid, sum(part * max(0, min(ifnull(released_at, ?2), ?2) - max(granted_at, ?1)))"
+            "SELECT uid, sum(part * max(0, min(ifnull(released_at, :now), :now) - max(granted_at, :since_at)))"
             " / 1000.0"
-            " FROM leases WHERE granted_at < ?2 AND (released_at IS NULL OR released_at > ?1)"
+            " FROM leases WHERE granted_at < :now AND (released_at IS NULL OR released_at > :since_at)"
             " GROUP BY uid",
-            (since_at, now),
+            {"since_at": since_at, "now": now},
         )
         return dict(rows)
 

@@ -1,15 +1,18 @@
 """The one connection: durable, exclusive while writing, and honest about what went wrong."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+import gpuboard.store
 from gpuboard.errors import StateError, Unavailable
 from gpuboard.store import Store
 from gpuboard.store.connection import connect
@@ -146,3 +149,10 @@ def test_strict_tables_refuse_a_text_in_an_integer_column(store):
     """SQLite alone would keep `12x` where a number belongs."""
     with closing(connect(store.path)) as shell, pytest.raises(sqlite3.IntegrityError):
         shell.execute("INSERT INTO drains (device, at, by, note) VALUES ('x', '12x', '', '')")
+
+
+def test_parameters_that_repeat_have_names():
+    """From Python 3.14 on a numbered one (`?1`) with a sequence is refused."""
+    folder = Path(gpuboard.store.__file__).parent
+    numbered = [path.name for path in folder.glob("*.py") if re.search(r"\?\d", path.read_text())]
+    assert numbered == []
