@@ -41,6 +41,7 @@ from gpuboard.errors import (
 from gpuboard.model.instants import parse_instant
 from gpuboard.model.person import Caller
 from gpuboard.service.services import Services
+from gpuboard.service.turns import Rest
 
 _LOG = logging.getLogger(__name__)
 _JSON = {"Content-Type": "application/json"}
@@ -219,6 +220,8 @@ class ApiServer:
             return ping(caller)
         call = partial(route.call, self._services, caller, ask)
         answer = await self._dispatch(call)
+        while isinstance(answer, Rest):
+            answer = await self._dispatch(answer.go_on)
         if route.works and callable(answer):
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._workers, answer)

@@ -114,6 +114,7 @@ PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
         'absolute paths, or ones that begin with "{home}"',
     ),
     "groups.*.members": (re.compile(r"@?[^\s@]+"), 'user names, or Unix groups such as "@vision"'),
+    "groups.*.managers": (re.compile(r"@?[^\s@]+"), 'user names, or Unix groups such as "@vision"'),
     "classes.*.members": (re.compile(r"@?[^\s@]+"), 'user names, or Unix groups such as "@vision"'),
 }
 """The form of a text, or of each of a list, with its name in words."""

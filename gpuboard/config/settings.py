@@ -128,6 +128,8 @@ class GroupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Its weight among the parts of its parent."""
     members: tuple[str, ...] = ()
     """User names, and Unix groups as `@name`."""
+    managers: tuple[str, ...] = ()
+    """Who may stop, hold and shorten its jobs and those of the groups below it; spelled alike."""
 
 
 class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -224,6 +224,7 @@ class Box:
             self.context.directory,
             self.context.config,
             peer.uid,
+            groups=self.context.groups,
             personal=self.personal,
             is_contained=peer.is_contained,
         )

@@ -53,8 +53,8 @@ class JobDesk:
         if known:
             return known
         self.insist_quota(owner, jobs)
-        for job in jobs:
-            self._check_dependencies(job.spec)
+        for spec in {id(job.spec): job.spec for job in jobs}.values():
+            self._check_dependencies(spec)
         now = self._core.clock.now_ms()
         placed = self._core.journal.submit(
             [

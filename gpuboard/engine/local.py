@@ -306,9 +306,11 @@ class LocalEngine:
         uid: int | None = None,
         name: str = "",
         array_id: JobId | None = None,
+        array_index: int | None = None,
         since_at: int | None = None,
         until_at: int | None = None,
         limit: int = 100,
+        from_id: JobId | None = None,
         before_id: JobId | None = None,
     ) -> list[Job]:
         """Return jobs of the record, newest first."""
@@ -317,9 +319,11 @@ class LocalEngine:
             uid=uid,
             name=name,
             array_id=array_id,
+            array_index=array_index,
             since_at=since_at,
             until_at=until_at,
             limit=limit,
+            from_id=from_id,
             before_id=before_id,
         )
 

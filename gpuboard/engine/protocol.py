@@ -153,9 +153,11 @@ class Engine(Protocol):
         uid: int | None = None,
         name: str = "",
         array_id: JobId | None = None,
+        array_index: int | None = None,
         since_at: int | None = None,
         until_at: int | None = None,
         limit: int = 100,
+        from_id: JobId | None = None,
         before_id: JobId | None = None,
     ) -> list[Job]:
         """Return jobs of the record, newest first."""

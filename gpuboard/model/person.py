@@ -23,6 +23,10 @@ class Caller(msgspec.Struct, frozen=True):
 
     person: Person
     is_admin: bool = False
+    accounts: frozenset[str] = frozenset()
+    """Groups of the configuration that they are a member of."""
+    managed: frozenset[str] = frozenset()
+    """Groups that they manage, with all groups below."""
 
     @property
     def uid(self) -> Uid:

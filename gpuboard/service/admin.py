@@ -163,7 +163,7 @@ class AdminService:
 
     def state(self, caller: Caller) -> Callable[[], AdminState]:
         """Return what says, on a worker, how the daemon itself is."""
-        insist(caller, Action.ADMINISTER, what="state")
+        insist(caller, Action.ADMINISTER, what="state", is_noted=False)
         return admin_state(self._context, self._started_at, self._checked)
 
     def reload(self, caller: Caller) -> AdminResult:

@@ -90,7 +90,7 @@ class BookingService:
         return ReserveResult(dry_run=request.dry_run, reservation=view, notices=notices)
 
     def _charging(self) -> Charging:
-        return Charging(self._context.config, self._context.directory)
+        return Charging(self._context.config, self._context.groups.gid_of)
 
     def _reserve_series(
         self,
@@ -233,7 +233,8 @@ class BookingService:
             booking = self._engine.reservation(ReservationId(reservation_id))
         except NotFound:
             raise NotFound(words, hint="see yours with: gpuboard reservations --mine") from None
-        insist(caller, Action.CHANGE_BOOKING, booking.owner.uid, words)
+        which = f"booking {reservation_id}"
+        insist(caller, Action.CHANGE_BOOKING, booking.owner.uid, which, words=words)
         return booking
 
     # views

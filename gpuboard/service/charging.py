@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from gpuboard.config import ClassConfig, Config
+from gpuboard.config import ClassConfig, Config, GroupConfig
 from gpuboard.errors import InvalidRequest, PermissionDenied
 from gpuboard.model.durations import format_duration
 from gpuboard.model.job import JobSpec
 from gpuboard.model.person import Person
 from gpuboard.model.text import plain
-from gpuboard.service.people import Directory
 
 
 class Charging:
     """Knows the groups and classes of the configuration in force."""
 
-    def __init__(self, config: Config, directory: Directory) -> None:
+    def __init__(self, config: Config, gid_of: Callable[[str], int | None]) -> None:
+        """`gid_of` names a Unix group's gid, if there is one, at once."""
         self._config = config
-        self._directory = directory
+        self._gid_of = gid_of
 
     def groups_of(self, person: Person) -> list[str]:
         """Return the groups that a person is a member of, in the order of the configuration."""
         groups = self._config.groups.items()
         return [name for name, group in groups if self._is_among(person, group.members)]
+
+    def managed_by(self, person: Person) -> frozenset[str]:
+        """Return the groups whose jobs a person may stop: those they manage, and all below."""
+        groups = self._config.groups
+        own = {name for name, group in groups.items() if self._is_among(person, group.managers)}
+        return frozenset(name for name in groups if own.intersection(_chain(groups, name)))
 
     def account(self, person: Person, wanted: str) -> str:
         """Return the group that work is charged to: the one wanted, else the person's first.
@@ -106,10 +112,17 @@ class Charging:
                 if member == person.name:
                     return True
                 continue
-            gid = self._directory.gid_of_group(member[1:])
+            gid = self._gid_of(member[1:])
             if gid is not None and gid in (person.gid, *person.groups):
                 return True
         return False
+
+
+def _chain(groups: Mapping[str, GroupConfig], name: str) -> Iterator[str]:
+    """Yield a group and those above it. The configuration's reader refused rings."""
+    while name:
+        yield name
+        name = groups[name].parent
 
 
 def _near(wanted: str, known: list[str]) -> str:

@@ -11,7 +11,7 @@ from gpuboard.engine.clock import Clock
 from gpuboard.engine.protocol import Engine
 from gpuboard.model.views import DeviceHistory
 from gpuboard.runtimes.protocol import Runtime
-from gpuboard.service.people import Directory
+from gpuboard.service.people import Directory, KnownGroups
 
 
 class HistorySource(Protocol):
@@ -29,6 +29,7 @@ class ServiceContext:
     config: Config
     clock: Clock
     directory: Directory
+    """Asked on workers alone: it may take its time."""
     runtimes: Mapping[str, Runtime] = field(default_factory=dict)
     """By name; for image lists and `doctor`, which run on workers."""
     history: HistorySource | None = None
@@ -37,5 +38,9 @@ class ServiceContext:
     simulated: bool = False
     config_file: Callable[[], str] = lambda: ""
     """Names the configuration file in force; empty: there is none."""
+    groups: KnownGroups = field(init=False)
     reload_config: Callable[[], Config] | None = None
     """Reads the configuration again (the daemon's); None where there is no file."""
+
+    def __post_init__(self) -> None:
+        self.groups = KnownGroups(self.directory)

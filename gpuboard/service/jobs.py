@@ -25,6 +25,7 @@ from gpuboard.model.views import (
     WhyView,
 )
 from gpuboard.runtimes.sandbox import check_submission
+from gpuboard.service import audit
 from gpuboard.service.charging import Charging
 from gpuboard.service.commandline import submit_line
 from gpuboard.service.context import ServiceContext
@@ -34,6 +35,7 @@ from gpuboard.service.jobviews import JobViews, QueueReasons, why_words
 from gpuboard.service.maintenance import met_words
 from gpuboard.service.rights import Action, insist, may, no_such_job, not_yours
 from gpuboard.service.selectors import JobSelectors
+from gpuboard.service.turns import Turns, in_turns
 from gpuboard.service.validation import (
     MAX_NAME,
     MAX_NOTE,
@@ -134,7 +136,7 @@ class JobService:
         )
 
     def _charging(self) -> Charging:
-        return Charging(self._context.config, self._context.directory)
+        return Charging(self._context.config, self._context.groups.gid_of)
 
     # looking
 
@@ -222,6 +224,8 @@ class JobService:
     def show(self, caller: Caller, selector: str) -> JobDetail:
         """Return everything of one job that the caller may know."""
         job = self._selectors.one(caller, selector)
+        if job.owner.uid != caller.uid and may(caller, Action.READ_PRIVATE, job.owner.uid):
+            audit.allowed(caller.uid, Action.READ_PRIVATE, job.owner.uid, f"jobs {job.id}")
         events = self._engine.events(0, 200, job.id)
         return self._views_of(caller, job).detail(job, events)
 
@@ -236,7 +240,7 @@ class JobService:
 
     # touching
 
-    def cancel(self, caller: Caller, request: CancelRequest) -> ActionResults:
+    def cancel(self, caller: Caller, request: CancelRequest) -> Turns[ActionResults]:
         """Cancel jobs: queued ones end at once, running ones are stopped."""
 
         def act(job: Job) -> tuple[Job, str]:
@@ -247,7 +251,7 @@ class JobService:
 
         return self._each(caller, request.jobs, act, skip_ended=True)
 
-    def hold(self, caller: Caller, request: JobSelection) -> ActionResults:
+    def hold(self, caller: Caller, request: JobSelection) -> Turns[ActionResults]:
         """Hold queued jobs back."""
 
         def act(job: Job) -> tuple[Job, str]:
@@ -257,25 +261,33 @@ class JobService:
 
         return self._each(caller, request.jobs, act)
 
-    def release(self, caller: Caller, request: JobSelection) -> ActionResults:
+    def release(self, caller: Caller, request: JobSelection) -> Turns[ActionResults]:
         """End holds."""
 
         def act(job: Job) -> tuple[Job, str]:
-            if job.held_by == "admin":
-                insist(caller, Action.RELEASE_ADMIN_HOLD, job.owner.uid)
+            if job.held_by == "admin" and not may(caller, Action.RELEASE_ADMIN_HOLD):
+                audit.refused(
+                    caller.uid, Action.RELEASE_ADMIN_HOLD, job.owner.uid, f"jobs {job.id}"
+                )
+                raise PermissionDenied(
+                    f"job {job.id} is held by an administrator",
+                    hint=f"why: gpuboard why {job.id}; only an administrator releases it",
+                )
             return self._engine.release(job.id, caller.person), "released"
 
         return self._each(caller, request.jobs, act)
 
-    def update(self, caller: Caller, request: UpdateRequest) -> ActionResults:
+    def update(self, caller: Caller, request: UpdateRequest) -> Turns[ActionResults]:
         """Change jobs that have not ended."""
+        others = msgspec.structs.replace(request, jobs=[], time_limit=None)
+        action = Action.LIMIT_JOB if others == UpdateRequest() else Action.CHANGE_JOB
 
         def act(job: Job) -> tuple[Job, str]:
             spec = self._changed(caller, job, request)
             self._check_raise(caller, job, spec)
             return self._engine.update(job.id, caller.person, spec), "changed"
 
-        return self._each(caller, request.jobs, act)
+        return self._each(caller, request.jobs, act, action=action)
 
     def _changed(self, caller: Caller, job: Job, request: UpdateRequest) -> JobSpec:
         begin_at = job.spec.begin_at
@@ -287,8 +299,8 @@ class JobService:
             note=bounded(request.note, MAX_NOTE, "note") if request.note is not None else None,
             gpus=request.gpus,
             preemptible=request.preemptible,
-            account=self._new_account(job, request.account),
-            class_name=self._new_class(job, request.class_name),
+            account=_as_refusal(self._charging().account, caller, job, request.account),
+            class_name=_as_refusal(self._charging().class_name, caller, job, request.class_name),
         )
         if request.begin is not None:
             now = self._context.clock.now_ms()
@@ -306,12 +318,6 @@ class JobService:
             self._charging().check(spec)
         check_submission(spec, job.owner, sandbox_settings(self._context.config))
         return spec
-
-    def _new_account(self, job: Job, wanted: str | None) -> str | None:
-        return _as_refusal(self._charging().account, job, wanted)
-
-    def _new_class(self, job: Job, wanted: str | None) -> str | None:
-        return _as_refusal(self._charging().class_name, job, wanted)
 
     def _new_limit(self, reader: SpecReader, job: Job, text: str | int | None) -> int | None:
         if text is None:
@@ -354,28 +360,50 @@ class JobService:
         selectors: Sequence[str],
         act: Callable[[Job], tuple[Job, str]],
         *,
+        action: Action = Action.STOP_JOB,
         skip_ended: bool = False,
-    ) -> ActionResults:
-        """Do something to each job named; one that fails does not keep the others from it."""
+    ) -> Turns[ActionResults]:
+        """Do something to each job named; one that fails does not keep the others from it.
+
+        The jobs that are the caller's to touch are settled first; then some are done a turn.
+        """
         jobs = self._selectors.many(caller, selectors)
         if skip_ended and len(jobs) > 1:
             jobs = [job for job in jobs if not job.state.is_final] or jobs
-        views = self._views(caller)
-        results = []
-        for job in jobs:
+        refused = self._refused(caller, action, jobs)
+        if len(jobs) == 1 and refused:
+            raise not_yours(str(jobs[0].id))
+
+        def one(job: Job) -> ActionResult:
+            if job.id in refused:
+                words = no_such_job(str(job.id)).message
+                return ActionResult(id=job.id, ok=False, words=words, code=PermissionDenied.code)
             try:
-                self._must_own(caller, Action.TOUCH_JOB, job)
-                after, words = act(job)
+                after, words = act(self._engine.job(job.id))
             except GpuboardError as error:
-                results.append(
-                    ActionResult(id=job.id, ok=False, words=error.message, code=error.code)
-                )
-                continue
-            view = views.view(after)
-            results.append(ActionResult(id=job.id, ok=True, words=words, job=view))
-        if len(results) == 1 and results[0].code == PermissionDenied.code:
-            raise not_yours(str(results[0].id))
-        return ActionResults(results=results)
+                if len(jobs) == 1 and isinstance(error, PermissionDenied):
+                    raise
+                return ActionResult(id=job.id, ok=False, words=error.message, code=error.code)
+            return ActionResult(
+                id=job.id, ok=True, words=words, job=self._views(caller).view(after)
+            )
+
+        return in_turns(jobs, one, lambda results: ActionResults(results=results))
+
+    def _refused(self, caller: Caller, action: Action, jobs: Sequence[Job]) -> set[JobId]:
+        """Return which of the jobs are not the caller's to touch. One audit line, however many."""
+        others = [job for job in jobs if job.owner.uid != caller.uid]
+        barred = [j for j in others if not may(caller, action, j.owner.uid, j.spec.account)]
+        refused = {job.id for job in barred}
+        for note, some in (
+            (audit.refused, barred),
+            (audit.allowed, [job for job in others if job.id not in refused]),
+        ):
+            if some:
+                owners = {job.owner.uid for job in some}
+                whose = owners.pop() if len(owners) == 1 else None
+                note(caller.uid, action, whose, audit.jobs_words(job.id for job in some))
+        return refused
 
     def log(
         self,
@@ -389,7 +417,11 @@ class JobService:
     ) -> LogReader:
         """Return a function that yields the log on a worker thread. Owner and admins only."""
         job = self._selectors.one(caller, selector)
-        self._must_own(caller, Action.READ_LOG, job)
+        if not may(caller, Action.READ_LOG, job.owner.uid):
+            audit.refused(caller.uid, Action.READ_LOG, job.owner.uid, f"jobs {job.id}")
+            raise not_yours(str(job.id))
+        if job.owner.uid != caller.uid:
+            audit.allowed(caller.uid, Action.READ_LOG, job.owner.uid, f"jobs {job.id}")
         return self._engine.read_log(
             job.id, attempt=attempt, tail=tail, since_at=since_at, follow=follow
         )
@@ -397,14 +429,12 @@ class JobService:
     # inside
 
     def _own(self, caller: Caller, selectors: Sequence[str]) -> list[Job]:
+        """Return the jobs that one may wait for. Whoever asks notes the refusal: a submission."""
         jobs = self._selectors.many(caller, selectors)
         for job in jobs:
-            self._must_own(caller, Action.TOUCH_JOB, job)
+            if not may(caller, Action.DEPEND_ON, job.owner.uid):
+                raise not_yours(str(job.id))
         return jobs
-
-    def _must_own(self, caller: Caller, action: Action, job: Job) -> None:
-        if not may(caller, action, job.owner.uid):
-            insist(caller, action, job.owner.uid, no_such_job(str(job.id)).message)
 
     def _names(self) -> DeviceNames:
         return DeviceNames(self._engine.snapshot())
@@ -434,7 +464,9 @@ class JobService:
         return self._views(caller, places, {job.id: words})
 
 
-def _as_refusal(chosen: Callable[[Person, str], str], job: Job, wanted: str | None) -> str | None:
+def _as_refusal(
+    chosen: Callable[[Person, str], str], caller: Caller, job: Job, wanted: str | None
+) -> str | None:
     """Return the group or class chosen for a job's owner; what is not theirs is Refused.
 
     PermissionDenied would say that the job itself is not the caller's.
@@ -444,6 +476,8 @@ def _as_refusal(chosen: Callable[[Person, str], str], job: Job, wanted: str | No
     try:
         return chosen(job.owner, wanted)
     except PermissionDenied as error:
+        what = f"jobs {job.id}: {error.message}"
+        audit.refused(caller.uid, Action.CHANGE_JOB, job.owner.uid, what)
         raise Refused(error.message, hint=error.hint, field=error.field) from None
 
 

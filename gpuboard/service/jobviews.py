@@ -56,7 +56,7 @@ class JobViews:
     def view(self, job: Job) -> JobView:
         """Return a job as lists show it."""
         spec = job.spec
-        is_private = not may(self._caller, Action.READ_PRIVATE, job.owner.uid)
+        is_private = not self._may(Action.READ_PRIVATE, job)
         is_queued = job.state is JobState.QUEUED
         forecast = self._forecasts.get(job.id) if is_queued else None
         return JobView(
@@ -66,7 +66,7 @@ class JobViews:
             uid=job.owner.uid,
             mine=job.owner.uid == self._caller.uid,
             state=str(job.state),
-            reason=self._reason(job, is_private=is_private),
+            reason=self._reason(job),
             runtime=str(spec.runtime),
             image="" if is_private else spec.image,
             command=[] if is_private else list(spec.command),
@@ -97,7 +97,7 @@ class JobViews:
             array_index=job.array_index,
             depends_on=[f"{d.kind}:{d.job_id}" for d in spec.depends_on],
             reservation_id=job.reservation_id,
-            note="" if is_private else spec.note,
+            note=spec.note if self._may(Action.READ_NOTE, job) else "",
             account=spec.account,
             class_name=spec.class_name,
         )
@@ -105,7 +105,7 @@ class JobViews:
     def detail(self, job: Job, events: Iterable[EventRow]) -> JobDetail:
         """Return everything of one job that the caller may know."""
         spec = job.spec
-        is_private = not may(self._caller, Action.READ_PRIVATE, job.owner.uid)
+        is_private = not self._may(Action.READ_PRIVATE, job)
         shown = [self.event(row, is_private=is_private) for row in events]
         if is_private:
             return JobDetail(job=self.view(job), events=shown)
@@ -202,13 +202,16 @@ class JobViews:
         ]
 
     def _not_waiting(self, job: Job) -> str:
-        is_private = not may(self._caller, Action.READ_PRIVATE, job.owner.uid)
-        reason = self._reason(job, is_private=is_private)
+        reason = self._reason(job)
         words = f"job {job.id} does not wait: it "
         words += f"is {job.state}" if not job.state.is_final else f"has ended ({job.state})"
         return f"{words}: {reason}" if reason else words
 
-    def _reason(self, job: Job, *, is_private: bool) -> str:
+    def _may(self, action: Action, job: Job) -> bool:
+        return may(self._caller, action, job.owner.uid, job.spec.account)
+
+    def _reason(self, job: Job) -> str:
+        is_private = not self._may(Action.READ_REASON, job)
         if job.state is JobState.QUEUED:
             return self._waiting_reason(job, is_private=is_private)
         if job.state in (JobState.STARTING, JobState.STOPPING):

@@ -10,6 +10,7 @@ from gpuboard.config import Config
 from gpuboard.errors import PermissionDenied
 from gpuboard.model.ids import Uid
 from gpuboard.model.person import Caller, Person
+from gpuboard.service.charging import Charging
 
 
 class Directory(Protocol):
@@ -23,6 +24,36 @@ class Directory(Protocol):
 
     def gid_of_group(self, name: str) -> int | None:
         """Return the gid of a group, if there is one."""
+
+
+class KnownGroups:
+    """The gids of the Unix groups that the configuration names, as they were last looked up.
+
+    A look-up may take as long as the box's directory (LDAP) likes: it is made on workers, whenever
+    somebody is identified; asking here is for any thread and takes no time.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._gids: dict[str, int] = {}
+
+    def look_up(self, config: Config) -> None:
+        """Ask the directory for all of them. One that it does not know now keeps the gid it had."""
+        for name in _groups_named_in(config):
+            gid = self._directory.gid_of_group(name)
+            if gid is not None:
+                self._gids[name] = gid
+
+    def gid_of(self, name: str) -> int | None:
+        """Return the gid of a group, if there is one."""
+        return self._gids.get(name)
+
+
+def _groups_named_in(config: Config) -> set[str]:
+    lists = [group.members + group.managers for group in config.groups.values()]
+    lists += [one.members for one in config.classes.values()]
+    named = {word[1:] for words in lists for word in words if word.startswith("@")}
+    return named | {config.daemon.admin_group} - {""}
 
 
 class HostDirectory:
@@ -72,22 +103,32 @@ def caller_of(
     config: Config,
     uid: int,
     *,
+    groups: KnownGroups | None = None,
     personal: bool = False,
     is_contained: bool = False,
 ) -> Caller:
-    """Return the caller behind a socket's peer uid.
+    """Return the caller behind a socket's peer uid. On a worker: it looks into the directory.
 
+    `groups` remembers the gids of the configuration's groups for whoever may not wait.
     `is_contained`: the peer's cgroup is a container's; it is never an admin, whatever its uid.
     On a personal daemon its owner is the admin; others are refused by the transport.
     """
     person = directory.person(uid)
     if is_contained:
-        return Caller(person=person)
-    admin_gid = directory.gid_of_group(config.daemon.admin_group)
+        return Caller(person=person)  # nobody's superior either
+    groups = groups or KnownGroups(directory)
+    groups.look_up(config)
+    charging = Charging(config, groups.gid_of)
+    admin_gid = groups.gid_of(config.daemon.admin_group)
     is_admin = (
         personal
         or uid == 0
         or person.name in config.daemon.admins
         or (admin_gid is not None and admin_gid in person.groups)
     )
-    return Caller(person=person, is_admin=is_admin)
+    return Caller(
+        person=person,
+        is_admin=is_admin,
+        accounts=frozenset(charging.groups_of(person)),
+        managed=charging.managed_by(person),
+    )

@@ -1,27 +1,31 @@
 """Who may do what: one table. Everything that a service refuses for want of a right is refused here.
 
 Everybody sees who holds what (the board, the queue, bookings, usage). What a job runs, with which
-environment, and what it prints is its owner's and the administrators'. Touching a job that is
-somebody else's is refused with the very words for a job that is not there (SAFETY.md B7, row 36);
-only the error's code differs.
+environment, and what it prints is its owner's and the administrators'. In between are the people of
+the group that a job is charged to: its members read the note that the owner wrote for others; those
+whom the configuration names as its managers may also stop, hold and shorten, and read why it ended.
+Touching a job that is somebody else's is refused with the very words for a job that is not there
+(SAFETY.md B7, row 36); only the error's code differs.
 """
 
 from __future__ import annotations
 
-import logging
 from enum import StrEnum
 
 from gpuboard.errors import NotFound, PermissionDenied
 from gpuboard.model.person import Caller
-
-audit = logging.getLogger("gpuboard.audit")
+from gpuboard.service import audit
 
 
 class Role(StrEnum):
-    """What the caller is to the thing."""
+    """What the caller is to the thing. One may be several."""
 
     ADMIN = "admin"
     OWNER = "owner"
+    MANAGER = "manager"
+    """Named as a manager of the job's group, or of a group above it."""
+    MEMBER = "member"
+    """Of the job's group."""
     ANYBODY = "anybody"
 
 
@@ -31,11 +35,21 @@ class Action(StrEnum):
     SEE = "see"
     SUBMIT = "submit"
     BOOK = "book"
+    READ_NOTE = "read_note"
+    """What the owner wrote beside a job, for others to read."""
+    READ_REASON = "read_reason"
+    """Why a job is held, or how it ended, in words."""
     READ_PRIVATE = "read_private"
-    """Command, environment, image, note, reason of a job."""
+    """Command, environment, image, mounts of a job."""
     READ_LOG = "read_log"
-    TOUCH_JOB = "touch_job"
-    """Cancel, hold, release, update."""
+    STOP_JOB = "stop_job"
+    """Cancel, hold, release."""
+    LIMIT_JOB = "limit_job"
+    """Change the kill limit."""
+    CHANGE_JOB = "change_job"
+    """Change anything else."""
+    DEPEND_ON = "depend_on"
+    """Have a job wait for this one, and so learn how it ends."""
     RELEASE_ADMIN_HOLD = "release_admin_hold"
     RAISE_LIMIT = "raise_limit"
     """Raise the limit of a running job even where others wait for its devices."""
@@ -46,15 +60,22 @@ class Action(StrEnum):
 
 _EVERYBODY = frozenset(Role)
 _OWNERS = frozenset({Role.OWNER, Role.ADMIN})
+_MANAGERS = _OWNERS | {Role.MANAGER}
+_MEMBERS = _MANAGERS | {Role.MEMBER}
 _ADMINS = frozenset({Role.ADMIN})
 
 RULES: dict[Action, frozenset[Role]] = {
     Action.SEE: _EVERYBODY,
     Action.SUBMIT: _EVERYBODY,
     Action.BOOK: _EVERYBODY,
+    Action.READ_NOTE: _MEMBERS,
+    Action.READ_REASON: _MANAGERS,
     Action.READ_PRIVATE: _OWNERS,
     Action.READ_LOG: _OWNERS,
-    Action.TOUCH_JOB: _OWNERS,
+    Action.STOP_JOB: _MANAGERS,
+    Action.LIMIT_JOB: _MANAGERS,
+    Action.CHANGE_JOB: _OWNERS,
+    Action.DEPEND_ON: _OWNERS,
     Action.RELEASE_ADMIN_HOLD: _ADMINS,
     Action.RAISE_LIMIT: _ADMINS,
     Action.CHANGE_BOOKING: _OWNERS,
@@ -62,32 +83,51 @@ RULES: dict[Action, frozenset[Role]] = {
 }
 
 
-def role_of(caller: Caller, owner_uid: int | None) -> Role:
-    """Return what the caller is to a thing of this owner (None: nobody's)."""
+def roles_of(caller: Caller, owner_uid: int | None, account: str = "") -> frozenset[Role]:
+    """Return what the caller is to a thing of this owner (None: nobody's), charged to this group."""
+    found = {Role.ANYBODY}
     if caller.is_admin:
-        return Role.ADMIN
-    return Role.OWNER if owner_uid is not None and caller.uid == owner_uid else Role.ANYBODY
+        found.add(Role.ADMIN)
+    if owner_uid is not None and caller.uid == owner_uid:
+        found.add(Role.OWNER)
+    if account and account in caller.managed:
+        found.add(Role.MANAGER)
+    if account and account in caller.accounts:
+        found.add(Role.MEMBER)
+    return frozenset(found)
 
 
-def may(caller: Caller, action: Action, owner_uid: int | None = None) -> bool:
-    """Whether the caller may do this to a thing of this owner."""
-    return role_of(caller, owner_uid) in RULES[action]
+def may(caller: Caller, action: Action, owner_uid: int | None = None, account: str = "") -> bool:
+    """Whether the caller may do this to a thing of this owner, charged to this group."""
+    return not roles_of(caller, owner_uid, account).isdisjoint(RULES[action])
 
 
-def insist(caller: Caller, action: Action, owner_uid: int | None = None, what: str = "") -> None:
-    """Raise PermissionDenied unless the caller may do this. One audit line a refusal."""
+def insist(
+    caller: Caller,
+    action: Action,
+    owner_uid: int | None = None,
+    what: str = "",
+    *,
+    words: str = "this is not yours",
+    is_noted: bool = True,
+) -> None:
+    """Raise PermissionDenied with these words unless the caller may do this.
+
+    One audit line that names `what`, refused or allowed. What a person does with their own, what
+    everybody may, and what is not noted since it only looks, has none when it is allowed.
+    """
     if may(caller, action, owner_uid):
+        if is_noted and RULES[action] is not _EVERYBODY and caller.uid != owner_uid:
+            audit.allowed(caller.uid, action, owner_uid, what)
         return
-    audit_refusal(caller.uid, action, owner_uid, what)
+    audit.refused(caller.uid, action, owner_uid, what)
     if RULES[action] == _ADMINS:
-        raise PermissionDenied("only an administrator may do this")
-    raise PermissionDenied(what or "this is not yours")
-
-
-def audit_refusal(uid: int, action: Action, owner_uid: int | None, what: str) -> None:
-    """Write the audit line of a refused decision: who, what, whose, which."""
-    owner = "-" if owner_uid is None else owner_uid
-    audit.warning("refused: uid=%d action=%s owner=%s %s", uid, action, owner, what)
+        raise PermissionDenied(
+            "only an administrator may do this",
+            hint="administrators: root (sudo gpuboard ...), and those that [daemon] admins and"
+            " admin_group name; `gpuboard doctor` shows what is amiss to everybody",
+        )
+    raise PermissionDenied(words)
 
 
 def no_such_job(selector: str) -> NotFound:

@@ -3,6 +3,9 @@
 `12` a job (for actions: the whole array when 12 is an array's id), `12_3` an array's element,
 `4-7` those of a range that exist, `@` the caller's last submission, anything else a name: the
 caller's live jobs of that name, or the newest that ended. A `*` in a name stands for anything.
+
+One request names a bounded number of words and of jobs: it is looked up on the engine's thread,
+where everybody waits behind it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ from gpuboard.model.person import Caller
 from gpuboard.model.text import plain
 from gpuboard.service.rights import no_such_job
 
-MAX_RANGE = 10_000
+MAX_JOBS = 10_000
+"""Jobs that one request may mean, and a range may span."""
+MAX_WORDS = 200
+"""Words that each cost a search (ranges, names, elements, `@`); plain numbers are bounded as jobs."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _ELEMENT = re.compile(r"([0-9]{1,18})_([0-9]{1,10})")
 _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
@@ -39,12 +45,27 @@ class JobSelectors:
         return jobs[-1]
 
     def many(self, caller: Caller, selectors: Sequence[str]) -> list[Job]:
-        """Return all jobs meant, each once. Raises NotFound, InvalidRequest when none was named."""
+        """Return all jobs meant, each once.
+
+        Raises NotFound, and InvalidRequest when none was named, or too many words or jobs.
+        """
+        words = dict.fromkeys(w for text in selectors for w in text.replace(",", " ").split())
+        searched = sum(1 for word in words if not _NUMBER.fullmatch(word))
+        if searched > MAX_WORDS or len(words) > MAX_JOBS:
+            raise InvalidRequest(
+                f"{len(words)} words for jobs: at most {MAX_WORDS} ranges and names,"
+                f" and {MAX_JOBS} numbers",
+                field="jobs",
+                hint="a range such as 4-700 is one word",
+            )
         found: dict[JobId, Job] = {}
-        for text in selectors:
-            for word in text.replace(",", " ").split():
-                for job in self._some(caller, word):
-                    found[job.id] = job
+        looked_at = 0
+        for word in words:
+            some = self._some(caller, word)
+            looked_at += len(some)
+            if looked_at > MAX_JOBS:
+                raise InvalidRequest(f"more than {MAX_JOBS} jobs at once", field="jobs")
+            found.update((job.id, job) for job in some)
         if not found:
             raise InvalidRequest("no job was named", field="jobs", hint="12, 4-7, @ or a name")
         return list(found.values())
@@ -74,29 +95,30 @@ class JobSelectors:
         return self._members(job.array_id) if job.array_id is not None else [job]
 
     def _members(self, array_id: JobId) -> list[Job]:
-        members = self._engine.find_jobs(array_id=array_id, limit=MAX_RANGE)
+        members = self._engine.find_jobs(array_id=array_id, limit=MAX_JOBS)
         return sorted(members, key=lambda member: member.id)
 
     def _element(self, array: int, index: int, word: str) -> Job:
-        for job in self._members(JobId(array)):
-            if job.array_index == index:
-                return job
-        raise no_such_job(word)
+        found = self._engine.find_jobs(array_id=JobId(array), array_index=index, limit=1)
+        if not found:
+            raise no_such_job(word)
+        return found[0]
 
     def _range(self, first: int, last: int, word: str) -> list[Job]:
-        if not first <= last < first + MAX_RANGE:
+        if not first <= last < first + MAX_JOBS:
             raise InvalidRequest(
-                f"{word}: a range goes up, over at most {MAX_RANGE} jobs", field="jobs"
+                f"{word}: a range goes up, over at most {MAX_JOBS} jobs", field="jobs"
             )
-        found = self._engine.find_jobs(before_id=JobId(last + 1), limit=last - first + 1)
-        jobs = sorted((job for job in found if job.id >= first), key=lambda job: job.id)
-        if not jobs:
+        found = self._engine.find_jobs(
+            from_id=JobId(first), before_id=JobId(last + 1), limit=last - first + 1
+        )
+        if not found:
             raise no_such_job(word)
-        return jobs
+        return sorted(found, key=lambda job: job.id)
 
     def _named(self, caller: Caller, word: str) -> list[Job]:
         live = ("queued", "starting", "running", "stopping")
-        found = self._engine.find_jobs(uid=caller.uid, name=word, states=live, limit=MAX_RANGE)
+        found = self._engine.find_jobs(uid=caller.uid, name=word, states=live, limit=MAX_JOBS)
         found = found or self._engine.find_jobs(uid=caller.uid, name=word, limit=1)
         if not found:
             raise no_such_job(repr(plain(word, 60)))

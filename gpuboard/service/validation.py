@@ -25,16 +25,22 @@ from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import parse_size
 from gpuboard.model.text import plain
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
+from gpuboard.service import audit
 from gpuboard.service.charging import Charging
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.deviceasks import check_asks
 from gpuboard.service.devices import DeviceNames
-from gpuboard.service.rights import Action, audit_refusal
+from gpuboard.service.rights import Action
 
 MAX_NAME = 100
 MAX_NOTE = 1000
 MAX_TOKEN = 128
 MAX_DEPENDENCIES = 100
+"""Words; each may mean many jobs (`afterok:@` after an array)."""
+MAX_DEPENDED_ON = 1000
+"""Jobs that one job waits for."""
+MAX_LINKS = 100_000
+"""Dependencies of all of an array's jobs together: each is kept with each."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,19 @@ class SpecReader:
             self._charging.check(spec)
             check_submission(spec, self._caller.person, sandbox_settings(self._config))
         except PermissionDenied as error:
-            audit_refusal(self._caller.uid, Action.SUBMIT, self._caller.uid, error.message)
+            audit.refused(self._caller.uid, Action.SUBMIT, self._caller.uid, error.message)
             raise
         if len(request.token) > MAX_TOKEN:
             raise InvalidRequest(f"a token has at most {MAX_TOKEN} characters", field="token")
         indices, limit = self._array(request.array)
+        links = len(indices) * len(spec.depends_on)
+        if links > MAX_LINKS:
+            raise InvalidRequest(
+                f"an array of {len(indices)}, each after {len(spec.depends_on)} jobs: at most"
+                f" {MAX_LINKS} dependencies in all",
+                field="depends_on",
+                hint="put one small job in between that waits for all, and let the array wait for it",
+            )
         jobs = [NewJob(spec, index) for index in indices] if indices else [NewJob(spec)]
         held_by = "user" if request.hold else ""
         return Submission(jobs, limit, held_by, request.token)
@@ -208,8 +222,8 @@ class SpecReader:
             raise InvalidRequest(
                 f"{len(words)} dependencies: at most {MAX_DEPENDENCIES}", field="depends_on"
             )
-        found: list[Dependency] = []
-        for word in words:
+        found: dict[Dependency, None] = {}
+        for word in dict.fromkeys(words):
             kind_text, colon, rest = word.partition(":")
             kind = DependencyKind.AFTER_OK
             if colon:
@@ -222,8 +236,12 @@ class SpecReader:
                         hint="12, afterok:12, afterany:12 or afternotok:@",
                     ) from None
             ids = self._own_jobs(rest if colon else word)
-            found.extend(Dependency(job_id, kind) for job_id in ids)
-        return tuple(dict.fromkeys(found))
+            found.update(dict.fromkeys(Dependency(job_id, kind) for job_id in ids))
+            if len(found) > MAX_DEPENDED_ON:
+                raise InvalidRequest(
+                    f"{len(found)} jobs to wait for: at most {MAX_DEPENDED_ON}", field="depends_on"
+                )
+        return tuple(found)
 
     def _own_jobs(self, selector: str) -> list[JobId]:
         try:

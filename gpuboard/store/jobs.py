@@ -119,9 +119,11 @@ class JobTable(Table):
         uid: int | None = None,
         name: str = "",
         array_id: JobId | None = None,
+        array_index: int | None = None,
         since_at: int | None = None,
         until_at: int | None = None,
         limit: int = 100,
+        from_id: JobId | None = None,
         before_id: JobId | None = None,
     ) -> list[Job]:
         """Return jobs of the record, newest first.
@@ -138,10 +140,14 @@ class JobTable(Table):
             wanted.append(("name GLOB ?", (_glob(name),)) if "*" in name else ("name = ?", (name,)))
         if array_id is not None:
             wanted.append(("array_id = ?", (array_id,)))
+        if array_index is not None:
+            wanted.append(("array_index = ?", (array_index,)))
         if since_at is not None:
             wanted.append(("(ended_at IS NULL OR ended_at >= ?)", (since_at,)))
         if until_at is not None:
             wanted.append(("submitted_at < ?", (until_at,)))
+        if from_id is not None:
+            wanted.append(("id >= ?", (from_id,)))
         if before_id is not None:
             wanted.append(("id < ?", (before_id,)))
         where = " AND ".join(condition for condition, _ in wanted) or "1"

@@ -28,14 +28,16 @@ pytestmark = [
         os.geteuid() != 0 or shutil.which("useradd") is None, reason="needs root and useradd"
     ),
 ]
-ANYBODY, OWNER, ADMIN = "anybody", "owner", "admin"
+ANYBODY, MEMBER, MANAGER, OWNER, ADMIN = "anybody", "member", "manager", "owner", "admin"
+ROLES = (ANYBODY, MEMBER, MANAGER, OWNER, ADMIN)
+"""From the least to the most: a stranger; of the group that the job is charged to; its manager."""
 
 
 class Sample(NamedTuple):
     """A request that works for whom it is open to."""
 
     open_to: str
-    """The least of the roles: `anybody`, the `owner` of what is touched, or an `admin`."""
+    """The least of the roles."""
     target: str = ""
     body: dict[str, Any] | None = None
 
@@ -47,10 +49,10 @@ SAMPLES: dict[str, Sample] = {
     "submitJob": Sample(ANYBODY, "/jobs", {"command": ["true"], "gpus": 0, "hold": True}),
     "listHistory": Sample(ANYBODY, "/history"),
     "resolveJobs": Sample(ANYBODY, "/resolve?job={job}"),
-    "holdJobs": Sample(OWNER, "/jobs/hold", JOBS),
+    "holdJobs": Sample(MANAGER, "/jobs/hold", JOBS),
     "updateJobs": Sample(OWNER, "/jobs/update", {**JOBS, "note": "n"}),
-    "releaseJobs": Sample(OWNER, "/jobs/release", JOBS),
-    "cancelJobs": Sample(OWNER, "/jobs/cancel", JOBS),
+    "releaseJobs": Sample(MANAGER, "/jobs/release", JOBS),
+    "cancelJobs": Sample(MANAGER, "/jobs/cancel", JOBS),
     "showJob": Sample(ANYBODY, "/jobs/{job}"),
     "explainJob": Sample(ANYBODY, "/jobs/{job}/why"),
     "readLog": Sample(OWNER, "/jobs/{job}/log"),
@@ -81,6 +83,16 @@ SAMPLES: dict[str, Sample] = {
     "reload": Sample(ADMIN, "/admin/reload", {}),
 }
 """By operation."""
+LIMIT = Sample(MANAGER, "/jobs/update", {**JOBS, "time_limit": "1h"})
+
+
+GROUPS = """
+[groups.lab]
+managers = ["{manager}"]
+[groups.vision]
+parent = "lab"
+members = ["{owner}", "{member}"]
+"""
 
 
 @dataclass
@@ -102,7 +114,8 @@ class House:
 
     def things(self) -> dict[str, str]:
         """Make a waiting job and a booking of the owner's; return their numbers."""
-        job = self.ask(OWNER, "POST", "/jobs", {"command": ["true"], "gpus": 0, "hold": True})[1]
+        asked = {"command": ["true"], "gpus": 0, "hold": True, "note": "soon", "env": {"A": "b"}}
+        job = self.ask(OWNER, "POST", "/jobs", asked)[1]
         booked = {"gpus": 1, "duration": "1h", "at": "now+20d"}
         booking = self.ask(OWNER, "POST", "/reservations", booked)[1]
         return {"job": str(job["ids"][0]), "booking": str(booking["reservation"]["id"])}
@@ -119,14 +132,17 @@ def house() -> Iterator[House]:
     folder = Path(tempfile.mkdtemp(prefix="gbr-"))
     folder.chmod(0o755)
     try:
-        with people("gbrow", "gbrst", "gbrad") as (owner, stranger, admin):
-            login = pwd.getpwuid(admin).pw_name
-            subprocess.run(["groupadd", "--users", login, group], check=True)
+        with people("gbrst", "gbrme", "gbrma", "gbrow", "gbrad") as uids:
+            logins = {
+                role: pwd.getpwuid(uid).pw_name for role, uid in zip(ROLES, uids, strict=True)
+            }
+            subprocess.run(["groupadd", "--users", logins[ADMIN], group], check=True)
             config = CONFIG.replace("min_uid = 0", "min_uid = 1000").replace(
                 "[daemon]", f'[daemon]\nadmin_group = "{group}"'
             )
-            with daemon_in(folder, config + "[reservations]\nmax_per_user = 1000\n") as daemon:
-                yield House(daemon, {OWNER: owner, ANYBODY: stranger, ADMIN: admin})
+            config += "[reservations]\nmax_per_user = 1000\n" + GROUPS.format(**logins)
+            with daemon_in(folder, config) as daemon:
+                yield House(daemon, dict(zip(ROLES, uids, strict=True)))
     finally:
         subprocess.run(["groupdel", group], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -137,22 +153,44 @@ def test_every_route_has_its_row():
     assert {route.name for route in ROUTES} == set(SAMPLES)
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_route_is_open_to_whom_its_row_says(house: House, route: Any):
-    """The stranger asks first, then the owner of what is touched, then the administrator."""
-    sample = SAMPLES[route.name]
-    for role in (ANYBODY, OWNER, ADMIN):
+@pytest.mark.parametrize(
+    ("route", "sample"),
+    [
+        *((route, SAMPLES[route.name]) for route in ROUTES),
+        *((route, LIMIT) for route in ROUTES if route.name == "updateJobs"),
+    ],
+    ids=lambda value: getattr(value, "name", getattr(value, "open_to", "")),
+)
+def test_route_is_open_to_whom_its_row_says(house: House, route: Any, sample: Sample):
+    """The stranger asks first, then the people of the job's group, its owner, the administrator."""
+    for role in ROLES:
         things = house.things()
         target = sample.target.format(**things)
         text = json.dumps(sample.body).replace("{job}", things["job"])
         status, answer = house.ask(role, route.method, target, json.loads(text))
         house.tidy(things)
-        is_open = sample.open_to == ANYBODY or role in (sample.open_to, ADMIN)
         results = (answer or {}).get("results", []) if isinstance(answer, dict) else []
         refusals = [result["code"] for result in results if not result["ok"]]
-        if is_open:
+        if ROLES.index(role) >= ROLES.index(sample.open_to):
             assert status == 200, (role, answer)
             assert not refusals, (role, answer)
         else:
             code = refusals[0] if refusals else answer["error"]["code"]
             assert code == "permission", (role, status, answer)
+
+
+def test_what_of_a_job_is_shown_to_whom(house: House):
+    """The note to its group; command and environment to the owner and to administrators alone."""
+    things = house.things()
+    seen = {}
+    for role in ROLES:
+        answer = house.ask(role, "GET", f"/jobs/{things['job']}")[1]
+        seen[role] = [bool(answer["job"]["note"]), bool(answer["job"]["command"] or answer["env"])]
+    house.tidy(things)
+    assert seen == {
+        ANYBODY: [False, False],
+        MEMBER: [True, False],
+        MANAGER: [True, False],
+        OWNER: [True, True],
+        ADMIN: [True, True],
+    }

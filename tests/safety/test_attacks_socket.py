@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,25 @@ def test_attack_28_keys_twice(lab: Lab, saw):
     assert (status, answer["error"]["code"]) == (400, "invalid")
     assert lab.last_id() == newest
     saw(f"400: {answer['error']['message']}")
+
+
+@pytest.mark.parametrize("target", ["/jobs/cancel", "/resolve", "/jobs"])
+def test_attack_28_a_mebibyte_of_ranges(lab: Lab, saw, target: str):
+    """Each would be looked up on the thread that everybody waits for, before anybody's right to it."""
+    lab.submit(lab.victim)
+    words = [f"{n}-{n + 9999}" for n in range(1, 60_000)]
+    body: Any = {"jobs": words}
+    if target == "/jobs":
+        body = lab.request(depends_on=words[:100])
+    if target == "/resolve":
+        target, body = f"/resolve?job={','.join(words[:700])}", None
+    logged, began = len(lab.daemon_log()), time.monotonic()
+    status, answer = lab.ask(lab.mallory, "GET" if body is None else "POST", target, body)
+    took_s = time.monotonic() - began
+    assert status in (400, 403), answer
+    assert took_s < 3
+    assert lab.daemon_log()[logged:].count("refused:") <= 1
+    saw(f"{status} after {took_s:.1f} s: {answer['error']['message']}")
 
 
 def test_attack_29_half_a_request(lab: Lab, saw):

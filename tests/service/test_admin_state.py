@@ -96,6 +96,7 @@ def test_named_tables_are_told_key_by_key() -> None:
         ("parent", '""', True),
         ("shares", "2", False),
         ("members", '["ann"]', False),
+        ("managers", "[]", True),
     ]
 
 

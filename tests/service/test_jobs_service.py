@@ -13,6 +13,7 @@ from gpuboard.errors import (
 )
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
 from gpuboard.runtimes.simulated import Script
+from gpuboard.service import selectors, turns, validation
 from gpuboard.service.services import Services
 from tests.support.engine import Box
 from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN
@@ -236,3 +237,78 @@ def test_job_of_a_person_who_is_gone_is_held(box: Box, services: Services) -> No
     assert box.job(1).held_by == "admin"
     assert "no account" in services.jobs.live(AS_ADMIN).jobs[0].reason
     assert "no account" not in services.jobs.live(AS_BEN).jobs[0].reason
+
+
+def test_one_request_names_a_bounded_number_of_words_and_jobs(
+    box: Box, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is said: ranges that overlap are looked up until there are too many, and no further."""
+    monkeypatch.setattr(selectors, "MAX_JOBS", 20)
+    for _ in range(3):
+        services.jobs.submit(AS_ANN, request(array="0-5", hold=True))
+    asked: list[object] = []
+    find_jobs = box.engine.find_jobs
+    monkeypatch.setattr(
+        box.engine, "find_jobs", lambda **how: asked.append(how) or find_jobs(**how)
+    )
+    for words in ([f"{n}-{n + 15}" for n in range(1, 20)], ["1-18", "1-17"]):
+        asked.clear()
+        with pytest.raises(InvalidRequest, match="more than 20 jobs") as many:
+            services.jobs.cancel(AS_BEN, CancelRequest(jobs=words))
+        assert many.value.field == "jobs"
+        assert len(asked) < 5
+    asked.clear()
+    for words in ([f"{n}-{n}" for n in range(300)], [str(n) for n in range(300)]):
+        with pytest.raises(InvalidRequest, match="300 words"):
+            services.jobs.resolve(AS_ANN, [" ".join(words)])
+    assert not asked
+    assert services.jobs.resolve(AS_ANN, ["3-9"] * 300) == list(range(3, 10))
+    assert len(asked) == 1
+    assert services.jobs.resolve(AS_ANN, ["7_4"]) == [11]
+
+
+def test_what_a_job_waits_for_is_counted_as_jobs(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word may mean a whole array, and each of an array's jobs keeps its own list."""
+    monkeypatch.setattr(validation, "MAX_DEPENDED_ON", 10)
+    monkeypatch.setattr(validation, "MAX_LINKS", 50)
+    services.jobs.submit(AS_ANN, request(array="0-9", hold=True))
+    after = services.jobs.submit(AS_ANN, request(depends_on=["afterok:@", "afterok:@"])).ids[0]
+    assert len(services.jobs.show(AS_ANN, str(after)).job.depends_on) == 10
+    for what in ({"depends_on": ["1", "afterany:1-10"]}, {"depends_on": ["1"], "array": "0-9"}):
+        with pytest.raises(InvalidRequest) as refused:
+            services.jobs.submit(AS_ANN, request(**what))
+        assert refused.value.field == "depends_on"
+
+
+def test_a_request_for_many_jobs_is_one_line_of_the_audit_log(
+    services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stranger's range, and what an administrator did with others' jobs; one's own is no matter of it."""
+    services.jobs.submit(AS_ANN, request(array="0-9", hold=True))
+    with caplog.at_level("INFO", "gpuboard.audit"):
+        services.jobs.cancel(AS_BEN, CancelRequest(jobs=["1-10"]))
+        services.jobs.hold(AS_ADMIN, JobSelection(jobs=["1-3", "5"]))
+        services.jobs.release(AS_ADMIN, JobSelection(jobs=["1-3"]))
+        services.jobs.cancel(AS_ANN, CancelRequest(jobs=["1-10"]))
+    assert [record.message for record in caplog.records] == [
+        "refused: uid=1002 action=stop_job owner=1001 jobs 1-10",
+        "allowed: uid=0 action=stop_job owner=1001 jobs 1-3,5",
+        "allowed: uid=0 action=stop_job owner=1001 jobs 1-3",
+    ]
+
+
+def test_many_jobs_are_done_some_a_turn(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two turns others are served; the answer tells of all, in their order."""
+    monkeypatch.setattr(turns, "A_TURN", 4)
+    services.jobs.submit(AS_ANN, request(array="0-9", hold=True))
+    rest, count = services.jobs.cancel(AS_ANN, CancelRequest(jobs=["1-10"])), 1
+    while isinstance(rest, turns.Rest):
+        states = [job.state for job in services.jobs.history(AS_ANN).jobs]
+        assert states.count("cancelled") == 4 * count
+        rest, count = rest.go_on(), count + 1
+    assert [result.id for result in rest.results if result.ok] == list(range(1, 11))
+    assert count == 3

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from gpuboard.config import Config, DaemonConfig
+from gpuboard.config import Config, DaemonConfig, GroupConfig
 from gpuboard.errors import NotFound, PermissionDenied
+from gpuboard.model.person import Caller
 from gpuboard.model.requests import (
     BlackoutRequest,
     CancelRequest,
@@ -49,13 +51,17 @@ USES: dict[str, tuple[Action, Use]] = {
         lambda s, c: s.bookings.reserve(c, ReserveRequest(duration="1h", at="now+3d")),
     ),
     "log": (Action.READ_LOG, lambda s, c: s.jobs.log(c, "1")),
-    "hold": (Action.TOUCH_JOB, lambda s, c: s.jobs.hold(c, JobSelection(jobs=["2"]))),
+    "hold": (Action.STOP_JOB, lambda s, c: s.jobs.hold(c, JobSelection(jobs=["2"]))),
     "update": (
-        Action.TOUCH_JOB,
+        Action.CHANGE_JOB,
         lambda s, c: s.jobs.update(c, UpdateRequest(jobs=["2"], note="n")),
     ),
-    "release": (Action.TOUCH_JOB, lambda s, c: s.jobs.release(c, JobSelection(jobs=["2"]))),
-    "cancel": (Action.TOUCH_JOB, lambda s, c: s.jobs.cancel(c, CancelRequest(jobs=["2"]))),
+    "shorten": (
+        Action.LIMIT_JOB,
+        lambda s, c: s.jobs.update(c, UpdateRequest(jobs=["2"], time_limit="1h")),
+    ),
+    "release": (Action.STOP_JOB, lambda s, c: s.jobs.release(c, JobSelection(jobs=["2"]))),
+    "cancel": (Action.STOP_JOB, lambda s, c: s.jobs.cancel(c, CancelRequest(jobs=["2"]))),
     "change booking": (
         Action.CHANGE_BOOKING,
         lambda s, c: s.bookings.change(c, 1, ReservationUpdate(name="n")),
@@ -80,12 +86,20 @@ USES: dict[str, tuple[Action, Use]] = {
 def test_each_use_is_open_to_whom_the_table_says(
     box: Box, services: Services, name: str, role: Role
 ) -> None:
-    """Ann owns the jobs and the booking; ben is anybody; root is the administrator."""
+    """Ann owns the jobs and the booking; ben is anybody, or of her group; root is the administrator."""
+    groups = {"vision": GroupConfig(members=("ann",))}
+    services.jobs._context.config = msgspec.structs.replace(box.config, groups=groups)
     services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], gpus=4))
     services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], gpus=4))
     services.bookings.reserve(AS_ANN, ReserveRequest(duration="1h", at="now+2d"))
     box.settle()
-    caller = {Role.OWNER: AS_ANN, Role.ADMIN: AS_ADMIN, Role.ANYBODY: AS_BEN}[role]
+    caller = {
+        Role.OWNER: AS_ANN,
+        Role.ADMIN: AS_ADMIN,
+        Role.ANYBODY: AS_BEN,
+        Role.MEMBER: Caller(BEN, accounts=frozenset({"vision"})),
+        Role.MANAGER: Caller(BEN, managed=frozenset({"vision"})),
+    }[role]
     action, use = USES[name]
     # an administrator's own work is no matter of rights: root's uid runs no jobs
     if role is Role.ADMIN and action is Action.SUBMIT:
@@ -130,3 +144,43 @@ def test_missing_booking_and_anothers_booking_are_told_in_the_same_words(
     with pytest.raises(NotFound) as missing:
         services.bookings.cancel(AS_BEN, 9)
     assert others.value.message.replace("1", "N") == missing.value.message.replace("9", "N")
+
+
+def test_who_is_of_a_group_and_who_manages_it() -> None:
+    """Managers of a group manage what is below it; a Unix group may be named; no one in a container."""
+    config = Config(
+        groups={
+            "lab": GroupConfig(managers=("eve",)),
+            "vision": GroupConfig(parent="lab", members=("ann", "@gpuboard-admin")),
+            "robots": GroupConfig(members=("ben",), managers=("ben",)),
+        }
+    )
+    directory = ScriptedDirectory()
+    eve = caller_of(directory, config, EVE.uid)
+    assert (eve.accounts, eve.managed) == ({"vision"}, {"lab", "vision"})
+    ben = caller_of(directory, config, BEN.uid)
+    assert (ben.accounts, ben.managed) == ({"robots"}, {"robots"})
+    assert not caller_of(directory, config, EVE.uid, is_contained=True).managed
+
+
+def test_what_the_people_of_a_group_see_of_its_jobs(box: Box, services: Services) -> None:
+    """Members the note, managers also the reason; the command is neither's, nor is another group's."""
+    groups = {"vision": GroupConfig(members=("ann",)), "robots": GroupConfig()}
+    services.jobs._context.config = msgspec.structs.replace(box.config, groups=groups)
+    services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], note="until Friday", hold=True))
+    held = msgspec.structs.replace(box.job(1), reason="asks for what is forbidden now")
+    box.engine.core.ledger.jobs[1] = held
+    seen = {}
+    for name, caller in {
+        "member": Caller(BEN, accounts=frozenset({"vision"})),
+        "manager": Caller(BEN, managed=frozenset({"vision"})),
+        "other": Caller(BEN, accounts=frozenset({"robots"}), managed=frozenset({"robots"})),
+    }.items():
+        job = services.jobs.show(caller, "1").job
+        assert job.command == []
+        seen[name] = (job.note, "forbidden" in job.reason)
+    assert seen == {
+        "member": ("until Friday", False),
+        "manager": ("until Friday", True),
+        "other": ("", False),
+    }

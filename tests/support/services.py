@@ -56,4 +56,5 @@ def services_over(box: Box) -> Services:
         runtimes={"simulated": box.runtime},
         simulated=True,
     )
+    context.groups.look_up(box.config)
     return Services.over(context)
