@@ -151,8 +151,8 @@ class JobService:
     ) -> JobList:
         """Return jobs that have not ended: running first, then the queue in serving order."""
         limit = max(0, min(limit, MAX_LISTED))
-        queue = self._engine.queue(max(limit, _PLACED))
-        places = {job.id: place for place, job in enumerate(self._eligible(queue))}
+        first = self._engine.queue_slice(0, max(limit, _PLACED))
+        queue, places = first.jobs, dict(first.places)
         running = self._engine.running_jobs()
         if mine or user or states:
             chosen = self._chosen(caller, mine=mine, user=user, states=_states(states))
@@ -176,17 +176,6 @@ class JobService:
             and (not user or job.owner.name == user)
             and (not states or job.state in states)
         ]
-
-    def _eligible(self, queue: Sequence[Job]) -> Iterator[Job]:
-        """Yield the queue's jobs until the first that waits for something else than devices."""
-        now = self._context.clock.now_ms()
-        for job in queue:
-            begins = job.spec.begin_at
-            if job.is_held or (begins is not None and begins > now):
-                return
-            if any(not self._engine.job(d.job_id).state.is_final for d in job.spec.depends_on):
-                return
-            yield job
 
     def history(
         self,
