@@ -6,6 +6,7 @@ groups of containers are made by the engine, those of plain processes by `proces
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -160,12 +161,23 @@ def kill_members(pids: Callable[[], set[int]], directories: Iterable[Path], grac
         except OSError:
             continue
     while alive := pids():
-        for pid in alive:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                continue
+        _kill(alive, pids)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
+
+
+def _kill(alive: set[int], pids: Callable[[], set[int]]) -> None:
+    """SIGKILL those who are still there once they are held: a number may be another's meanwhile."""
+    held = {}
+    try:
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                held[pid] = os.pidfd_open(pid)
+        for pid in pids() & held.keys():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(held[pid], signal.SIGKILL)
+    finally:
+        for descriptor in held.values():
+            os.close(descriptor)

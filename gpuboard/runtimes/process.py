@@ -45,6 +45,7 @@ from gpuboard.runtimes.process_table import (
     boot_id,
     has_marker,
     is_alive,
+    real_uid,
     row_of,
     send,
 )
@@ -61,7 +62,7 @@ START_TIMEOUT_S = 30.0
 KILL_GRACE_S = 5.0
 MARKER = "GPUBOARD_RUN"
 """Names the run directory in the environment of everything that a job starts: how it is found if its
-supervisor was killed, and told from a job of this name of another daemon."""
+supervisor was killed and it has no control group, and told from one of this name of another daemon."""
 NO_DEVICES = "-1"
 """Hides every GPU from CUDA; unlike an empty value no script takes it for `not set`."""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -220,10 +221,9 @@ class ProcessRuntime:
                     break
                 time.sleep(0.01)
         try:
-            groups = run.order().cgroups
+            directories = [Path(group) for group in run.order().cgroups]
         except NotFound:
-            groups = ()
-        directories = [Path(group) for group in groups]
+            directories = []
         kill_members(lambda: self._members(run, started), directories, KILL_GRACE_S)
 
     def is_gone(self, handle: str) -> bool:
@@ -247,16 +247,24 @@ class ProcessRuntime:
         return bool(self._members(run, started))
 
     def _members(self, run: RunDirectory, started: Started | None) -> set[int]:
-        """Return the pids of an attempt whose supervisor cannot be asked."""
+        """Return the pids of an attempt whose supervisor cannot be asked.
+
+        Control groups of ours prove it. Session and environment are looked at where there are none,
+        and of the person's own processes only: whoever starts a process chooses its environment, and
+        would otherwise hold another's attempt, or have root kill what is not of it.
+        """
         try:
-            groups = run.order().cgroups
+            order = run.order()
         except NotFound:
-            groups = ()
-        found = members(Path(group) for group in groups)
-        marker = os.fsencode(f"{MARKER}={run.path}")
+            return set()
+        found = members(Path(group) for group in order.cgroups)
         rows = [row for row in all_rows() if not row.is_dead]
         session = _session_of(started, rows)
-        found |= {row.pid for row in rows if row.session == session or has_marker(row.pid, marker)}
+        marker = b"" if order.cgroups else os.fsencode(f"{MARKER}={run.path}")
+        for row in rows:
+            is_marked = row.session == session or (marker and has_marker(row.pid, marker))
+            if is_marked and real_uid(row.pid) == order.uid:
+                found.add(row.pid)
         return found
 
     def remove(self, handle: str) -> None:

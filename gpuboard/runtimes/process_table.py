@@ -78,6 +78,16 @@ def has_marker(pid: int, marker: bytes) -> bool:
     return marker in environ.split(b"\0")
 
 
+def real_uid(pid: int) -> int | None:
+    """Return whose the process is, set-uid programs and all; None when it is gone."""
+    try:
+        text = (PROC / str(pid) / "status").read_text()
+    except OSError:
+        return None
+    line = next((line for line in text.splitlines() if line.startswith("Uid:")), "")
+    return int(line.split()[1]) if line else None
+
+
 def send(pid: int, start_ticks: int, number: signal.Signals) -> bool:
     """Signal this very process; False when it is gone. Raises HostError when that is not allowed."""
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gpuboard.errors import HostError
-from gpuboard.runtimes.cgroups import ContainerCgroups, hierarchies, members
+from gpuboard.runtimes.cgroups import ContainerCgroups, hierarchies, kill_members, members
 from gpuboard.runtimes.process_cgroup import make_groups
 from gpuboard.runtimes.process_shim import was_oom_killed
 from tests.support.runtimes import PERSON, RunRequest
@@ -143,3 +145,16 @@ def test_kernels_kill_for_memory_is_read_in_both_layouts(tmp_path: Path):
         directory.mkdir()
         (directory / name).write_text(text)
         assert was_oom_killed((str(directory),)) is expected
+
+
+def test_number_that_is_anothers_by_now_is_not_killed():
+    """Who is to be killed is held first, and looked for again."""
+    with (
+        subprocess.Popen(["sleep", "609"]) as stranger,
+        subprocess.Popen(["sleep", "609"]) as member,
+    ):
+        looks = iter([{stranger.pid, member.pid}, {member.pid}, set()])
+        assert kill_members(lambda: next(looks), [], 5.0)
+        assert member.wait(10) == -signal.SIGKILL
+        assert stranger.poll() is None
+        stranger.kill()

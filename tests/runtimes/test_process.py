@@ -13,7 +13,7 @@ import pytest
 from gpuboard.errors import Conflict, HostError, InvalidRequest, NotFound, PermissionDenied
 from gpuboard.runtimes.process import ProcessRuntime
 from gpuboard.runtimes.process_files import RunDirectory, Started
-from gpuboard.runtimes.process_table import is_alive, row_of, send
+from gpuboard.runtimes.process_table import is_alive, real_uid, row_of, send
 from gpuboard.runtimes.protocol import RunState
 from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, open_descriptors, wait_until
 
@@ -142,6 +142,60 @@ def test_stray_child_of_a_killed_supervisor_is_found_by_its_mark(bench: RuntimeB
     assert not bench.runtime.is_gone(handle)
     bench.runtime.kill(handle)
     wait_until(lambda: bench.runtime.is_gone(handle))
+
+
+@pytest.mark.parametrize(
+    ("uid", "is_of_it"), [(PERSON, True), (PERSON + 1, False)], ids=["own", "stranger"]
+)
+@needs_root
+def test_only_the_persons_own_process_is_believed_its_mark(
+    bench: RuntimeBench, tmp_path: Path, uid: int, is_of_it: bool
+):
+    """A stranger who sets it neither holds the ended attempt nor is killed by root for it."""
+    runtime = ProcessRuntime(str(tmp_path / "groupless"), cgroup_parent="")
+    handle = runtime.create(bench.shell("true"))
+    runtime.start(handle)
+    wait_until(lambda: runtime.observe()[handle].state is RunState.EXITED)
+    wait_until(lambda: runtime.is_gone(handle))
+    mark = f"GPUBOARD_RUN={tmp_path / 'groupless' / handle}"
+    with subprocess.Popen(
+        [
+            "env",
+            mark,
+            "setpriv",
+            f"--reuid={uid}",
+            f"--regid={uid}",
+            "--clear-groups",
+            "sleep",
+            "607",
+        ]
+    ) as process:
+        wait_until(lambda: real_uid(process.pid) == uid)
+        assert runtime.is_gone(handle) is not is_of_it
+        runtime.kill(handle)
+        if is_of_it:
+            assert process.wait(10) == -signal.SIGKILL
+        else:
+            assert process.poll() is None
+            process.kill()
+    runtime.remove(handle)
+    runtime.close()
+
+
+@needs_root
+def test_a_mark_holds_nothing_where_groups_prove_the_job(bench: RuntimeBench):
+    """Not even for the person: a loop of marked processes would keep the device beyond the limit."""
+    handle = bench.begin(bench.shell("true"))
+    if not RunDirectory(Path(bench.runtime._run_dir) / handle).order().cgroups:
+        pytest.skip("no control groups can be made here")
+    bench.ended(handle)
+    mark = f"GPUBOARD_RUN={Path(bench.runtime._run_dir) / handle}"
+    with subprocess.Popen(
+        ["env", mark, "setpriv", f"--reuid={PERSON}", "--clear-groups", "sleep", "608"]
+    ) as process:
+        wait_until(lambda: real_uid(process.pid) == PERSON)
+        assert bench.runtime.is_gone(handle)
+        process.kill()
 
 
 def test_attempt_of_an_earlier_boot_has_ended(bench: RuntimeBench):
