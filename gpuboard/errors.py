@@ -43,6 +43,14 @@ class InvalidRequest(RequestError):
     exit_code = 2
 
 
+class NotExecutable(InvalidRequest):
+    """The command is not there (127), or cannot be executed (126), as a shell would say by its `status`."""
+
+    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint, field="command")
+        self.status = status
+
+
 class Refused(RequestError):
     """Well-formed, but the policy or the configuration says no."""
 

@@ -94,6 +94,12 @@ class Session:
 
             print(plain(words), file=sys.stderr, flush=True)
 
+    def tell(self, words: str) -> None:
+        """Say on stderr that something failed, also with `--quiet`."""
+        from gpuboard.model.text import plain
+
+        print(plain(words), file=sys.stderr, flush=True)
+
     def warn(self, words: str) -> None:
         """Say on stderr what a person should know, also with `--quiet`."""
         from gpuboard.model.text import plain

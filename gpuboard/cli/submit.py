@@ -92,7 +92,7 @@ def submit(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
 )  # fmt: skip
 @_argv_argument
 @json_option
-@quiet_option("Say nothing but what the job says.")
+@quiet_option("Say nothing but what the job says, and how it failed.")
 @click.pass_context
 def run(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
     """Run a job: wait for its turn, show its output, end with its exit code.
@@ -128,7 +128,7 @@ def run(ctx: click.Context, /, argv: Sequence[str], **_flags: Any) -> int:
     if session.as_json:
         session.answer({"schema": 1, "job": job})
     if job["state"] != "succeeded":
-        session.note(f"job {job_id} {words.end_words(job)}")
+        session.tell(f"job {job_id} {words.end_words(job)}")
     if foreground.signal_number:
         return 128 + foreground.signal_number
     return follow.exit_code(job)

@@ -87,9 +87,10 @@ def devices_words(devices: list[dict[str, str]]) -> str:
 
 
 def end_words(job: dict[str, Any]) -> str:
-    """Return how a job ended: `failed: exit code 3`."""
+    """Return how a job ended: `failed: exit code 3`; of one that never ran, why it did not."""
     state: str = job["state"].replace("_", " ")
-    why = job["exit_words"] or job["reason"]
+    has_run = job["started_at"] is not None
+    why = (job["exit_words"] if has_run else "") or job["reason"] or job["exit_words"]
     return f"{state}: {why}" if why and job["state"] != "succeeded" else state
 
 

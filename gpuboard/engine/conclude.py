@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gpuboard.errors import NotExecutable
 from gpuboard.model.durations import format_duration
 from gpuboard.model.exits import exit_words
 from gpuboard.model.job import Job, JobState, StopCause, Verdict
@@ -42,9 +43,10 @@ def conclude(job: Job, seen: Observed | None, around: Circumstances, max_attempt
     return _exited(job, seen, around, max_attempts)
 
 
-def start_failed(words: str) -> Verdict:
-    """Return the verdict on an attempt whose start the runtime refused."""
-    return Verdict(JobState.FAILED, words)
+def start_failed(words: str, error: BaseException | None = None) -> Verdict:
+    """Return the verdict on an attempt whose start the runtime refused; the error may have a code."""
+    code = error.status if isinstance(error, NotExecutable) else None
+    return Verdict(JobState.FAILED, words, exit_code=code)
 
 
 def back_to_queue(words: str) -> Verdict:

@@ -171,7 +171,7 @@ class Starter:
             return
         if isinstance(error, RequestError | PermissionDenied):
             # the person's doing: it must not pause the runtime for others
-            self._ender.end(job, start_failed(words))
+            self._ender.end(job, start_failed(words, error))
             return
         self._pause_runtime(job)
         retry = isinstance(error, CannotStartNow) or job.attempt < core.config.jobs.max_attempts
@@ -215,7 +215,7 @@ class Starter:
         elif isinstance(error, RequestError | HostError) and job.state is JobState.STARTING:
             if isinstance(error, HostError):
                 self._failures.failed(job, str(error))
-            self._ender.end(job, start_failed(f"start failed: {error}"), fence=True)
+            self._ender.end(job, start_failed(f"start failed: {error}", error), fence=True)
         elif isinstance(error, Unavailable) and job.state is JobState.STARTING:
             self._ender.end(job, back_to_queue(f"start: {error}"), fence=True)
         else:

@@ -26,6 +26,7 @@ from gpuboard.errors import (
     GpuboardError,
     HostError,
     InvalidRequest,
+    NotExecutable,
     NotFound,
     OutcomeUnknown,
     Unavailable,
@@ -163,9 +164,9 @@ def _from_answer(error: docker.errors.APIError, what: str) -> GpuboardError:
     message = f"{what}: {words}"
     status = error.status_code or 0
     if _NOT_FOUND_COMMAND.search(words) and "exec" in words:
-        return InvalidRequest(f"command not found: {words}", field="command")
+        return NotExecutable(f"command not found: {words}", status=127)
     if _NOT_EXECUTABLE.search(words) and "exec" in words:
-        return InvalidRequest(f"command cannot be executed: {words}", field="command")
+        return NotExecutable(f"command cannot be executed: {words}", status=126)
     if _BOX_IS_FULL.search(words):
         return CannotStartNow(message, hint="`df /var/lib/docker` and `free` say more")
     if "CDI device" in words:

@@ -29,6 +29,7 @@ from gpuboard.errors import (
     Conflict,
     HostError,
     InvalidRequest,
+    NotExecutable,
     NotFound,
     OutcomeUnknown,
     PermissionDenied,
@@ -443,6 +444,10 @@ def _raise_for(done: subprocess.CompletedProcess[bytes], order: Order) -> None:
     if stage == "workdir":
         raise InvalidRequest(f"{order.workdir}: {words}", field="workdir")
     if stage == "command":
-        what = "not found" if int(number) == errno.ENOENT else f"cannot be executed ({words})"
-        raise InvalidRequest(f"command {what}: {order.command[0][:200]}", field="command")
+        is_missing = int(number) == errno.ENOENT
+        what = "not found" if is_missing else f"cannot be executed ({words})"
+        raise NotExecutable(
+            f"command {what}: {order.command[0][:200]}",
+            status=process_shim.NOT_FOUND if is_missing else process_shim.NOT_EXECUTABLE,
+        )
     raise HostError(f"the process could not be set up: {words}")

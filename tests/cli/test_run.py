@@ -67,6 +67,15 @@ def test_quiet_run_says_only_what_the_job_says(server: FakeServer, gpuboard: Gpu
     assert gpuboard("run", "-q", "img") == (0, "epoch 1\n", "")
 
 
+def test_quiet_run_still_tells_of_a_failure(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """And why a job never ran, with the code that a shell would give."""
+    never_ran = {"state": "failed", "reason": "start failed: command not found: x"}
+    never_ran |= {"exit_code": 127, "exit_words": "command not found (127)"}
+    script_run(server, {}, never_ran)
+    ran = gpuboard("run", "-q", "img", "x")
+    assert ran == (127, "", "job 12 failed: start failed: command not found: x\n")
+
+
 def test_json_run_gives_the_job_on_stdout_and_its_output_on_stderr(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:

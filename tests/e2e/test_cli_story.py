@@ -155,6 +155,23 @@ def test_run_is_transparent(here: Workstation) -> None:
     assert done.stderr == "" or "exit code 7" in done.stderr
 
 
+@pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/passwd", 126)])
+def test_run_of_what_is_no_program_ends_as_in_a_shell(
+    here: Workstation, program: str, status: int
+) -> None:
+    """The code goes the whole way, the reason is said even with -q, and the record has both."""
+    done = here.run("run", "-q", "-t", "5m", "--", program)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "start failed: command" in done.stderr
+    assert here.json("show", "@")["job"]["exit_code"] == status
+    no_log = here.run("logs", "@")
+    assert no_log.returncode == 1
+    assert (
+        f"never ran: start failed: command {'not found' if status == 127 else 'cannot'}"
+        in no_log.stderr
+    )
+
+
 def test_interrupt_of_run_ends_the_job(here: Workstation) -> None:
     """After ^C nothing goes on in the background."""
     process = here.start(

@@ -7,8 +7,9 @@ import pytest
 from gpuboard.config import Config, JobsConfig
 from gpuboard.engine.crash import Crash
 from gpuboard.engine.workers import StepWorkers
-from gpuboard.errors import CannotStartNow, HostError, NotFound
+from gpuboard.errors import CannotStartNow, HostError, NotExecutable, NotFound
 from gpuboard.model.device import DeviceProcess, Health
+from gpuboard.model.job import JobState
 from gpuboard.runtimes.protocol import RunState
 from gpuboard.runtimes.simulated import Effect, Script
 from tests.support.engine import ANN, BEN, Box, uuid
@@ -175,6 +176,17 @@ def test_late_answer_of_an_older_check_does_not_take_the_runtime_away(tmp_path) 
             box.workers.run()
     assert not box.engine.capabilities().faults
     box.store.close()
+
+
+@pytest.mark.parametrize("status", [126, 127])
+def test_command_that_cannot_be_executed_has_the_shells_exit_code(box: Box, status: int) -> None:
+    """As `sh -c` would say it: scripts tell a missing program from one that failed."""
+    error = NotExecutable("command not found: x", status=status)
+    job_id = box.submit(script=Script(start_error=error))
+    box.advance(5)
+    job = box.job(job_id)
+    assert (job.state, job.exit_code) == (JobState.FAILED, status)
+    assert job.reason == "start failed: command not found: x"
 
 
 def test_missing_image_fails_without_a_second_try(box: Box) -> None:

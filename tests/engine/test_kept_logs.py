@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuboard.errors import InvalidRequest, NotFound, Unavailable
+from gpuboard.errors import InvalidRequest, NotExecutable, NotFound, Unavailable
 from gpuboard.model.ids import JobId
 from gpuboard.runtimes.logfiles import CHUNK_BYTES, TAIL_BYTES, LogTimes
 from gpuboard.runtimes.simulated import Script
@@ -83,7 +83,8 @@ def test_log_is_not_copied_while_the_disk_is_nearly_full(box: Box) -> None:
 
 
 def test_job_that_never_ran_says_why_it_has_no_log(box: Box) -> None:
-    job_id = box.submit(script=Script(start_error=InvalidRequest("no such command")))
+    error = NotExecutable("no such command", status=127)
+    job_id = box.submit(script=Script(start_error=error))
     box.advance(10)
     with pytest.raises(NotFound, match="never ran: start failed: no such command"):
         read(box, job_id)

@@ -10,7 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpuboard.errors import Conflict, HostError, InvalidRequest, NotFound, PermissionDenied
+from gpuboard.errors import (
+    Conflict,
+    HostError,
+    InvalidRequest,
+    NotExecutable,
+    NotFound,
+    PermissionDenied,
+)
 from gpuboard.runtimes.process import ProcessRuntime
 from gpuboard.runtimes.process_files import RunDirectory, Started
 from gpuboard.runtimes.process_table import is_alive, real_uid, row_of, send
@@ -267,10 +274,10 @@ def test_missing_working_directory_is_the_persons_fault(bench: RuntimeBench):
 def test_what_cannot_be_executed_is_126(bench: RuntimeBench):
     """A directory is no command."""
     handle = bench.runtime.create(bench.request("/etc"))
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(NotExecutable) as caught:
         bench.runtime.start(handle)
     assert caught.value.field == "command"
-    assert bench.seen(handle).exit_code == 126
+    assert caught.value.status == bench.seen(handle).exit_code == 126
 
 
 def test_command_is_looked_for_in_the_jobs_own_path(bench: RuntimeBench):
