@@ -50,8 +50,9 @@ highest), which is never 0 for a job that did not succeed.
 .SH ENVIRONMENT
 .TP
 \fBGPUBOARD_SOCKET\fP
-The daemon's socket. Without it: /run/gpuboard/gpuboard.sock when that exists, else your own daemon,
-which is started in the background when it is first needed.
+The daemon's socket. Without it: /run/gpuboard/gpuboard.sock where gpuboard is installed for the box
+(/run/gpuboard or /etc/gpuboard/config.toml is there), else your own daemon, which is started in the
+background when it is first needed.
 .TP
 \fBNO_COLOR\fP
 No colours when set.

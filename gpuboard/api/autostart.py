@@ -5,7 +5,7 @@ whoever comes after the first finds it answering.
 """
 
 # pathlib would cost every command an import:
-# ruff: noqa: PTH105, PTH116, PTH100, PTH118, PTH120, PTH123, PTH202
+# ruff: noqa: PTH105, PTH110, PTH116, PTH100, PTH118, PTH120, PTH123, PTH202
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from gpuboard.errors import Unavailable
 
 START_TIMEOUT_S = 30.0
 _LONGEST_LOG_BYTES = 5 * 2**20
+_LAST_WORDS_BYTES = 16_384
 
 
 def start_personal_daemon(socket_path: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
     """Start the person's daemon unless one answers, and return once it does.
 
-    Raises Unavailable with the last line of its log when it does not come up, HostError when the
+    Raises Unavailable with the error that it ended with when it does not come up, HostError when the
     directory of its socket is not safe.
     """
     deadline = time.monotonic() + timeout_s
@@ -38,9 +39,10 @@ def start_personal_daemon(socket_path: str, *, timeout_s: float = START_TIMEOUT_
     try:
         _lock_until(lock, deadline)
         if not _answers(socket_path):
-            _spawn(log_path, deadline)
-            if not _answers(socket_path):
-                raise _did_not_start(log_path)
+            _put_long_log_aside(log_path)
+            begins = os.path.getsize(log_path) if os.path.exists(log_path) else 0
+            if not _spawn(log_path, deadline) or not _answers(socket_path):
+                raise _did_not_start(log_path, begins)
     finally:
         os.close(lock)
 
@@ -68,11 +70,10 @@ def _lock_until(lock: int, deadline: float) -> None:
             return
 
 
-def _spawn(log_path: str, deadline: float) -> None:
-    """Start the daemon and wait until it says on a pipe that it is ready (or ends)."""
+def _spawn(log_path: str, deadline: float) -> bool:
+    """Start the daemon and wait until it says on a pipe that it is ready; False: it ended, or is slow."""
     ready, tell = os.pipe()
     try:
-        _put_long_log_aside(log_path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(log_path, flags, 0o600), "ab") as log:
             process = subprocess.Popen(
@@ -91,9 +92,10 @@ def _spawn(log_path: str, deadline: float) -> None:
         if select.select([ready], [], [], max(0.0, deadline - time.monotonic()))[0]:
             answer = os.read(ready, 16)
         if not answer:
-            raise _did_not_start(log_path)
+            return False
         # The daemon outlives us; init reaps it. Popen would warn of a child that still runs.
         process.returncode = 0
+        return True
     finally:
         os.close(ready)
         if tell >= 0:
@@ -115,18 +117,23 @@ def _put_long_log_aside(log_path: str) -> None:
         pass
 
 
-def _did_not_start(log_path: str) -> Unavailable:
-    """Return the error for a daemon that did not come up, with what it said last."""
-    last = ""
+def _did_not_start(log_path: str, begins: int) -> Unavailable:
+    """Return the error for a daemon that did not come up: its own last error, with that one's hint.
+
+    `begins`: where in the log its words begin (bytes).
+    """
+    lines: list[str] = []
     try:
         with open(log_path, "rb") as log:
-            log.seek(max(0, os.path.getsize(log_path) - 4096))
-            lines = log.read().decode("utf-8", "replace").splitlines()
-        last = next((line for line in reversed(lines) if line.strip()), "")
+            log.seek(max(begins, os.path.getsize(log_path) - _LAST_WORDS_BYTES))
+            lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line]
     except OSError:
         pass
+    errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    last = lines[errors[-1]].removeprefix("error: ") if errors else "".join(lines[-1:])
+    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
     words = "the personal daemon did not start"
     return Unavailable(
         f"{words}: {last}" if last else words,
-        hint=f"the whole story is in {log_path}",
+        hint="; ".join([*hints[-1:], f"the whole story is in {log_path}"]),
     )

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 from gpuboard import errors
+from gpuboard.api import places
 from gpuboard.api.places import (
     SYSTEM_SOCKET,
     check_private_dir,
@@ -31,6 +33,8 @@ __all__ = ["SYSTEM_SOCKET", "Client", "connect", "find_socket", "personal_socket
 
 _FEED_TIMEOUT_S = 45.0
 """The feed sends something at least every 15 s: three missed ones mean that nobody is there."""
+RESTART_S = 5.0
+"""How long a command waits for the box's daemon: a restart takes a few seconds."""
 
 
 class Client:
@@ -143,15 +147,24 @@ class Client:
             response.connection.close()
 
 
-def connect(autostart: bool = True, *, timeout_s: float = 60.0, address: str = "") -> Client:
+def connect(
+    autostart: bool = True,
+    *,
+    timeout_s: float = 60.0,
+    address: str = "",
+    patience_s: float = RESTART_S,
+) -> Client:
     """Return a client of the daemon at `address` (a socket's path or `ssh://HOST`).
 
     Without one, of the daemon that `find_address` names. Where that is the person's own and nobody
-    answers, a personal daemon is started (unless `autostart` is off). The connection itself is made
-    by the first request: Unavailable then.
+    answers, a personal daemon is started; where it is the box's own, it is waited for (neither with
+    `autostart` off). Any other connection is made by the first request: Unavailable then.
     """
     path = address or find_address()
     client = Client(path, timeout_s=timeout_s)
+    if path == places.SYSTEM_SOCKET and autostart and patience_s:
+        client._idle.append(_system_connection(path, timeout_s, patience_s))  # noqa: SLF001
+        return client
     if path != personal_socket() or path == os.environ.get("GPUBOARD_SOCKET"):
         return client
     if os.path.isdir(os.path.dirname(path)):
@@ -165,6 +178,21 @@ def connect(autostart: bool = True, *, timeout_s: float = 60.0, address: str = "
 
         start_personal_daemon(path)
     return client
+
+
+def _system_connection(path: str, timeout_s: float, patience_s: float) -> Connection:
+    """Return a connection to the box's daemon; one that restarts is waited for."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            return Connection(path, timeout_s)
+        except errors.Unavailable as error:
+            if time.monotonic() >= until:
+                raise errors.Unavailable(
+                    f"the box's daemon is not running: {error.message}",
+                    hint="why: `systemctl status gpuboard`; start it: `sudo systemctl start gpuboard`",
+                ) from error
+        time.sleep(0.1)
 
 
 def _answer(status: int, content: bytes) -> dict[str, Any]:

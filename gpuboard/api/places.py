@@ -15,6 +15,8 @@ import stat
 from gpuboard.errors import HostError
 
 SYSTEM_SOCKET = "/run/gpuboard/gpuboard.sock"
+SYSTEM_MARKS = ("/run/gpuboard", "/etc/gpuboard/config.toml")
+"""Where one of these is, the box has a daemon of its own, also while that is down."""
 
 
 def find_address() -> str:
@@ -28,11 +30,15 @@ def find_address() -> str:
 
 
 def find_socket() -> str:
-    """Return the socket to speak to: $GPUBOARD_SOCKET, the box's if it exists, else the person's."""
+    """Return the socket to speak to: $GPUBOARD_SOCKET, the box's if it has one, else the person's.
+
+    While the box's daemon is down or restarts its socket is not there. A job that then went to a
+    personal daemon would seem to vanish, and its devices would be given out twice.
+    """
     named = os.environ.get("GPUBOARD_SOCKET")
     if named:
         return named
-    if os.path.exists(SYSTEM_SOCKET):
+    if os.path.exists(SYSTEM_SOCKET) or any(os.path.exists(mark) for mark in SYSTEM_MARKS):
         return SYSTEM_SOCKET
     return personal_socket()
 

@@ -43,7 +43,7 @@ def _answer(path: str, query: dict[str, object]) -> bytes:
     from gpuboard.errors import GpuboardError
 
     try:
-        return b"".join(connect().stream(path, **query))
+        return b"".join(connect(patience_s=0).stream(path, **query))
     except (GpuboardError, OSError):
         return b""
 

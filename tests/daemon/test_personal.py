@@ -16,7 +16,7 @@ import pytest
 from gpuboard import errors
 from gpuboard.api import places
 from gpuboard.api.client import connect
-from tests.support.daemon import wait_until
+from tests.support.daemon import daemon_in, wait_until
 
 PERSONAL = """
 [daemon]
@@ -38,6 +38,7 @@ def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, str(path))
     monkeypatch.delenv("GPUBOARD_SOCKET", raising=False)
     monkeypatch.setattr(places, "SYSTEM_SOCKET", str(folder / "no-system-daemon"))
+    monkeypatch.setattr(places, "SYSTEM_MARKS", (str(folder / "no-system-configuration"),))
     configure(folder, "10m")
     yield folder
     for pid in daemon_pids(folder):
@@ -173,11 +174,36 @@ def test_a_socket_directory_of_another_is_refused(home: Path):
 
 
 def test_one_that_cannot_start_says_why(home: Path):
+    """What is wrong is the message, what to do is the hint: whatever else is in the log."""
     configure(home, "never ever")
     with pytest.raises(errors.Unavailable) as caught:
         connect()
-    assert re.search(r"did not start: (error|hint): ", caught.value.message)
-    assert "daemon.log" in caught.value.hint
+    assert re.search(r"did not start: \S+config\.toml:3: daemon\.idle_exit: ", caught.value.message)
+    assert re.match(r"write 90m.*; the whole story is in \S+daemon\.log$", caught.value.hint)
+
+
+def test_none_is_started_on_a_box_that_has_a_daemon_of_its_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """While that is down or restarts, a job in a private queue would seem to be lost."""
+    mark = home / "no-system-configuration"
+    mark.touch()
+    with pytest.raises(errors.Unavailable, match="the box's daemon is not running") as caught:
+        connect(patience_s=0.3)
+    assert caught.value.exit_code == 3
+    assert "sudo systemctl start gpuboard" in caught.value.hint
+    assert not daemon_pids(home)
+
+
+def test_the_box_s_daemon_that_restarts_is_waited_for(home: Path):
+    """Its socket is not there for a moment."""
+    (home / "no-system-configuration").touch()
+    (home / "box").mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(lambda: connect(patience_s=60).get("/ping"))
+        with daemon_in(home / "box") as daemon:
+            daemon.socket.rename(places.SYSTEM_SOCKET)
+            assert answer.result(60)["version"]
 
 
 def test_nothing_is_started_without_leave(home: Path):
