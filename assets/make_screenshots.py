@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-os.environ |= {"TZ": "UTC", "LC_ALL": "C.UTF-8"}
+os.environ |= {"TZ": "UTC", "LC_ALL": "C.UTF-8", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
 time.tzset()
 
 from tests.support.screens import opened, settled  # noqa: E402

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gpuboard.cli import words
-from gpuboard.cli.session import Session, json_option, pass_session
+from gpuboard.cli.session import Session, ascii_option, json_option, pass_session
 from gpuboard.cli.tables import Cell, Column, painted, print_table
 from gpuboard.model.text import plain
 
@@ -50,6 +50,7 @@ def _reached(session: Session) -> list[str]:
 @click.command("board", short_help="Open the app, or print the board as text.")
 @click.option("--once", is_flag=True, help="Print it once, as text, also on a terminal.")
 @click.option("--plain", "plainly", is_flag=True, help="As text: for screen readers and logs.")
+@ascii_option
 @json_option
 @pass_session
 def board(session: Session, *, once: bool, plainly: bool) -> int:
@@ -65,6 +66,7 @@ def board(session: Session, *, once: bool, plainly: bool) -> int:
 @click.option(
     "--lines", type=click.IntRange(2, 50), default=5, show_default=True, help="With --inline."
 )
+@ascii_option
 @json_option
 @pass_session
 def top(session: Session, *, inline: bool, lines: int) -> int:

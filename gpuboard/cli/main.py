@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from gpuboard.cli.session import Session
+from gpuboard.cli.session import Session, ascii_option
 from gpuboard.errors import GpuboardError, InvalidRequest
 from gpuboard.model.text import plain
 
@@ -136,6 +136,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
     metavar="HOST",
     help="Another box, over ssh: box2, user@box2. Several in the app: a tab each.",
 )
+@ascii_option
 @click.pass_context
 def cli(ctx: click.Context, hosts: tuple[str, ...]) -> int:
     """Book a GPU, run a container on it, watch it.

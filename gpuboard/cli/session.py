@@ -7,6 +7,7 @@ and errors go to stderr.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -124,6 +125,24 @@ json_option = click.option(
     expose_value=False,
     callback=_set_json,
     help="Print one JSON value.",
+)
+
+
+def _set_ascii(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ["GPUBOARD_ASCII"] = "1"  # the app reads it, and whatever it starts
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(encoding="ascii", errors="replace")
+
+
+ascii_option = click.option(
+    "--ascii",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_ascii,
+    help="Draw with ASCII only (GPUBOARD_ASCII=1 does too).",
 )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import click
 
+from gpuboard.cli.session import ascii_option
+
 
 @click.command(
     "daemon",
@@ -24,6 +26,7 @@ def daemon(arguments: Sequence[str]) -> int:
 
 
 @click.command("demo", short_help="Show it all on a simulated box.")
+@ascii_option
 def demo() -> int:
     """Show it all on a simulated box with a scripted lab: as the app, or in a pipe as a story in text."""
     from gpuboard.cli.demo import main

@@ -31,11 +31,14 @@ from gpuboard.tui.keybar import action_of, key_items
 from gpuboard.tui.notices import Severity
 from gpuboard.tui.panes.base import Pane
 from gpuboard.tui.settings import Settings
-from gpuboard.tui.theme import ASCII, DARK, THEMES, Glyphs, Palette, glyphs_for
+from gpuboard.tui.terminals import depth_of, filters_for
+from gpuboard.tui.theme import ASCII, DARK, THEMES, Palette, glyphs_for
 from gpuboard.tui.watched import Watched
 from gpuboard.tui.widgets.painted import ActionBar, Bar
 
 if TYPE_CHECKING:
+    from textual.filter import LineFilter
+
     from gpuboard.model.requests import SubmitRequest
 
 STALE_S = 4.0
@@ -93,7 +96,7 @@ class GpuboardApp(App[None]):
             (colours for colours in THEMES if colours.name == self.settings.theme_name), DARK
         )
         self.theme = self._colours.name
-        self.ink = Ink(Palette(self._colours), self._glyphs())
+        self._renew_ink()
         self._shown_at = 0.0
 
     @property
@@ -256,7 +259,7 @@ class GpuboardApp(App[None]):
         """Live by other settings from now on."""
         self.settings = settings
         self._colours = next(one for one in THEMES if one.name == settings.theme_name)
-        self.ink = Ink(Palette(self._colours), self._glyphs())
+        self._renew_ink()
         self.theme = self._colours.name
         self.set_keymap(dict(settings.keys))
         for pane in self._panes.values():
@@ -265,8 +268,15 @@ class GpuboardApp(App[None]):
             for bar in screen.query(Bar):
                 bar.refresh()
 
-    def _glyphs(self) -> Glyphs:
-        return ASCII if self.settings.is_ascii else glyphs_for()
+    def _renew_ink(self) -> None:
+        glyphs = ASCII if self.settings.is_ascii else glyphs_for()
+        depth = depth_of(self)
+        self.ink = Ink(Palette(self._colours, depth), glyphs)
+        self._line_filters = filters_for(depth, is_ascii=glyphs.is_ascii)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what every line goes through on its way to the terminal."""
+        return self._line_filters
 
     async def action_box(self, number: int) -> None:
         """Show another box."""

@@ -15,6 +15,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from gpuboard.model.text import plain
+from gpuboard.tui.terminals import in_ascii
 from gpuboard.tui.theme import Glyphs, Palette
 
 Part = tuple[str, str | Style]
@@ -93,6 +94,11 @@ class Ink:
         self.palette = palette
         self.glyphs = glyphs
 
+    @property
+    def is_poor(self) -> bool:
+        """Whether the terminal's colours do not tell the cursor: it gets a mark of its own."""
+        return self.palette.depth != "many"
+
     def line(self, parts: Iterable[Part], width: int, ground: str = "base") -> Strip:
         """Return one line of exactly `width` columns."""
         segments: list[Segment] = []
@@ -100,11 +106,11 @@ class Ink:
         for text, role in parts:
             if not text or room <= 0:
                 continue
-            if self.glyphs.is_ascii and not text.isascii():
-                text = text.replace("…", "~").encode("ascii", "replace").decode()  # noqa: PLW2901
             length = width_of(text)
             if length > room:
                 text, length = fit(text, room), room  # noqa: PLW2901
+            if self.glyphs.is_ascii:
+                text = in_ascii(text)  # noqa: PLW2901
             segments.append(Segment(text, self._style(role, ground)))
             room -= length
         if room > 0:

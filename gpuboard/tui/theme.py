@@ -1,7 +1,8 @@
 """Colours and glyphs: the only place that names a colour or a symbol of the app.
 
 Every state has a word and a shape of its own, so that colour is never the only sign; the ASCII
-glyphs serve terminals without UTF-8 (`GPUBOARD_ASCII=1`, or a locale that is not UTF-8).
+glyphs serve terminals without UTF-8 (`--ascii`, `GPUBOARD_ASCII=1`, or a locale that is not UTF-8).
+Where there are few colours or none, the cursor is told by reverse and bold, and rows get a mark.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Literal
 
 from rich.style import Style
 from textual.theme import Theme
+
+from gpuboard.tui.terminals import Depth
 
 Role = Literal[
     "text", "dim", "faint", "strong", "accent", "free", "mine", "used", "idle", "booked",
@@ -91,7 +94,7 @@ LIGHT = Colours(
         "track": "#c8ced8", "key": "#1559b8",
     },
     grounds={
-        "base": "#fbfbfd", "panel": "#eef0f4", "bar": "#e3e7ed", "selected": "#c4dafb",
+        "base": "#fbfbfd", "panel": "#eef0f4", "bar": "#e3e7ed", "selected": "#afd2fc",
         "selected-far": "#e2e9f3",
     },
     people=("#b9c8e6", "#dcc4e6", "#b8dcd3", "#e8d7ae", "#ebc3c8", "#cbdfb9", "#b6d6e8", "#cfc6ec"),
@@ -122,10 +125,11 @@ THEMES = (DARK, LIGHT, CONTRAST)
 
 
 class Palette:
-    """Ready-made rich styles of one theme."""
+    """Ready-made rich styles of one theme, for a terminal of some depth of colour."""
 
-    def __init__(self, colours: Colours) -> None:
+    def __init__(self, colours: Colours, depth: Depth = "many") -> None:
         self.colours = colours
+        self.depth = depth
         self._styles: dict[tuple[str, str, bool], Style] = {}
 
     def style(self, role: str, ground: str = "base", *, bold: bool = False) -> Style:
@@ -133,17 +137,35 @@ class Palette:
         key = (role, ground, bold)
         found = self._styles.get(key)
         if found is None:
-            colour = self.colours.roles[role]
-            found = Style(color=colour, bgcolor=self.colours.grounds[ground], bold=bold)
-            self._styles[key] = found
+            found = self._styles[key] = self._new(role, ground, bold=bold)
         return found
+
+    def cursor(self) -> Style:
+        """Return the style of the timeline's cursor."""
+        base = self.colours.grounds["base"]
+        if self.depth == "none":
+            return Style(reverse=True, bold=True, underline=True)
+        return Style(bgcolor=self.colours.roles["accent"], color=base, bold=True)
+
+    def _new(self, role: str, ground: str, *, bold: bool) -> Style:
+        if self.depth != "many" and ground == "selected":
+            if self.depth == "none":
+                return Style(reverse=True, bold=True)
+            text, base = self.colours.roles["text"], self.colours.grounds["base"]
+            return Style(color=base, bgcolor=text, bold=True)
+        is_bold = bold or (self.depth != "many" and ground == "selected-far")
+        return Style(
+            color=self.colours.roles[role], bgcolor=self.colours.grounds[ground], bold=is_bold
+        )
 
     def person(self, uid_or_name: int | str, *, mine: bool) -> Style:
         """Return the style of a person's bar on the timeline; one's own is the brightest."""
         key = ("person", str(uid_or_name), mine)
         found = self._styles.get(key)
         if found is None:
-            if mine:
+            if self.depth == "none":
+                found = Style(reverse=True, bold=mine)
+            elif mine:
                 found = Style(color=self.colours.on_accent, bgcolor=self.colours.roles["mine"])
             else:
                 place = sum(ord(letter) * 31 for letter in str(uid_or_name))

@@ -103,11 +103,7 @@ def draw_entries(
 
 def mark(ink: Ink, cells: Cells, first: int, last: int) -> None:
     """Put the cursor's ground under the cells from `first` to before `last`."""
-    ground = Style(
-        bgcolor=ink.palette.colours.roles["accent"],
-        color=ink.palette.colours.grounds["base"],
-        bold=True,
-    )
+    ground = ink.palette.cursor()
     for cell in range(max(0, first), min(len(cells.styles), last)):
         cells.styles[cell] = ground
 

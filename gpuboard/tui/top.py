@@ -7,11 +7,13 @@ picture stays in the terminal's history.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
+from textual.filter import LineFilter
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -25,7 +27,8 @@ from gpuboard.tui.histories import memory_percent
 from gpuboard.tui.ink import Ink, Part, clean, fit
 from gpuboard.tui.instants import epoch_s, span
 from gpuboard.tui.settings import Settings
-from gpuboard.tui.theme import DARK, THEMES, Palette, glyphs_for
+from gpuboard.tui.terminals import depth_of, filters_for
+from gpuboard.tui.theme import ASCII, DARK, THEMES, Palette, glyphs_for
 from gpuboard.tui.widgets.painted import ink_of
 
 LINES = 5
@@ -138,7 +141,9 @@ class TopApp(App[None]):
             self.register_theme(colours.textual())
         colours = next((one for one in THEMES if one.name == settings.theme_name), DARK)
         self.theme = colours.name
-        self.ink = Ink(Palette(colours), glyphs_for())
+        depth, glyphs = depth_of(self), ASCII if settings.is_ascii else glyphs_for()
+        self.ink = Ink(Palette(colours, depth), glyphs)
+        self._line_filters = filters_for(depth, is_ascii=glyphs.is_ascii)
         self._lines = lines
         self._snapshot = Snapshot()
         self._feed = FeedThread(
@@ -147,6 +152,10 @@ class TopApp(App[None]):
             lambda _event: None,
             lambda _history: None,
         )
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what every line goes through on its way to the terminal."""
+        return self._line_filters
 
     def compose(self) -> ComposeResult:
         """Return the lines."""

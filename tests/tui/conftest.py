@@ -10,6 +10,8 @@ def utc_and_utf8(monkeypatch):
     """Screens are told in UTC and in UTF-8, wherever the tests run."""
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.delenv("GPUBOARD_ASCII", raising=False)
     time.tzset()

@@ -21,6 +21,7 @@ from gpuboard.tui.devicewords import left_s
 from gpuboard.tui.histories import Histories
 from gpuboard.tui.ink import changed_span
 from gpuboard.tui.instants import epoch_s
+from gpuboard.tui.terminals import pointed_at
 from gpuboard.tui.widgets.card import Card, paint_card, paint_head
 from gpuboard.tui.widgets.painted import ink_of
 
@@ -235,7 +236,11 @@ class BoardGrid(ScrollView, can_focus=True):
             self._is_stale,
             is_expanded=device.uuid == self._expanded,
         )
-        return paint_card(ink_of(self), card, box.width, box.height, ground)
+        ink = ink_of(self)
+        lines = paint_card(ink, card, box.width, box.height, ground)
+        if ink.is_poor and key == self._cursor:
+            lines[0] = pointed_at(lines[0], ink.palette.style("text", ground, bold=True))
+        return lines
 
     def _repaint(self, keys: Iterable[Key]) -> None:
         """Paint cards again; of each line of the screen one region is sent, over what changed."""

@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from gpuboard.tui.bindings import MOVING, bindings
 from gpuboard.tui.ink import Ink
+from gpuboard.tui.terminals import pointed_at
 from gpuboard.tui.widgets.painted import ink_of
 
 Row = TypeVar("Row")
@@ -218,4 +219,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         ground = "base"
         if line == self._cursor and self._has_cursor:
             ground = "selected" if self.has_focus else "selected-far"
-        return self._paint(ink, self._rows[line], width, ground)
+        strip = self._paint(ink, self._rows[line], width, ground)
+        if ink.is_poor and ground != "base":
+            return pointed_at(strip, ink.palette.style("text", ground, bold=True))
+        return strip
