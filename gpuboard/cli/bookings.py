@@ -154,7 +154,8 @@ def _say_reserved(session: Session, answer: dict[str, Any]) -> None:
             print(one["id"])
         return
     now = words.at_ms({})
-    on = f" (GPU {words.devices_words(booking['devices'])})" if booking["devices"] else ""
+    likely = "likely " if booking.get("likely") else ""
+    on = f" ({likely}GPU {words.devices_words(booking['devices'])})" if booking["devices"] else ""
     verb = "could be had" if answer["dry_run"] else f"booking {booking['id']}"
     window = (
         f"from {words.clock(booking['from_at'], now)} until {words.clock(booking['until_at'], now)}"

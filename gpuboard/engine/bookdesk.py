@@ -25,6 +25,7 @@ from gpuboard.model.reservation import (
 )
 from gpuboard.model.world import Booking
 from gpuboard.policy.admission import admit
+from gpuboard.policy.plan import plan_round
 from gpuboard.store.database import Store
 
 TRIAL_ID = 1 << 60
@@ -40,6 +41,20 @@ def window_of(booking: Reservation) -> ReservationRequest:
         gpu_uuids=booking.gpu_uuids,
         gpu_type=booking.gpu_type,
         account=booking.account,
+    )
+
+
+def _placed(owner: Person, request: ReservationRequest, number: int) -> Booking:
+    """Return a booking that is only tried, as the policy sees bookings."""
+    return Booking(
+        reservation_id=ReservationId(number),
+        uid=owner.uid,
+        user=owner.name,
+        gpus=request.gpus,
+        from_at=request.from_at,
+        until_at=request.until_at,
+        gpu_uuids=request.gpu_uuids,
+        gpu_type=request.gpu_type,
     )
 
 
@@ -60,14 +75,21 @@ class BookingDesk:
         return booking
 
     def admit(
-        self, request: ReservationRequest, replacing: ReservationId | None = None
+        self, owner: Person, request: ReservationRequest, replacing: ReservationId | None = None
     ) -> Admission:
-        """Say whether a window could be promised."""
+        """Say whether a window could be promised, and on which devices as things stand."""
         core = self._core
         now = core.clock.now_ms()
         world = build_world(core, now)
         gone = () if replacing is None else (replacing,)
-        return admit(world, core.ledger.queue, request, now, replacing=gone)
+        admission = admit(world, core.ledger.queue, request, now, replacing=gone)
+        if not admission.accepted or request.from_at > now or gone:
+            return admission
+        placed = _placed(owner, request, TRIAL_ID)
+        world = msgspec.structs.replace(world, bookings=(*world.bookings, placed))
+        binds = plan_round(world, core.ledger.queue, now).binds
+        bound = [bind.devices for bind in binds if bind.reservation_id == TRIAL_ID]
+        return msgspec.structs.replace(admission, devices=bound[0]) if bound else admission
 
     def reserve(self, owner: Person, request: ReservationRequest, name: str) -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
@@ -111,16 +133,7 @@ class BookingDesk:
         for number, request in enumerate(requests):
             admission = admit(world, core.ledger.queue, request, now, replacing=replacing)
             insist_admitted(admission, request, now)
-            placed = Booking(
-                reservation_id=ReservationId(TRIAL_ID + number),
-                uid=owner.uid,
-                user=owner.name,
-                gpus=request.gpus,
-                from_at=request.from_at,
-                until_at=request.until_at,
-                gpu_uuids=request.gpu_uuids,
-                gpu_type=request.gpu_type,
-            )
+            placed = _placed(owner, request, TRIAL_ID + number)
             world = msgspec.structs.replace(world, bookings=(*world.bookings, placed))
 
     def change(

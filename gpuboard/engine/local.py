@@ -50,7 +50,7 @@ from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.workers import Workers
 from gpuboard.engine.world import build_world, device_facts, policy_settings, usage_now
-from gpuboard.errors import StateError
+from gpuboard.errors import GpuboardError, StateError
 from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
@@ -375,22 +375,22 @@ class LocalEngine:
 
     def admit(
         self,
-        owner: Person,  # noqa: ARG002
+        owner: Person,
         request: ReservationRequest,
         replacing: ReservationId | None = None,
     ) -> Admission:
         """Say whether a booking could be promised, or the window of one that is there replaced."""
-        return self._desk.admit(request, replacing)
+        return self._desk.admit(owner, request, replacing)
 
     def reserve(self, owner: Person, request: ReservationRequest, name: str = "") -> Reservation:
         """Book. Raises Refused with the causes and the nearest windows as hint."""
-        return self._desk.reserve(owner, request, name)
+        return self._begun([self._desk.reserve(owner, request, name)])[0]
 
     def reserve_series(
         self, owner: Person, requests: Sequence[ReservationRequest], name: str, rule: str
     ) -> Sequence[Reservation]:
         """Book all windows of a series, or none. Raises Refused."""
-        return self._desk.reserve_series(owner, requests, name, rule)
+        return self._begun(self._desk.reserve_series(owner, requests, name, rule))
 
     def insist_all(
         self,
@@ -405,13 +405,30 @@ class LocalEngine:
         self, edits: Sequence[BookingEdit], by: Person
     ) -> Sequence[Reservation]:
         """Replace the windows of bookings that have not ended, all as one edit, or change nothing."""
-        return self._desk.change_series(edits, by)
+        return self._begun(self._desk.change_series(edits, by))
 
     def change_reservation(
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str
     ) -> Reservation:
         """Replace the window of a booking that has not ended, or refuse and change nothing."""
-        return self._desk.change(reservation_id, by, request, name)
+        return self._begun([self._desk.change(reservation_id, by, request, name)])[0]
+
+    def _begun(self, bookings: Sequence[Reservation]) -> Sequence[Reservation]:
+        """Begin at once those whose window begins now: the answer is to name the devices bound.
+
+        They are on the record already: what fails here is left to the next step.
+        """
+        now = self.core.clock.now_ms()
+        if any(one.from_at <= now and len(one.devices) < one.gpus for one in bookings):
+            try:
+                self._bookings.keep_time()
+                self._planner.run(at_once=True)
+            except StateError as error:
+                self.halt(error)
+            except GpuboardError as error:
+                log.warning("a booking could not be begun at once: %s", error)
+                self.disturbed()
+        return [self.core.ledger.reservations.get(one.id, one) for one in bookings]
 
     def unreserve(self, reservation_id: ReservationId, by: Person) -> Reservation:
         """Cancel a booking, or end an active one now."""

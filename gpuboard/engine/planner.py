@@ -40,14 +40,19 @@ class Planner:
         self.deciding_s = 0.0
         """What all rounds took, the world's making included."""
 
-    def run(self) -> None:
-        """Plan if something changed, or the last plan said when to plan again."""
+    def run(self, *, at_once: bool = False) -> None:
+        """Plan if something changed, or the last plan said when to plan again.
+
+        `at_once`: for somebody who waits for the answer, however short ago the last plan was.
+        """
         core = self._core
         now, boot = core.clock.now_ms(), core.clock.boot_ms()
         is_due = (core.plan.wake_at is not None and now >= core.plan.wake_at) or (
             self._resume_boot_ms is not None and boot >= self._resume_boot_ms
         )
-        if not (core.wants_plan or is_due) or boot < self._not_before_boot_ms:
+        if not (core.wants_plan or is_due):
+            return
+        if boot < self._not_before_boot_ms and not at_once:
             return
         if core.halted or not self._reconciler.is_ready():
             return

@@ -54,24 +54,29 @@ def from_iso(text: str, *, field: str = "instant") -> int:
     return ms
 
 
-def parse_instant(text: str, *, now_ms: int, zone: str = "", field: str) -> int:
+def parse_instant(
+    text: str, *, now_ms: int, after_ms: int | None = None, zone: str = "", field: str
+) -> int:
     """Return the instant that a person means by `text`, in ms since the epoch; it may lie in the past.
 
     `now`, `now+1h`, `now-2d`, `in 1h`, `2h ago`; `14:30`, `9am`, `noon` (the next one); `today`,
     `tomorrow`, `yesterday`, a weekday (the next one) or a date, each alone (its first moment) or with
     a time; ISO-8601 with or without an offset. `zone` is an IANA name; empty is the host's zone.
     After `now+` a unit is needed: a bare number is seconds in Slurm and minutes elsewhere here.
+    `after_ms` is given for the end of a window that begins then: a time or a weekday alone is the
+    next one from there on and `+1h` an hour later; all other words still mean what they mean now.
     Raises InvalidRequest that names the field, the value and the accepted forms.
     """
     words = " ".join(text.lower().split()) if len(text) <= _LONGEST_TEXT else ""
     exact = _iso_ms(words)
     if exact is not None:
         return exact
+    after_ms = now_ms if after_ms is None else max(now_ms, after_ms)
     delta_s = _relative_s(words, field)
     if delta_s is not None:
-        return now_ms + delta_s * 1000
+        return (after_ms if words.startswith("+") else now_ms) + delta_s * 1000
     try:
-        ms = _wall_ms(words, now_ms, _tzinfo(zone))
+        ms = _wall_ms(words, now_ms, after_ms, _tzinfo(zone))
     except (OverflowError, OSError) as error:  # a year that the host's calendar does not have
         raise _invalid(text, field, "is out of range") from error
     if ms is None:
@@ -132,15 +137,15 @@ def _relative_s(words: str, field: str) -> int | None:
     return sign * parse_duration(span, field=field)
 
 
-def _wall_ms(words: str, now_ms: int, tz: tzinfo | None) -> int | None:
+def _wall_ms(words: str, now_ms: int, after_ms: int, tz: tzinfo | None) -> int | None:
     """Return the instant of a time, day, or day and time on the wall clock of `tz`."""
     from datetime import time, timedelta
 
-    today = _wall(now_ms, tz).date()
+    begin = _wall(after_ms, tz).date()
     clock = _clock(words)
     if clock is not None:
-        candidates = [today + timedelta(days=days) for days in range(3)]
-        return _first_after(now_ms, candidates, clock, tz)
+        candidates = [begin + timedelta(days=days) for days in range(3)]
+        return _first_after(after_ms, candidates, clock, tz)
     day_word, _, rest = (
         words.replace("t", " ", 1).partition(" ")
         if re.match(_DATE, words)
@@ -153,10 +158,10 @@ def _wall_ms(words: str, now_ms: int, tz: tzinfo | None) -> int | None:
         return None
     weekday = _weekday(day_word)
     if weekday is not None:
-        first = today + timedelta(days=(weekday - today.weekday()) % 7)
-        return _first_after(now_ms, [first, first + timedelta(days=7)], clock, tz)
-    day = _day(day_word, today)
-    return None if day is None else _instant(day, clock, tz, now_ms)
+        first = begin + timedelta(days=(weekday - begin.weekday()) % 7)
+        return _first_after(after_ms, [first, first + timedelta(days=7)], clock, tz)
+    day = _day(day_word, _wall(now_ms, tz).date())
+    return None if day is None else _instant(day, clock, tz, after_ms)
 
 
 def _clock(words: str) -> time | None:

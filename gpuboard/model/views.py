@@ -399,6 +399,8 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True):
     gpu_type: str = ""
     devices: list[DeviceRef] = []
     """Bound devices; before its start those it would get as things stand."""
+    likely: bool = False
+    """Whether not all of these are bound yet: other devices may take the place of some."""
     from_at: str
     until_at: str
     on_them_now: list[str] = []

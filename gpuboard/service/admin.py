@@ -81,7 +81,7 @@ class AdminService:
         )
         if request.until:
             until_at = parse_instant(
-                request.until, now_ms=max(now, from_at), zone=zone, field="until"
+                request.until, now_ms=now, after_ms=from_at, zone=zone, field="until"
             )
         elif request.duration != "":
             until_at = from_at + parse_duration(request.duration, field="duration") * 1000

@@ -39,7 +39,7 @@ class BookingRules:
         if until and duration != "":
             raise InvalidRequest("either a duration or --until, not both", field="until")
         if until:
-            return parse_instant(until, now_ms=max(now, from_at), zone=zone, field="until")
+            return parse_instant(until, now_ms=now, after_ms=from_at, zone=zone, field="until")
         if duration == "":
             raise InvalidRequest("for how long?", field="duration", hint="gpuboard reserve 2 1h30m")
         return from_at + parse_duration(duration, field="duration") * 1000

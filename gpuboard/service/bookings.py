@@ -250,6 +250,7 @@ class BookingService:
         devices: tuple[DeviceUuid, ...] | None = None,
         on_them_now: Sequence[str] = (),
     ) -> ReservationView:
+        shown = devices or booking.devices or booking.gpu_uuids
         return ReservationView(
             id=booking.id,
             user=booking.owner.name,
@@ -259,7 +260,8 @@ class BookingService:
             state=str(booking.state),
             gpus=booking.gpus,
             gpu_type=booking.gpu_type,
-            devices=names.refs(devices or booking.devices or booking.gpu_uuids),
+            devices=names.refs(shown),
+            likely=not set(shown) <= {*booking.devices, *booking.gpu_uuids},
             from_at=iso(booking.from_at) or "",
             until_at=iso(booking.until_at) or "",
             on_them_now=[*on_them_now],
@@ -273,10 +275,13 @@ class BookingService:
     ) -> ReservationView:
         """Return the view with the devices it would get and what is on them now."""
         names = self._names()
-        devices = booking.devices or (admission.devices if admission else booking.gpu_uuids)
-        return self._view(caller, booking, names, devices, self._on_them(devices, names))
+        likely = admission.devices if admission else booking.gpu_uuids
+        others = (device for device in likely if device not in booking.devices)
+        devices = (*booking.devices, *others)[: booking.gpus]
+        on_them = self._on_them([d for d in devices if d not in booking.devices], names)
+        return self._view(caller, booking, names, devices, on_them)
 
-    def _on_them(self, devices: tuple[DeviceUuid, ...], names: DeviceNames) -> Sequence[str]:
+    def _on_them(self, devices: Sequence[DeviceUuid], names: DeviceNames) -> Sequence[str]:
         leases = self._engine.leases()
         running: dict[int, Job] = {job.id: job for job in self._engine.running_jobs()}
         words = []

@@ -6,11 +6,18 @@ import msgspec
 import pytest
 
 from gpuboard.config import Config, ReservationsConfig
-from gpuboard.errors import GpuboardError, QuotaExceeded, Refused
-from gpuboard.model.requests import ReservationUpdate, ReserveRequest, SubmitRequest
+from gpuboard.errors import GpuboardError, InvalidRequest, QuotaExceeded, Refused
+from gpuboard.model.device import DeviceLink, LinkKind
+from gpuboard.model.instants import iso
+from gpuboard.model.requests import (
+    BlackoutRequest,
+    ReservationUpdate,
+    ReserveRequest,
+    SubmitRequest,
+)
 from gpuboard.runtimes.simulated import Script
 from gpuboard.service.services import Services
-from tests.support.engine import Box
+from tests.support.engine import Box, uuid
 from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over, simulated_config
 
 
@@ -33,6 +40,73 @@ def test_dry_run_books_nothing(services: Services) -> None:
     assert made.dry_run
     assert made.reservation.id == 0
     assert services.bookings.list(AS_ANN).reservations == []
+
+
+def test_booking_from_now_on_answers_the_devices_that_it_has(box: Box, services: Services) -> None:
+    """Of a box of two types, twice in a row: what is answered is what is bound, now and later."""
+    box.probe.models = {0: ("H100", 2**36), 1: ("H100", 2**36)}
+    box.probe.links = tuple(
+        DeviceLink(uuid(a), uuid(b), LinkKind.NVLINK) for a, b in ((0, 1), (2, 3))
+    )
+    box.settle()
+    answered = []
+    for _ in range(2):
+        trial = services.bookings.reserve(
+            AS_ANN, ReserveRequest(gpus=2, duration="1h", dry_run=True)
+        ).reservation
+        made = services.bookings.reserve(AS_ANN, ReserveRequest(gpus=2, duration="1h")).reservation
+        assert (trial.likely, made.likely, made.state) == (True, False, "active")
+        assert trial.devices == made.devices
+        assert made.on_them_now == []
+        answered.append({device.uuid for device in made.devices})
+    box.settle()
+    assert answered == [set(one.devices) for one in box.engine.reservations()]
+    assert answered == [{uuid(2), uuid(3)}, {uuid(0), uuid(1)}]
+
+
+def test_devices_of_a_later_booking_are_only_likely(services: Services) -> None:
+    """They are bound when it begins; those asked for by name are certain."""
+    later = services.bookings.reserve(AS_ANN, ReserveRequest(duration="1h", at="now+1h"))
+    assert later.reservation.likely
+    named = services.bookings.reserve(
+        AS_ANN, ReserveRequest(duration="1h", at="now+1h", gpu_ids=["3"])
+    )
+    assert not named.reservation.likely
+
+
+UNTIL = (
+    # the test's clock stands a little after 08:00 UTC on Friday, the 15th of January 2027
+    ("tomorrow 11:00", "tomorrow 12:00", "2027-01-16T12:00"),
+    ("tomorrow 09:00", "tomorrow 08:00", ""),
+    ("tomorrow 09:00", "today 23:00", ""),
+    ("now+12h", "now+14h", "2027-01-15T22:00"),
+    ("tomorrow 09:00", "+2h", "2027-01-16T11:00"),
+    ("tomorrow 09:00", "08:00", "2027-01-17T08:00"),
+    ("tomorrow 09:00", "12:00", "2027-01-16T12:00"),
+    ("tue 09:00", "tue 11:00", "2027-01-19T11:00"),
+    ("tue 09:00", "tue 08:00", "2027-01-26T08:00"),
+    ("", "tomorrow 09:00", "2027-01-16T09:00"),
+)
+
+
+@pytest.mark.parametrize(("at", "until", "ends"), UNTIL)
+def test_end_of_a_window_means_what_it_means_now(
+    box: Box, services: Services, at: str, until: str, ends: str
+) -> None:
+    """Only a time or weekday alone and +1h roll on from the start; today and tomorrow are of now."""
+    request = ReserveRequest(at=at, until=until, timezone="UTC", dry_run=True)
+    blackout = BlackoutRequest(at=at, until=until, timezone="UTC")
+    if ends:
+        assert services.bookings.reserve(AS_ANN, request).reservation.until_at.startswith(ends)
+        services.admin.blackout(AS_ADMIN, blackout)
+        assert (iso(box.engine.blackouts()[0].until_at) or "").startswith(ends)
+    else:
+        for ask in (
+            lambda: services.bookings.reserve(AS_ANN, request),
+            lambda: services.admin.blackout(AS_ADMIN, blackout),
+        ):
+            with pytest.raises(InvalidRequest, match="over before it begins"):
+                ask()
 
 
 def test_refusal_names_causes_and_nearest_windows(box: Box, services: Services) -> None:
@@ -96,7 +170,6 @@ def test_number_of_bookings_a_person_is_bounded(tmp_path) -> None:
 
 def test_timeline_shows_past_present_bookings_and_forecast(box: Box, services: Services) -> None:
     """Kinds: ran, running, booking, forecast, blackout."""
-    from gpuboard.model.requests import BlackoutRequest
     from gpuboard.runtimes.simulated import Script
 
     box.scripts["quick"] = Script(run_s=5)

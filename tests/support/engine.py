@@ -65,6 +65,8 @@ class ScriptedProbe:
         self.memory: dict[str, int] = {}
         """Device memory (bytes) of an attempt's process, by runtime name; of others it is not known."""
         self.links: tuple[DeviceLink, ...] = ()
+        self.models: dict[int, tuple[str, int]] = {}
+        """Name and memory (bytes) by index; of others they are all the same."""
         self._snapshot = ProbeSnapshot(at=0, fault="not read yet")
         self._sequence = 0
 
@@ -83,7 +85,8 @@ class ScriptedProbe:
         )
 
     def _reading(self, index: int) -> DeviceReading:
-        device = Device(uuid=uuid(index), index=index, name="Simulated GPU", memory_bytes=2**34)
+        name, memory_bytes = self.models.get(index, ("Simulated GPU", 2**34))
+        device = Device(uuid=uuid(index), index=index, name=name, memory_bytes=memory_bytes)
         health, words = self.faults.get(device.uuid, (Health.OK, ""))
         ours = tuple(
             DeviceProcess(
