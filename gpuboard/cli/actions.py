@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gpuboard.cli import words
 from gpuboard.cli.completion import complete_jobs
 from gpuboard.cli.request import client_zone
 from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
@@ -28,7 +29,12 @@ _some_jobs = click.argument(
 @quiet_option("Say only what failed.")
 @pass_session
 def cancel(session: Session, *, jobs: Sequence[str], force: bool) -> int:
-    """Cancel jobs: queued ones end at once, running ones get their stop signal and a grace."""
+    """Cancel jobs: queued ones end at once, running ones get their stop signal and a grace.
+
+    Jobs are named by number, range (4-7), `@` for my last submission, or name, in which a * stands
+    for anything. The number of an array, which is that of its first job, means all of it, and 24_3
+    one of it.
+    """
     return _act(session, "/jobs/cancel", {"jobs": list(jobs), "force": force})
 
 
@@ -91,6 +97,23 @@ def update(session: Session, /, *, jobs: Sequence[str], **changes: Any) -> int:
     return _act(session, "/jobs/update", {"jobs": list(jobs), **named})
 
 
+def _say_arrays(
+    session: Session, selectors: Sequence[str], results: Sequence[dict[str, Any]]
+) -> None:
+    """Say of each number that stood for a whole array that it did."""
+    for word in (part for text in selectors for part in text.replace(",", " ").split()):
+        members = [
+            result["job"]["array_index"]
+            for result in results
+            if result.get("job") and str(result["job"].get("array_id")) == word
+        ]
+        if len(members) > 1:
+            session.note(
+                f"{word} is an array: all {len(members)} of it are meant"
+                f" ({word}_{members[0]} would be one of them)"
+            )
+
+
 def _act(session: Session, path: str, body: dict[str, Any]) -> int:
     answer = session.client.post(path, body)
     results = answer["results"]
@@ -98,10 +121,11 @@ def _act(session: Session, path: str, body: dict[str, Any]) -> int:
     if session.as_json:
         session.answer(answer)
     else:
+        _say_arrays(session, body["jobs"], results)
         for result in results:
             line = plain(result["words"])
             if not line.startswith("job "):
-                line = f"job {result['id']}: {line}"
+                line = f"job {words.job_id_words(result.get('job') or result)}: {line}"
             if not result["ok"]:
                 print(f"error: {line}", file=sys.stderr)
             elif not session.quiet:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gpuboard.cli.completion import complete_gpus
+from gpuboard.cli.options import given, refuse_empty
 from gpuboard.cli.request import client_zone
 from gpuboard.cli.session import Session, json_option, pass_session
 from gpuboard.errors import InvalidRequest
@@ -108,6 +109,7 @@ def blackout(
     \b
     gpuboard admin blackout 2h --at 'saturday 08:00' --note 'new fans'
     """
+    refuse_empty(given(click.get_current_context()))
     if cancel is None and not (duration or until):
         raise InvalidRequest(
             "for how long?",

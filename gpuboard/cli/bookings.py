@@ -1,8 +1,7 @@
-"""Bookings: `reserve`, `reservations`, `unreserve`."""
+"""Bookings: `reserve` and `reservations`."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import click
 
 from gpuboard.cli import words
-from gpuboard.cli.completion import complete_gpus, complete_reservations
+from gpuboard.cli.completion import complete_gpu_types, complete_gpus
+from gpuboard.cli.options import given, refuse_empty
 from gpuboard.cli.request import client_zone
 from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
 from gpuboard.cli.tables import Cell, Column, print_table
@@ -37,7 +37,11 @@ from gpuboard.model.text import plain
     help="Exactly these: 2,3.",
 )
 @click.option(
-    "--gpu-type", default="", metavar="NAME", help="Only GPUs whose product name has this in it."
+    "--gpu-type",
+    default="",
+    metavar="NAME",
+    shell_complete=complete_gpu_types,
+    help="Only GPUs whose product name has this in it.",
 )
 @click.option("-J", "--name", default="", help="What it is for.")
 @click.option(
@@ -87,6 +91,7 @@ def reserve(
     gpuboard reserve --change 7 2 3h
     gpuboard reserve --change 7 --at 'tue 09:00' --series
     """
+    refuse_empty(given(click.get_current_context()) | {"wanted": ()})
     gpus, duration = _wanted(wanted)
     ids = [part.strip() for part in gpu_ids.split(",") if part.strip()]
     body: dict[str, Any] = {"duration": duration, "at": at, "until": until, "name": name}
@@ -247,44 +252,3 @@ def _print_calendar(session: Session, *, mine: bool, past: bool) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(calendar_text(found.reservations, hostname, found.at))
     sys.stdout.buffer.flush()
-
-
-_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
-_LARGEST_RANGE = 1000
-
-
-@click.command("unreserve", short_help="Cancel bookings.")
-@click.argument(
-    "ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_reservations
-)
-@click.option("--series", is_flag=True, help="Also the later ones of the same series.")
-@json_option
-@quiet_option("Print nothing.")
-@pass_session
-def unreserve(session: Session, ids: Sequence[str], *, series: bool) -> None:
-    """Cancel bookings of yours (7, 7-9); an active one ends now."""
-    query = {"series": 1} if series else {}
-    ended = [session.client.delete(f"/reservations/{number}", **query) for number in _numbers(ids)]
-    if session.as_json:
-        session.answer({"schema": 1, "reservations": ended})
-    elif not session.quiet:
-        for booking in ended:
-            print(plain(f"booking {booking['id']} {booking['state']}"))
-
-
-def _numbers(ids: Sequence[str]) -> list[int]:
-    """Return the numbers of `7` and `7-9`. Raises InvalidRequest."""
-    numbers: list[int] = []
-    for text in ids:
-        span = _RANGE.fullmatch(text)
-        if span and 0 <= int(span[2]) - int(span[1]) < _LARGEST_RANGE:
-            numbers += range(int(span[1]), int(span[2]) + 1)
-        elif text.isascii() and text.isdigit() and len(text) < 18:
-            numbers.append(int(text))
-        else:
-            raise InvalidRequest(
-                f"'{text}' is not the number of a booking",
-                hint="gpuboard reservations --mine",
-                field="id",
-            )
-    return numbers

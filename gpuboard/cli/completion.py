@@ -14,9 +14,8 @@ from gpuboard.errors import GpuboardError
 
 _PATIENCE_S = 1.0
 
-_REFERENCE_CHARACTERS = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@-"
-)
+_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+_REFERENCE_CHARACTERS = _NAME_CHARACTERS | frozenset("/:@")
 """Of image references: a shell puts what is completed on the command line as it comes."""
 
 # What the command answers to _GPUBOARD_COMPLETE is click's protocol ("Shell Completion" in its
@@ -117,17 +116,46 @@ def _ask(path: str, **query: object) -> dict[str, Any]:
 
 
 def complete_jobs(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Complete the ids of the caller's live jobs."""
+    """Complete the numbers of the caller's live jobs, then their names."""
     from click.shell_completion import CompletionItem
 
+    from gpuboard.cli.words import job_id_words
     from gpuboard.model.text import plain
 
     jobs = _ask("/jobs", mine=True, limit=200).get("jobs", [])
+    found = {job_id_words(job): plain(f"{job['name']} {job['state']}", 60) for job in jobs}
+    for job in jobs:
+        if incomplete and _NAME_CHARACTERS.issuperset(job["name"]):
+            found.setdefault(job["name"], "job of this name")
     return [
-        CompletionItem(str(job["id"]), help=plain(f"{job['name']} {job['state']}", 60))
-        for job in jobs
-        if str(job["id"]).startswith(incomplete)
+        CompletionItem(word, help=about)
+        for word, about in found.items()
+        if word.startswith(incomplete)
     ]
+
+
+def complete_runtimes(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete what runs jobs on this box."""
+    runtimes = _ask("/board").get("host", {}).get("runtimes", {})
+    return [name for name in runtimes if name.startswith(incomplete)]
+
+
+def complete_gpu_types(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete a word of the product names of this box's GPUs, such as `a100`."""
+    wanted = incomplete.lower()
+    names = [device["name"] for device in _ask("/board").get("devices", [])]
+    types = dict.fromkeys(_type_word(name).lower() for name in names)
+    return [word for word in types if word.startswith(wanted) and _NAME_CHARACTERS.issuperset(word)]
+
+
+def _type_word(name: str) -> str:
+    """Return the word of a product name that tells it apart: the first with a digit in it."""
+    words = [part for word in name.split() for part in word.split("-")]
+    return next((word for word in words if any(map(str.isdigit, word))), words[-1] if words else "")
 
 
 def complete_images(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:

@@ -13,7 +13,7 @@ from gpuboard.cli import follow, words
 from gpuboard.cli.completion import complete_jobs
 from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
 from gpuboard.errors import TimedOut
-from gpuboard.model.text import plain, quote_command
+from gpuboard.model.text import change_words, plain, quote_command
 
 _one_job = click.argument("job", metavar="JOB", shell_complete=complete_jobs)
 
@@ -48,14 +48,14 @@ def segment(selector: str) -> str:
 
 def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
     job = answer["job"]
-    yield "job", f"{job['id']} {job['name']}".strip()
+    yield "job", f"{words.job_id_words(job)} {job['name']}".strip()
     yield "user", job["user"]
     yield (
         "state",
         words.end_words(job) if follow.is_final(job) else f"{job['state']} {job['reason']}".strip(),
     )
     yield "when", words.when_words(job, now)
-    yield "held by", job["held_by"]
+    yield "held by", {"user": "its owner", "admin": "an admin"}.get(job["held_by"], job["held_by"])
     linked = " linked by NVLink" if job["nvlink"] else ""
     yield "GPUs", f"{job['gpus']} {job['gpu_type']}".strip() + linked
     yield "GPU memory", _size(job["gpu_memory_bytes"])
@@ -82,7 +82,9 @@ def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
     yield "depends on", ", ".join(job["depends_on"])
     yield (
         "array",
-        "" if job["array_id"] is None else f"{job['array_id']}, index {job['array_index']}",
+        ""
+        if job["array_id"] is None
+        else f"{job['array_id']}, index {job['array_index']}; by itself it is job {job['id']}",
     )
     yield "booking", "" if job["reservation_id"] is None else str(job["reservation_id"])
     yield (
@@ -129,7 +131,7 @@ def why(session: Session, job: str) -> None:
     if answer.get("rank"):
         print(f"number {answer['rank']} of {answer['ranked']} by fair share")
     if answer["would_start_now"]:
-        print(f"would start now with {plain(answer['would_start_now'])}")
+        print(f"would start now {plain(change_words(answer['would_start_now']))}")
 
 
 @click.command("logs", short_help="Print a job's output, or follow it.")

@@ -21,14 +21,12 @@ def _gpus(job: Job, _now: int) -> str:
 
 
 def _reason(job: Job, _now: int) -> str:
-    if job["held_by"] and job["state"] == "queued":
-        return f"held by {job['held_by']}"
     reason: str = job["reason"] or job["exit_words"]
     return reason
 
 
 _CELLS: dict[str, tuple[Column, Callable[[Job, int], str | Cell]]] = {
-    "id": (Column("ID", right=True), lambda job, _: str(job["id"])),
+    "id": (Column("ID", right=True), lambda job, _: words.job_id_words(job)),
     "name": (Column("NAME", least=8), lambda job, _: job["name"]),
     "user": (Column("USER", least=6), lambda job, _: job["user"]),
     "state": (

@@ -10,16 +10,22 @@ import click
 from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
 from gpuboard.errors import InvalidRequest
 
-STATES = (
-    "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "timed_out",
-    "preempted", "lost",
-)  # fmt: skip
 PS_COLUMNS = "id,name,user,state,gpus,elapsed,limit,when,reason"
 HISTORY_COLUMNS = "id,name,user,state,gpus,elapsed,exit,when,reason"
 ALL_COLUMNS = (
     "id", "name", "user", "state", "gpus", "elapsed", "limit", "when", "reason", "exit", "attempt",
     "image", "command", "runtime", "submitted", "started", "ended", "note",
 )  # fmt: skip
+
+
+def _complete_states(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[Any]:
+    """Complete the last state of a list; here, since `ps` loads no completion."""
+    from gpuboard.cli.words import STATES
+
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + state for state in STATES if state.startswith(last.lower())]
 
 
 def _listing(default: str) -> Callable[[Any], Any]:
@@ -30,7 +36,7 @@ def _listing(default: str) -> Callable[[Any], Any]:
             (
                 click.option("-u", "--user", default="", help="Only this person's."),
                 click.option(
-                    "-s", "--state", "states", multiple=True, metavar="STATE",
+                    "-s", "--state", "states", multiple=True, metavar="STATE", shell_complete=_complete_states,
                     help="Only these states (repeat it, or separate by commas).",
                 ),
                 click.option(
@@ -141,6 +147,10 @@ def history(
 
 
 def _states(given: Sequence[str]) -> list[str]:
+    if not given:
+        return []
+    from gpuboard.cli.words import STATES
+
     states = [part.strip().lower() for text in given for part in text.split(",") if part.strip()]
     for state in states:
         if state not in STATES:

@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("Box", "board:doctor", "Say what is wrong with the box and what mends it."),
     "reserve": ("Bookings", "bookings:reserve", "Book GPUs: gpuboard reserve 2 1h30m."),
     "reservations": ("Bookings", "bookings:reservations", "List bookings."),
-    "unreserve": ("Bookings", "bookings:unreserve", "Cancel bookings."),
+    "unreserve": ("Bookings", "unreserve:unreserve", "Cancel bookings."),
     "simulate": (
         "Box",
         "simulate:simulate",

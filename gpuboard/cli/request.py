@@ -27,7 +27,8 @@ from typing import Any
 import click
 
 from gpuboard.cli import script
-from gpuboard.cli.options import EXCLUSIVE, JOB_OPTIONS
+from gpuboard.cli.firstword import insist_on_image
+from gpuboard.cli.options import EXCLUSIVE, JOB_OPTIONS, given, refuse_empty
 from gpuboard.errors import InvalidRequest
 
 CARRIED = (
@@ -53,7 +54,8 @@ FLAGS = {field: f"--{flag.replace('_', '-')}" for flag, field in _AS_THEY_ARE.it
 }  # fmt: skip
 """Field of SubmitRequest -> the flag that a person knows it by."""
 
-_ZONE = re.compile(r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+|UTC")
+_SEVERAL = re.compile(r"(after(?:ok|any|notok)):([^:]+(?::[^:]+)+)", re.IGNORECASE)
+"""Slurm's `afterok:9:10`."""
 
 
 def gather(
@@ -68,6 +70,7 @@ def gather(
     `flags` are those given by hand, by parameter name. Raises InvalidRequest.
     """
     words = list(words)
+    refuse_empty(flags)
     file = None if after_dashes or not words else script.read(words[0])
     warnings: list[str] = []
     if file is not None:
@@ -79,6 +82,7 @@ def gather(
     image = flags.get("image") or ""
     if file is None:
         if words and not after_dashes and not has_image_flag:
+            insist_on_image(words)
             image = words.pop(0)
             words = words[1:] if words[:1] == ["--"] else words
         command = words
@@ -91,9 +95,19 @@ def gather(
 
 
 def client_zone() -> str:
-    """Return the IANA name of $TZ; empty where the box's own zone holds."""
+    """Return the IANA name of $TZ (`Europe/Berlin`, `CET`); empty where the box's own zone holds.
+
+    A rule such as `CET-1CEST` is no name: the daemon could not read it.
+    """
     zone = os.environ.get("TZ", "").removeprefix(":")
-    return zone if _ZONE.fullmatch(zone) else ""
+    if not zone or zone == "UTC":
+        return zone
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(zone).key
+    except (ValueError, KeyError, OSError):
+        return ""
 
 
 def _with_directives(
@@ -121,16 +135,6 @@ def _parsed(file: script.Script, line: script.Directive) -> dict[str, Any]:
     return given(ctx)
 
 
-def given(ctx: click.Context) -> dict[str, Any]:
-    """Return the flags that were really given, by parameter name."""
-    by_hand = click.core.ParameterSource.COMMANDLINE
-    return {
-        name: value
-        for name, value in ctx.params.items()
-        if ctx.get_parameter_source(name) is by_hand
-    }
-
-
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return both, `above` winning; flags that may be repeated add up."""
     merged = dict(below)
@@ -154,7 +158,11 @@ def _body(flags: Mapping[str, Any], image: str, *, is_remote: bool) -> dict[str,
     is_process = not image and body["runtime"] in ("", "process")
     body["gpu_ids"] = _comma_list([flags.get("gpu_ids") or ""])
     body["gpus"] = _gpus(flags, body["gpu_ids"])
-    body["depends_on"] = _comma_list(flags.get("depends_on", ()))
+    if flags.get("cpus_per_gpu") is not None:
+        body["cpus"] = _all_cpus(flags["cpus_per_gpu"], body)
+    body["depends_on"] = [
+        one for part in _comma_list(flags.get("depends_on", ())) for one in _dependencies(part)
+    ]
     here = _far_path if is_remote else _own_path
     body["mounts"] = [parse_volume(text, here) for text in flags.get("volumes", ())]
     body["env"] = _environment(flags, carries=is_process and not is_remote)
@@ -176,6 +184,26 @@ def _gpus(flags: Mapping[str, Any], gpu_ids: list[str]) -> int:
     if wanted is not None:
         return wanted
     return len(gpu_ids) or 1
+
+
+def _all_cpus(per_gpu: float, body: Mapping[str, Any]) -> float:
+    if body["cpus"] is not None:
+        raise InvalidRequest(
+            "--cpus and --cpus-per-gpu say the same thing twice",
+            hint="leave one of them out",
+            field="cpus",
+        )
+    if not body["gpus"]:
+        raise InvalidRequest(
+            "--cpus-per-gpu: the job asks for no GPU", hint="say --cpus", field="cpus"
+        )
+    return float(per_gpu * body["gpus"])
+
+
+def _dependencies(text: str) -> list[str]:
+    """Return one dependency a job for Slurm's `afterok:9:10`."""
+    several = _SEVERAL.fullmatch(text)
+    return [f"{several[1]}:{job}" for job in several[2].split(":")] if several else [text]
 
 
 def _comma_list(texts: Sequence[str]) -> list[str]:

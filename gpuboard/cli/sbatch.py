@@ -40,7 +40,7 @@ _CLUSTER = frozenset(
     {
         "partition", "account", "qos", "exclude", "nodelist", "constraint", "licenses", "clusters",
         "mail-type", "mail-user", "export", "nice", "ntasks-per-node", "ntasks-per-socket",
-        "gpu-bind", "gpu-freq", "gpus-per-socket", "cpus-per-gpu", "mem-bind", "mem-per-cpu",
+        "gpu-bind", "gpu-freq", "gpus-per-socket", "mem-bind", "mem-per-cpu",
         "mem-per-gpu", "switches", "exclusive", "oversubscribe", "no-kill", "quiet", "verbose",
         "wait", "parsable", "signal", "threads-per-core", "hint", "distribution", "get-user-env",
         "input", "kill-on-invalid-dep", "reservation", "tmp", "priority", "propagate",
@@ -112,14 +112,13 @@ def _begin(value: str) -> Translation:
 
 
 def _dependency(value: str) -> Translation:
-    """`afterok:1:2,afterany:3` is one dependency a job."""
+    """`afterok:1:2,afterany:3,singleton` is what our flag takes too, one of them at a time."""
     flags: list[str] = []
     left: list[str] = []
     for part in value.split(","):
         kind, *jobs = part.split(":")
-        if kind in ("afterok", "afterany", "afternotok") and jobs:
-            for job in jobs:
-                flags += ["--depends-on", f"{kind}:{job}"]
+        if (kind in ("afterok", "afterany", "afternotok") and jobs) or part == "singleton":
+            flags += ["--depends-on", part]
         else:
             left.append(part)
     return tuple(
@@ -138,6 +137,7 @@ _VALUES: dict[str, Callable[[str], Translation]] = {
     "job-name": _plain("--name"),
     "time": _plain("--time"),
     "cpus-per-task": _plain("--cpus"),
+    "cpus-per-gpu": _plain("--cpus-per-gpu"),
     "mem": _memory,
     "array": _plain("--array"),
     "dependency": _dependency,

@@ -12,8 +12,8 @@ import click
 from gpuboard.cli import follow, words
 from gpuboard.cli.completion import complete_words
 from gpuboard.cli.foreground import Foreground, follow_to_the_end
-from gpuboard.cli.options import JOB_OPTIONS, START_OPTIONS
-from gpuboard.cli.request import FLAGS, gather, given
+from gpuboard.cli.options import JOB_OPTIONS, START_OPTIONS, given
+from gpuboard.cli.request import FLAGS, gather
 from gpuboard.cli.session import Session, json_option, quiet_option
 from gpuboard.cli.template import flags_over, over_template, template_of
 from gpuboard.errors import GpuboardError, InvalidRequest, Refused, TimedOut, Unavailable
@@ -243,4 +243,6 @@ def _say_submitted(session: Session, answer: dict[str, Any]) -> None:
         first = answer["jobs"][0] if answer["jobs"] else {"state": "queued", "reason": ""}
         reason = f": {plain(first['reason'])}" if first["reason"] not in ("", "waiting") else ""
         kind = "job" if len(ids) == 1 else f"{len(ids)} jobs"
+        if first.get("array_id") is not None:
+            kind = f"array {first['array_id']} of {kind}"
         print(f"{kind} {words.id_words(ids)} {first['state']}{reason}")

@@ -29,6 +29,11 @@ STYLES = {
 }
 """Colour's meaning by state of a job or device."""
 
+STATES = (
+    "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "timed_out",
+    "preempted", "lost",
+)  # fmt: skip
+"""Of jobs."""
 FINAL = frozenset({"succeeded", "failed", "cancelled", "timed_out", "preempted", "lost"})
 
 
@@ -97,6 +102,13 @@ def end_words(job: dict[str, Any]) -> str:
 def gib(amount: float | None) -> str:
     """Return bytes as GiB, `?` where the driver does not say."""
     return "?" if amount is None else f"{amount / 2**30:.0f}"
+
+
+def job_id_words(job: dict[str, Any]) -> str:
+    """Return how a person names the job: `12`, or `24_3` for one of an array."""
+    if job.get("array_id") is None:
+        return str(job["id"])
+    return f"{job['array_id']}_{job['array_index']}"
 
 
 def id_words(ids: list[int]) -> str:

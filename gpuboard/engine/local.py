@@ -327,6 +327,26 @@ class LocalEngine:
             before_id=before_id,
         )
 
+    def count_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        uid: int | None = None,
+        name: str = "",
+        since_at: int | None = None,
+        until_at: int | None = None,
+        before_id: JobId | None = None,
+    ) -> int:
+        """Return how many jobs of the record there are, at most 100,000."""
+        return self._store.count_jobs(
+            states=states,
+            uid=uid,
+            name=name,
+            since_at=since_at,
+            until_at=until_at,
+            before_id=before_id,
+        )
+
     def cancel(self, job_id: JobId, by: Person, *, force: bool = False) -> Job:
         """Cancel: a queued job ends at once, a running one is stopped. Conflict when ended."""
         return self._jobs.cancel(job_id, by, force=force)

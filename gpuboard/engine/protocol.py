@@ -9,7 +9,7 @@ is `service`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import msgspec
 
@@ -93,6 +93,17 @@ Trial = tuple[StartForecast, Explanation | None]
 TrialWork = Callable[[], Callable[[], Trial]]
 
 
+class JobSearch(TypedDict):
+    """Which jobs of the record are meant; empty and None: any."""
+
+    states: Sequence[str]
+    uid: int | None
+    name: str
+    since_at: int | None
+    until_at: int | None
+    before_id: JobId | None
+
+
 class Engine(Protocol):
     """Submit by idempotency key, find, act, reserve, account, watch."""
 
@@ -161,6 +172,18 @@ class Engine(Protocol):
         before_id: JobId | None = None,
     ) -> list[Job]:
         """Return jobs of the record, newest first."""
+
+    def count_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        uid: int | None = None,
+        name: str = "",
+        since_at: int | None = None,
+        until_at: int | None = None,
+        before_id: JobId | None = None,
+    ) -> int:
+        """Return how many jobs of the record there are, at most 100,000."""
 
     def cancel(self, job_id: JobId, by: Person, *, force: bool = False) -> Job:
         """Cancel: a queued job ends at once, a running one is stopped. Idempotent; Conflict when ended."""

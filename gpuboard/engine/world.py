@@ -176,7 +176,6 @@ def _settling_holders(core: Core, now: int) -> list[Holder]:
             Holder(
                 job_id=JobId(-number),
                 uid=Uid(lease.uid if lease else -1),
-                user="(clearing)",
                 devices=(uuid,),
                 ends_at=now + SETTLE_MS,
                 started_at=core.settling[uuid],

@@ -43,6 +43,18 @@ def cell_width(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_cells, text))
 
 
+def change_words(change: str) -> str:
+    """Return `with --time 1h or without --gpu-ids` for the `would_start_now` of a waiting job."""
+    return " or ".join(map(_one_change_words, change.split(" or ")))
+
+
+def _one_change_words(change: str) -> str:
+    if not change.startswith("without "):
+        return f"with {change}"
+    word, flag, *more = change.split(" ")
+    return f"{word} {flag}" + (f" and with {' '.join(more)}" if more else "")
+
+
 def quote_command(argv: Sequence[str]) -> str:
     """Return the command as one line that a POSIX shell reads back to the same words.
 

@@ -62,6 +62,11 @@ class Holder(msgspec.Struct, frozen=True, gc=False):
     account: str = ""
     """The group it is charged to; empty: the person alone."""
 
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether it is no job but a device that is yet to be seen empty; its number is below zero."""
+        return self.job_id < 0
+
 
 class Booking(msgspec.Struct, frozen=True, gc=False):
     """A reservation that has not ended, or a blackout (then `uid` is -1 and nobody may use it)."""

@@ -18,7 +18,7 @@ from gpuboard.policy.arrangement import Arrangement, Claim, arrange
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import WaitingQueue, span_of
-from gpuboard.policy.words import clock_words, count_words, devices_words
+from gpuboard.policy.words import being_cleared, clock_words, count_words, devices_words
 
 WINDOWS_TO_TRY = 200
 """At most so many starts are tried on each side for the nearest windows."""
@@ -140,6 +140,9 @@ class _Desk:
                 continue
             user = holder.user or f"uid {holder.uid}"
             facts = box.facts_of(mask)
+            if holder.is_stand_in:
+                yield being_cleared(facts, holder.ends_at)
+                continue
             verb = "is" if len(facts) == 1 else "are"
             words = f"{devices_words(facts)} {verb} held by {user} until "
             words += self._clock(holder.ends_at)

@@ -27,7 +27,13 @@ from gpuboard.policy.queue import (
     span_of,
 )
 from gpuboard.policy.quota import GPU_HOURS, Shortfall, allowed_words
-from gpuboard.policy.words import UtcOffset, clock_words, count_words, devices_words
+from gpuboard.policy.words import (
+    UtcOffset,
+    being_cleared,
+    clock_words,
+    count_words,
+    devices_words,
+)
 
 LIMITS_TO_TRY = tuple(
     (minutes * 60, f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m")
@@ -58,6 +64,8 @@ def explain_wait(  # noqa: PLR0917 (all six are needed, and named by the callers
         return _with_forecast(Explanation(job_id, tuple(causes)), forecast)
     round_ = Round(world, queue, now)
     round_.run()
+    if job_id in round_.starts:  # it came after the plan made last
+        return _with_forecast(Explanation(job_id, (), place=0), forecast)
     reason = _Reasons(round_, waiting)
     place, ahead_gpus = reason.place()
     rank = round_.order.share.rank(waiting.uid, waiting.account)
@@ -219,13 +227,16 @@ class _Reasons:
         by_end: dict[tuple[int, str], list[Holder]] = {}
         for holder in self._round.world.holders:
             if box.mask_of(holder.devices) & named:
-                user = holder.user or f"uid {holder.uid}"
+                user = "" if holder.is_stand_in else holder.user or f"uid {holder.uid}"
                 by_end.setdefault((holder.ends_at, user), []).append(holder)
         for (ends_at, user), holders in sorted(by_end.items(), key=lambda item: item[0]):
             mask = 0
             for holder in holders:
                 mask |= box.mask_of(holder.devices) & named
             facts = box.facts_of(mask)
+            if holders[0].is_stand_in:
+                yield being_cleared(facts, ends_at)
+                continue
             verb = "is" if len(facts) == 1 else "are"
             end = f"until {self._clock(ends_at)}" if ends_at > self._now else "past its limit"
             how = self._sharing_words(mask & -mask) or f"{verb} held"

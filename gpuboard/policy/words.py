@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from gpuboard.model.plan import Cause, WaitCause
 from gpuboard.model.world import DeviceFact
 
 UtcOffset = tuple[int, int]
@@ -32,6 +33,19 @@ def clock_words(at: int, now: int, utc_offsets: Sequence[UtcOffset] = ()) -> str
 def devices_words(facts: Iterable[DeviceFact]) -> str:
     """Return `GPU 2,3` for some devices."""
     return "GPU " + ",".join(fact.label or str(fact.index) for fact in facts)
+
+
+def being_cleared(facts: Sequence[DeviceFact], until_at: int) -> Cause:
+    """Return the cause that devices whose job has ended are: they come free in a moment."""
+    verb = "is" if len(facts) == 1 else "are"
+    words = f"{devices_words(facts)} {verb} being cleared: the driver has yet to show it empty"
+    return Cause(
+        WaitCause.DEVICES_BUSY,
+        words if len(facts) == 1 else words.replace("show it", "show them"),
+        count=len(facts),
+        devices=tuple(fact.uuid for fact in facts),
+        until_at=until_at,
+    )
 
 
 def count_words(count: int, one: str, many: str) -> str:

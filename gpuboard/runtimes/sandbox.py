@@ -101,9 +101,13 @@ def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -
         check_mounts(spec.mounts, mount_roots(settings, person.name, person.home))
         return
     if spec.image:
-        raise InvalidRequest("a process has no image", field="image", hint="use --runtime docker")
+        raise InvalidRequest("a process has no image", field="image", hint="leave it out")
     if spec.mounts:
-        raise InvalidRequest("a process sees the box's own files: nothing to mount", field="mounts")
+        raise InvalidRequest(
+            "a process sees the box's own files: nothing to mount",
+            field="mounts",
+            hint="leave out --volume, or name an image with --image",
+        )
     if not spec.command:
         raise InvalidRequest("nothing to run: the command is empty", field="command")
 

@@ -176,6 +176,9 @@ class AdminService:
 
     def _devices(self, words: list[str]) -> list[DeviceUuid]:
         names = DeviceNames(self._engine.snapshot())
+        if not names.devices:
+            fault = self._engine.snapshot().fault
+            raise NotFound("this box has no GPUs", hint=fault and f"the driver says: {fault}")
         if not words:
             return [device.uuid for device in names.devices]
         return list(names.resolve(words, "gpu_ids", with_parts=True))

@@ -21,7 +21,7 @@ from gpuboard.model.requests import ReservationUpdate
 from gpuboard.model.reservation import Reservation, ReservationState
 from gpuboard.service.bookingrules import BookingRules
 from gpuboard.service.devices import DeviceNames
-from gpuboard.service.validation import MAX_NAME, bounded
+from gpuboard.service.names import given_name
 
 
 def planned_edits(
@@ -53,7 +53,7 @@ def planned_edits(
         )
     _check_windows(rules, changed, windows, now)
     is_named = request.name is not None
-    name = bounded(request.name or "", MAX_NAME, "name")
+    name = given_name(request.name or "")
     rule = "" if shift.days and "BY" in booking.rule else booking.rule
     return [
         BookingEdit(

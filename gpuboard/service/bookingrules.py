@@ -11,6 +11,7 @@ from gpuboard.model.instants import parse_instant
 from gpuboard.model.person import Caller, Person
 from gpuboard.model.plan import ReservationRequest
 from gpuboard.model.reservation import Reservation
+from gpuboard.model.text import plain
 from gpuboard.policy.fairtree import lineage
 from gpuboard.policy.quota import GPU_HOURS, quotas_of
 from gpuboard.policy.week import WEEK_MS
@@ -20,6 +21,8 @@ from gpuboard.service.devices import DeviceNames
 
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
+SHORTEST_MS = 10_000
+"""A shorter window is a slip of the pen (`1s` for `1h`)."""
 
 
 class BookingRules:
@@ -44,14 +47,20 @@ class BookingRules:
             raise InvalidRequest("for how long?", field="duration", hint="gpuboard reserve 2 1h30m")
         return from_at + parse_duration(duration, field="duration") * 1000
 
-    def check_gpus(self, gpus: int, names: DeviceNames) -> None:
-        """Refuse more devices than there are, or may be booked at once."""
+    def check_gpus(self, gpus: int, names: DeviceNames, gpu_type: str = "") -> None:
+        """Refuse more devices (of a type) than there are, or may be booked at once."""
         most = self._context.config.reservations.max_gpus
         if gpus < 1:
             raise InvalidRequest(f"{gpus} devices cannot be booked", field="gpus")
         if names.is_known and gpus > names.count(""):
             raise InvalidRequest(
                 f"this box has {names.count('')} devices, not {gpus}", field="gpus"
+            )
+        if names.is_known and gpus > names.count(gpu_type):
+            raise InvalidRequest(
+                f"this box has {names.count(gpu_type)} devices of type {plain(gpu_type, 40)}, not {gpus}",
+                field="gpu_type",
+                hint=names.types_hint(),
             )
         if most is not None and gpus > most:
             raise InvalidRequest(f"at most {most} devices may be booked at once", field="gpus")
@@ -65,6 +74,13 @@ class BookingRules:
             raise InvalidRequest(f"{clock_words(wanted.from_at, now)} is past", field="at")
         if wanted.until_at <= max(now, wanted.from_at):
             raise InvalidRequest("the window is over before it begins", field="until")
+        if wanted.until_at - wanted.from_at < SHORTEST_MS:
+            span = format_duration((wanted.until_at - wanted.from_at) // 1000)
+            raise InvalidRequest(
+                f"{span} is no span to book: at least {format_duration(SHORTEST_MS // 1000)}",
+                field="duration",
+                hint="for example 90m or 1h30m",
+            )
         if (wanted.until_at - wanted.from_at) // 1000 > limits.max_duration_s:
             most = format_duration(limits.max_duration_s)
             raise InvalidRequest(f"at most {most} may be booked", field="duration")

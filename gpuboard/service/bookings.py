@@ -33,9 +33,10 @@ from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.maintenance import met_words
+from gpuboard.service.names import MAX_NAME, given_name
 from gpuboard.service.rights import Action, insist
 from gpuboard.service.timeline import timeline
-from gpuboard.service.validation import MAX_NAME, bounded
+from gpuboard.service.validation import bounded
 
 PAST_MS = 30 * 86_400_000
 _DAY_MS = 86_400_000
@@ -70,8 +71,8 @@ class BookingService:
             gpu_type=bounded(request.gpu_type, MAX_NAME, "gpu_type").strip(),
             account=self._charging().account(caller.person, request.account),
         )
-        self._rules.check_gpus(wanted.gpus, names)
-        name = bounded(request.name, MAX_NAME, "name")
+        self._rules.check_gpus(wanted.gpus, names, wanted.gpu_type)
+        name = given_name(request.name)
         self._rules.check_window(wanted, now, is_past_start_fine=not request.at)
         self._rules.check_count(caller)
         if request.repeat:

@@ -69,6 +69,11 @@ class DeviceNames:
             if wanted in device.name.lower() and not (whole and device.parent is not None)
         )
 
+    def types_hint(self) -> str:
+        """Return which types there are: `this box has: NVIDIA A100-SXM4-80GB, NVIDIA H100`."""
+        names = dict.fromkeys(plain(device.name, 60) for device in self.devices)
+        return f"this box has: {', '.join(names)}" if names else ""
+
     def largest_bytes(self, type_part: str, uuids: Sequence[DeviceUuid]) -> int:
         """Return the most memory that one of the devices has that such a request names."""
         return max((d.memory_bytes or 0 for d in self._named(type_part, uuids)), default=0)

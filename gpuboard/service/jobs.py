@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from gpuboard.engine.protocol import NewJob
+from gpuboard.engine.protocol import JobSearch, NewJob
 from gpuboard.errors import GpuboardError, InvalidRequest, PermissionDenied, Refused
 from gpuboard.model.durations import format_duration, parse_duration
 from gpuboard.model.ids import DeviceUuid, JobId
@@ -33,11 +33,11 @@ from gpuboard.service.deviceasks import check_asks
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.jobviews import JobViews, QueueReasons, why_words
 from gpuboard.service.maintenance import met_words
+from gpuboard.service.names import given_name
 from gpuboard.service.rights import Action, insist, may, no_such_job, not_yours
 from gpuboard.service.selectors import JobSelectors
 from gpuboard.service.turns import Turns, in_turns
 from gpuboard.service.validation import (
-    MAX_NAME,
     MAX_NOTE,
     SpecReader,
     Submission,
@@ -132,7 +132,15 @@ class JobService:
             self._context.clock.now_ms(),
             self._names(),
             lambda selector: [job.id for job in self._own(caller, [selector])],
+            find_live=lambda name: self._live_of(caller, name),
             charging=self._charging(),
+        )
+
+    def _live_of(self, caller: Caller, name: str) -> list[JobId]:
+        """Return the caller's jobs of exactly this name that have not ended, by number."""
+        live = self._engine.live_jobs()
+        return sorted(
+            job.id for job in live if job.owner.uid == caller.uid and job.spec.name == name
         )
 
     def _charging(self) -> Charging:
@@ -192,17 +200,19 @@ class JobService:
         """Return jobs of the record, newest first."""
         now = self._context.clock.now_ms()
         uid = self._uid_of(user) if user else None
-        jobs = self._engine.find_jobs(
-            states=[str(state) for state in _states(states)],
-            uid=uid,
-            name=name,
-            since_at=parse_instant(since, now_ms=now, field="since") if since else None,
-            until_at=parse_instant(until, now_ms=now, field="until") if until else None,
-            limit=max(0, min(limit, MAX_LISTED)),
-            before_id=JobId(before_id) if before_id is not None else None,
-        )
+        limit = max(0, min(limit, MAX_LISTED))
+        wanted: JobSearch = {
+            "states": [str(state) for state in _states(states)],
+            "uid": uid,
+            "name": name,
+            "since_at": parse_instant(since, now_ms=now, field="since") if since else None,
+            "until_at": parse_instant(until, now_ms=now, field="until") if until else None,
+            "before_id": JobId(before_id) if before_id is not None else None,
+        }
+        jobs = self._engine.find_jobs(**wanted, limit=limit)
+        total = len(jobs) if len(jobs) < limit else self._engine.count_jobs(**wanted)
         views = self._views(caller)
-        return JobList(at=iso(now) or "", jobs=[views.view(j) for j in jobs], total=len(jobs))
+        return JobList(at=iso(now) or "", jobs=[views.view(j) for j in jobs], total=total)
 
     def _uid_of(self, user: str) -> int:
         person = self._context.directory.by_name(user)
@@ -284,7 +294,7 @@ class JobService:
         spec = with_changes(
             job.spec,
             limit_s=self._new_limit(reader, job, request.time_limit),
-            name=bounded(request.name, MAX_NAME, "name") if request.name is not None else None,
+            name=given_name(request.name) if request.name is not None else None,
             note=bounded(request.note, MAX_NOTE, "note") if request.note is not None else None,
             gpus=request.gpus,
             preemptible=request.preemptible,
@@ -292,9 +302,7 @@ class JobService:
             class_name=_as_refusal(self._charging().class_name, caller, job, request.class_name),
         )
         if request.begin is not None:
-            now = self._context.clock.now_ms()
-            begin_at = parse_instant(request.begin, now_ms=now, field="begin")
-            begin_at = begin_at if begin_at > now else None
+            begin_at = reader.begin_at(request.begin, "")
         if request.gpus is not None and spec.gpu_uuids and len(spec.gpu_uuids) != request.gpus:
             raise InvalidRequest("the job names its devices: --gpus cannot change", field="gpus")
         if spec.gpus < 0 or (self._names().is_known and spec.gpus > self._names().count("")):

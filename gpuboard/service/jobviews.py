@@ -13,6 +13,7 @@ from gpuboard.model.instants import iso
 from gpuboard.model.job import EventRow, Job, JobState
 from gpuboard.model.person import Caller
 from gpuboard.model.plan import Cause, Explanation, StartForecast, WaitCause
+from gpuboard.model.text import change_words
 from gpuboard.model.views import (
     AheadView,
     CauseView,
@@ -234,7 +235,8 @@ class JobViews:
             return f"held by {by}" + (f": {job.reason}" if job.reason and not is_private else "")
         open_ids = [d.job_id for d in job.spec.depends_on if self._is_live(d.job_id)]
         if open_ids:
-            return "waits for job " + ", ".join(map(str, open_ids[:5]))
+            more = f" and {len(open_ids) - 5} more" if len(open_ids) > 5 else ""
+            return f"waits for job {', '.join(map(str, open_ids[:5]))}{more} to end"
         if job.spec.begin_at is not None and job.spec.begin_at > self._now:
             return f"not before {clock_words(job.spec.begin_at, self._now)}"
         place = self._places.get(job.id)
@@ -294,7 +296,7 @@ def why_words(explained: Explanation) -> str:
         gpus = "1 GPU" if explained.ahead_gpus == 1 else f"{explained.ahead_gpus} GPUs"
         sentences.append(f"{jobs} ({gpus}) ahead.")
     if explained.would_start_now:
-        sentences.append(f"It would start now with {explained.would_start_now}.")
+        sentences.append(f"It would start now {change_words(explained.would_start_now)}.")
     return " ".join(sentences)
 
 

@@ -23,16 +23,17 @@ from gpuboard.model.job import Dependency, DependencyKind, Job, JobSpec, Runtime
 from gpuboard.model.person import Caller
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import parse_size
-from gpuboard.model.text import plain
+from gpuboard.model.text import plain, quote_command
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
 from gpuboard.service import audit
 from gpuboard.service.charging import Charging
+from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.deviceasks import check_asks
 from gpuboard.service.devices import DeviceNames
+from gpuboard.service.names import MAX_NAME, given_name, means_else
 from gpuboard.service.rights import Action
 
-MAX_NAME = 100
 MAX_NOTE = 1000
 MAX_TOKEN = 128
 MAX_DEPENDENCIES = 100
@@ -41,6 +42,8 @@ MAX_DEPENDED_ON = 1000
 """Jobs that one job waits for."""
 MAX_LINKS = 100_000
 """Dependencies of all of an array's jobs together: each is kept with each."""
+_JUST_NOW_MS = 60_000
+"""An instant of the last minute is now: people write `14:30` at 14:30."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class SpecReader:
         devices: DeviceNames,
         resolve_job: Callable[[str], list[JobId]],
         *,
+        find_live: Callable[[str], list[JobId]],
         charging: Charging,
     ) -> None:
         self._caller = caller
@@ -94,6 +98,7 @@ class SpecReader:
         self._now = now
         self._devices = devices
         self._resolve_job = resolve_job
+        self._find_live = find_live
         self._charging = charging
 
     def read(self, request: SubmitRequest) -> Submission:
@@ -126,6 +131,7 @@ class SpecReader:
         runtime = self._runtime(request)
         uuids = self._devices.resolve(request.gpu_ids, "gpu_ids")
         class_name = self._charging.class_name(self._caller.person, request.class_name)
+        name = self._name(request)
         grace_s = (
             jobs.default_grace_s
             if request.grace in ("", None)
@@ -135,7 +141,7 @@ class SpecReader:
             runtime=runtime,
             image=request.image,
             command=tuple(request.command),
-            name=self._name(request),
+            name=name,
             gpus=self._gpus(request, uuids),
             gpu_uuids=uuids,
             gpu_type=self._gpu_type(request.gpu_type),
@@ -149,7 +155,7 @@ class SpecReader:
             cpus=request.cpus,
             memory_bytes=_size(request.memory, "memory"),
             begin_at=self.begin_at(request.begin, request.timezone),
-            depends_on=self._dependencies(request.depends_on),
+            depends_on=self._dependencies(request.depends_on, name),
             preemptible=request.preemptible,
             requeue=request.requeue,
             stop_signal=_signal(request.stop_signal),
@@ -161,23 +167,56 @@ class SpecReader:
 
     def _runtime(self, request: SubmitRequest) -> RuntimeName:
         allowed = self._config.jobs.runtimes
-        wanted = request.runtime or (
-            "docker" if request.image and "docker" in allowed else self._config.jobs.default_runtime
-        )
+        wanted = request.runtime or self._runtime_meant(request.image)
         if wanted not in allowed:
             raise InvalidRequest(
                 f"this box has no runtime {plain(wanted, 40)!r}",
                 field="runtime",
                 hint="one of " + ", ".join(allowed),
             )
-        return RuntimeName(wanted)
+        runtime = RuntimeName(wanted)
+        if runtime is RuntimeName.DOCKER and not request.image:
+            other = ", or --process" if RuntimeName.PROCESS in allowed else ""
+            raise InvalidRequest(
+                f"no image: name one with --image{other}",
+                field="image",
+                hint="`gpuboard images` lists those on this box",
+            )
+        if runtime is RuntimeName.PROCESS and request.image:
+            self._refuse_image(request)
+        return runtime
+
+    def _runtime_meant(self, image: str) -> str:
+        """Return what runs a job that does not say: an image a container, a command alone a process."""
+        jobs = self._config.jobs
+        if image:
+            has_containers = RuntimeName.DOCKER in jobs.runtimes
+            return RuntimeName.DOCKER if has_containers else jobs.default_runtime
+        is_container = jobs.default_runtime == RuntimeName.DOCKER
+        if is_container and RuntimeName.PROCESS in jobs.runtimes:
+            return RuntimeName.PROCESS
+        return jobs.default_runtime
+
+    def _refuse_image(self, request: SubmitRequest) -> None:
+        if RuntimeName.DOCKER in self._config.jobs.runtimes:
+            raise InvalidRequest(
+                "a process has no image", field="image", hint="leave out the image, or --process"
+            )
+        words = [request.image, *request.command[:1], *(["..."] if request.command[1:] else [])]
+        raise InvalidRequest(
+            f"{plain(request.image, 60)!r} stands where the image of a container would, and this box"
+            " runs no containers",
+            field="image",
+            hint="put -- before the command: -- " + plain(quote_command(words), 80),
+        )
 
     def _name(self, request: SubmitRequest) -> str:
         if request.name:
-            return bounded(request.name, MAX_NAME, "name")
+            return given_name(request.name)
         source = request.command[0] if request.command else request.image
         base = source.rstrip("/").rsplit("/", 1)[-1]
-        return plain(base, MAX_NAME).strip() or "job"
+        name = plain(base, MAX_NAME).strip()
+        return name if name and not means_else(name) else "job"
 
     def _gpus(self, request: SubmitRequest, uuids: tuple[DeviceUuid, ...]) -> int:
         gpus = len(uuids) if uuids else request.gpus
@@ -191,6 +230,7 @@ class SpecReader:
                 field="gpu_type"
                 if request.gpu_type and gpus <= self._devices.count("")
                 else "gpus",
+                hint=self._devices.types_hint() if request.gpu_type else "",
             )
         return gpus
 
@@ -211,37 +251,52 @@ class SpecReader:
         return limit_s
 
     def begin_at(self, text: str, zone: str) -> int | None:
-        """Return the instant before which the job must not start; None for an empty or past one."""
+        """Return the instant before which the job must not start; None for none, and for now.
+
+        Raises InvalidRequest for one that is past.
+        """
         if not text.strip():
             return None
         at = parse_instant(text, now_ms=self._now, zone=zone, field="begin")
+        if at < self._now - _JUST_NOW_MS:
+            raise InvalidRequest(
+                f"--begin {plain(text, 40)}: {clock_words(at, self._now)} is past",
+                field="begin",
+                hint="leave it out to start as soon as there is room",
+            )
         return at if at > self._now else None
 
-    def _dependencies(self, words: list[str]) -> tuple[Dependency, ...]:
+    def _dependencies(self, words: list[str], name: str) -> tuple[Dependency, ...]:
         if len(words) > MAX_DEPENDENCIES:
             raise InvalidRequest(
                 f"{len(words)} dependencies: at most {MAX_DEPENDENCIES}", field="depends_on"
             )
         found: dict[Dependency, None] = {}
         for word in dict.fromkeys(words):
-            kind_text, colon, rest = word.partition(":")
-            kind = DependencyKind.AFTER_OK
-            if colon:
-                try:
-                    kind = DependencyKind(kind_text.lower())
-                except ValueError:
-                    raise InvalidRequest(
-                        f"{plain(word, 60)!r} is no dependency",
-                        field="depends_on",
-                        hint="12, afterok:12, afterany:12 or afternotok:@",
-                    ) from None
-            ids = self._own_jobs(rest if colon else word)
+            kind, ids = self._dependency(word, name)
             found.update(dict.fromkeys(Dependency(job_id, kind) for job_id in ids))
             if len(found) > MAX_DEPENDED_ON:
                 raise InvalidRequest(
                     f"{len(found)} jobs to wait for: at most {MAX_DEPENDED_ON}", field="depends_on"
                 )
         return tuple(found)
+
+    def _dependency(self, word: str, name: str) -> tuple[DependencyKind, list[JobId]]:
+        """Return how and after which jobs; `singleton`, as Slurm's, means all of mine of this name."""
+        if word.lower() == "singleton":
+            return DependencyKind.AFTER_ANY, self._find_live(name)
+        kind_text, colon, rest = word.partition(":")
+        if not colon:
+            return DependencyKind.AFTER_OK, self._own_jobs(word)
+        try:
+            kind = DependencyKind(kind_text.lower())
+        except ValueError:
+            raise InvalidRequest(
+                f"{plain(word, 60)!r} is no dependency",
+                field="depends_on",
+                hint="12, afterok:12, afterany:12, afternotok:@ or singleton",
+            ) from None
+        return kind, self._own_jobs(rest)
 
     def _own_jobs(self, selector: str) -> list[JobId]:
         try:

@@ -15,6 +15,9 @@ from gpuboard.store.connection import Row
 from gpuboard.store.people import upsert_person
 from gpuboard.store.rows import Table, decoded_devices, decoded_person, encoded, marks
 
+MOST_COUNTED = 100_000
+"""Counting goes no further: nobody pages through more."""
+
 _COLUMNS = (
     "id",
     "uid",
@@ -131,31 +134,33 @@ class JobTable(Table):
         `name` is exact, or a pattern when it has a `*`. A time window finds every job that was
         queued or running in it: submitted before its end and not ended before its start.
         """
-        wanted: list[tuple[str, Sequence[object]]] = []
-        if states:
-            wanted.append((f"state IN ({marks(states)})", [str(state) for state in states]))
-        if uid is not None:
-            wanted.append(("uid = ?", (uid,)))
-        if name:
-            wanted.append(("name GLOB ?", (_glob(name),)) if "*" in name else ("name = ?", (name,)))
-        if array_id is not None:
-            wanted.append(("array_id = ?", (array_id,)))
-        if array_index is not None:
-            wanted.append(("array_index = ?", (array_index,)))
-        if since_at is not None:
-            wanted.append(("(ended_at IS NULL OR ended_at >= ?)", (since_at,)))
-        if until_at is not None:
-            wanted.append(("submitted_at < ?", (until_at,)))
-        if from_id is not None:
-            wanted.append(("id >= ?", (from_id,)))
-        if before_id is not None:
-            wanted.append(("id < ?", (before_id,)))
-        where = " AND ".join(condition for condition, _ in wanted) or "1"
-        values = [value for _, some in wanted for value in some]
+        where, values = _conditions(
+            states, uid, name, array_id, array_index, since_at, until_at, from_id, before_id
+        )
         rows = self._connection.rows(
             f"{_SELECT} WHERE {where} ORDER BY id DESC LIMIT ?", (*values, max(0, limit))
         )
         return [_job(row) for row in rows]
+
+    def count_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        uid: int | None = None,
+        name: str = "",
+        since_at: int | None = None,
+        until_at: int | None = None,
+        before_id: JobId | None = None,
+    ) -> int:
+        """Return how many jobs `find_jobs` would find without its limit, at most `MOST_COUNTED`."""
+        where, values = _conditions(
+            states, uid, name, None, None, since_at, until_at, None, before_id
+        )
+        ((count,),) = self._connection.rows(
+            f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {where} LIMIT ?)",
+            (*values, MOST_COUNTED),
+        )
+        return int(count)
 
     def recent_runs(self, uid: int, gpus: int, limit_s: int, n: int = 2) -> list[int]:
         """Return how long (s) the person's last n runs of this width and limit took, newest first."""
@@ -196,6 +201,42 @@ class JobTable(Table):
             values,
         )
         return [row[0] for row in reversed(rows)]
+
+
+def _conditions(  # noqa: PLR0917 (one for each thing that a job may be looked for by)
+    states: Sequence[str],
+    uid: int | None,
+    name: str,
+    array_id: JobId | None,
+    array_index: int | None,
+    since_at: int | None,
+    until_at: int | None,
+    from_id: JobId | None,
+    before_id: JobId | None,
+) -> tuple[str, list[object]]:
+    """Return the condition of a search in SQL, and its values."""
+    wanted: list[tuple[str, Sequence[object]]] = []
+    if states:
+        wanted.append((f"state IN ({marks(states)})", [str(state) for state in states]))
+    if uid is not None:
+        wanted.append(("uid = ?", (uid,)))
+    if name:
+        wanted.append(("name GLOB ?", (_glob(name),)) if "*" in name else ("name = ?", (name,)))
+    if array_id is not None:
+        wanted.append(("array_id = ?", (array_id,)))
+    if array_index is not None:
+        wanted.append(("array_index = ?", (array_index,)))
+    if since_at is not None:
+        wanted.append(("(ended_at IS NULL OR ended_at >= ?)", (since_at,)))
+    if until_at is not None:
+        wanted.append(("submitted_at < ?", (until_at,)))
+    if from_id is not None:
+        wanted.append(("id >= ?", (from_id,)))
+    if before_id is not None:
+        wanted.append(("id < ?", (before_id,)))
+    where = " AND ".join(condition for condition, _ in wanted) or "1"
+    values = [value for _, some in wanted for value in some]
+    return where, values
 
 
 def _glob(name: str) -> str:

@@ -52,7 +52,9 @@ def here(tmp_path: Path, server: FakeServer) -> dict[str, str]:
     ]
     server.answers["GET", "/images"] = built(views.ImageList(images=images))
     server.answers["GET", "/jobs"] = job_list(job(12), job(121, name="a\x1b[31m"), job(7))
-    server.answers["GET", "/board"] = board(device("2"), device("3", state="leased"))
+    server.answers["GET", "/board"] = board(
+        device("2"), device("3", state="leased"), runtimes=["docker", "process"]
+    )
     server.answers["GET", "/reservations"] = {"schema": 1, "reservations": [booking(7)]}
     return os.environ | {"PATH": f"{launcher.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
 
@@ -61,6 +63,10 @@ LINES = [
     ("gpuboard can", {"cancel"}),
     ("gpuboard admin dr", {"drain"}),
     ("gpuboard cancel 12", {"12", "121"}),
+    ("gpuboard cancel tr", {"train"}),
+    ("gpuboard ps -s queued,r", {"queued,running"}),
+    ("gpuboard submit --gpu-type h", {"h100"}),
+    ("gpuboard submit --runtime d", {"docker"}),
     ("gpuboard run --gpu-ids 2,", {"2,3"}),
     ("gpuboard unreserve ", {"7"}),
     ("gpuboard submit --preem", {"--preemptible"}),

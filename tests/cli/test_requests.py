@@ -54,6 +54,8 @@ FLAGS: list[tuple[list[str], dict[str, Any]]] = [
     (["--at", "now+1h"], {"begin": "now+1h", "timezone": "UTC"}),
     (["-d", "12,afterany:@"], {"depends_on": ["12", "afterany:@"]}),
     (["-d", "12", "--depends-on", "13"], {"depends_on": ["12", "13"]}),
+    (["-d", "afterok:9:10,singleton"], {"depends_on": ["afterok:9", "afterok:10", "singleton"]}),
+    (["-g", "4", "--cpus-per-gpu", "6"], {"gpus": 4, "cpus": 24.0}),
     (["-a", "0-9%2"], {"array": "0-9%2"}),
     (["--gpu-ids", "2,3:1"], {"gpu_ids": ["2", "3:1"], "gpus": 2}),
     (["--gpu-type", "a100"], {"gpu_type": "a100"}),
@@ -225,3 +227,114 @@ def test_an_unknown_template_is_told_with_the_nearest(server: FakeServer, gpuboa
     assert ran.code == 2
     assert "there is no template 'tran'" in ran.err
     assert "did you mean train?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--gpu-ids", ""], "--gpu-ids"),
+        (["--array", " "], "--array"),
+        (["--begin", ""], "--begin"),
+        (["-d", "12,", "-d", ","], "--depends-on"),
+        (["--class", ""], "--class"),
+    ],
+)
+def test_flag_with_nothing_behind_it_is_refused_by_name(
+    server: FakeServer, gpuboard: Gpuboard, flags: list[str], name: str
+) -> None:
+    """`--gpu-ids "$IDS"` with IDS not set does not run on any GPU instead."""
+    ran = gpuboard("submit", *flags, "--", "true")
+    assert (ran.code, ran.err) == (
+        2,
+        f"error: {name} is empty\nhint: leave {name} out, or give it a value\n",
+    )
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "many"])
+def test_processors_are_a_number(server: FakeServer, gpuboard: Gpuboard, value: str) -> None:
+    """`--cpus nan` is refused by the flag's name, not by JSON's."""
+    for flag in ("--cpus", "--cpus-per-gpu"):
+        ran = gpuboard("submit", flag, value, "--", "true")
+        assert ran.code == 2
+        assert f"'{flag}'" in ran.err
+        assert "JSON" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--cpus", "4", "--cpus-per-gpu", "2"], "twice"),
+        (["-g", "0", "--cpus-per-gpu", "2"], "asks for no GPU"),
+    ],
+)
+def test_processors_a_gpu_need_gpus_and_no_other_number(
+    server: FakeServer, gpuboard: Gpuboard, flags: list[str], words: str
+) -> None:
+    """What cannot be multiplied out is refused."""
+    ran = gpuboard("submit", *flags, "--", "true")
+    assert ran.code == 2
+    assert words in ran.err
+
+
+@pytest.mark.parametrize(
+    ("zone", "sent"),
+    [
+        ("CET", "CET"),
+        ("Europe/Berlin", "Europe/Berlin"),
+        (":UTC", "UTC"),
+        ("CET-1CEST", ""),
+        ("", ""),
+    ],
+)
+def test_any_zone_that_has_a_name_is_sent(
+    server: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch, zone: str, sent: str
+) -> None:
+    """The person's clock counts, whatever the box's is; a POSIX rule is no name."""
+    monkeypatch.setenv("TZ", zone)
+    body = body_of(server, gpuboard, "--begin", "09:00", "img")
+    assert body.get("timezone", "") == sent
+
+
+SLIPS = [
+    (["nosuch.sh"], "no such file", "-- before"),
+    (["./nosuch"], "no such file", "-- before"),
+    (["noshebang.sh", "x"], "a script begins with #!", "-- sh noshebang.sh"),
+    (["train.py"], "a script begins with #!", "-- python train.py"),
+    (["./tool"], "a script begins with #!", "-- ./tool"),
+    (["{folder}"], "is a directory", "name a script"),
+    (["."], "is a directory", "name a script"),
+]
+
+
+@pytest.mark.parametrize(("words", "complaint", "way_out"), SLIPS, ids=str)
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_first_word_that_can_only_be_a_slip_is_answered_with_what_is_wrong(
+    gpuboard: Gpuboard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    words: list[str],
+    complaint: str,
+    way_out: str,
+) -> None:
+    """A path, or a name that only scripts have, is not asked for as an image."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("noshebang.sh", "train.py", "tool"):
+        (tmp_path / name).write_text("echo\n")
+    (tmp_path / "tool").chmod(0o755)
+    ran = gpuboard(command, *(word.format(folder=tmp_path) for word in words))
+    assert ran.code == 2
+    error, hint = ran.err.splitlines()
+    assert complaint in error
+    assert way_out in hint
+
+
+def test_image_is_an_image_even_where_a_file_has_its_name(
+    server: FakeServer, gpuboard: Gpuboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what cannot be meant as an image is refused here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "busybox").write_text("\x7fELF")
+    (tmp_path / "pytorch").mkdir()
+    assert body_of(server, gpuboard, "busybox", "true")["image"] == "busybox"
+    assert body_of(server, gpuboard, "pytorch", "true")["image"] == "pytorch"

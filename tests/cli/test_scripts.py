@@ -48,6 +48,8 @@ SBATCH: list[tuple[str, dict[str, Any]]] = [
         {"depends_on": ["afterok:1", "afterok:2", "afterany:3"]},
     ),
     ("-d afterok:7", {"depends_on": ["afterok:7"]}),
+    ("-d singleton", {"depends_on": ["singleton"]}),
+    ("--gres=gpu:4 --cpus-per-gpu=6", {"gpus": 4, "cpus": 24.0}),
     ("--begin=now+60", {"begin": "now+60s", "timezone": "UTC"}),
     ("--begin=16:00", {"begin": "16:00", "timezone": "UTC"}),
     ("--requeue", {"requeue": True}),
@@ -79,7 +81,7 @@ def test_common_sbatch_lines_mean_what_they_mean_in_slurm(
         ("--partition gpu", "no meaning on one box"),
         ("--nodes=2", "--nodes=2 is left out"),
         ("--gres=gpu:1,license:2", "left out"),
-        ("--dependency=singleton", "singleton is left out"),
+        ("--dependency=expand:7", "expand:7 is left out"),
         ("stray", "stray"),
     ],
 )

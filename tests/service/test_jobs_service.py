@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import pytest
 
+from gpuboard.config import JobsConfig
 from gpuboard.errors import (
     GpuboardError,
     InvalidRequest,
@@ -11,12 +15,14 @@ from gpuboard.errors import (
     PermissionDenied,
     Refused,
 )
+from gpuboard.model.device import Health
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
+from gpuboard.model.text import change_words
 from gpuboard.runtimes.simulated import Script
 from gpuboard.service import selectors, turns, validation
 from gpuboard.service.services import Services
-from tests.support.engine import Box
-from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN
+from tests.support.engine import Box, uuid
+from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over
 
 
 def request(name: str = "train", **fields: object) -> SubmitRequest:
@@ -312,3 +318,88 @@ def test_many_jobs_are_done_some_a_turn(
         rest, count = rest.go_on(), count + 1
     assert [result.id for result in rest.results if result.ok] == list(range(1, 11))
     assert count == 3
+
+
+RUNTIMES = (
+    # runtimes of the box, its default, runtime and image asked for -> what runs it, or the complaint
+    ("docker process", "docker", "", "", "process"),
+    ("docker process", "docker", "", "pytorch:2", "docker"),
+    ("docker process", "process", "", "", "process"),
+    ("docker process", "process", "", "pytorch:2", "docker"),
+    ("docker process", "docker", "docker", "", "no image: name one with --image, or --process"),
+    ("docker", "docker", "", "", "no image: name one with --image"),
+    ("docker process", "docker", "process", "pytorch:2", "a process has no image"),
+    ("process", "process", "", "python", "where the image of a container would"),
+    ("process", "process", "docker", "python", "no runtime 'docker'"),
+)
+
+
+@pytest.mark.parametrize(("runtimes", "default", "wanted", "image", "outcome"), RUNTIMES)
+def test_image_makes_a_container_and_a_command_alone_a_process(
+    box: Box, runtimes: str, default: str, wanted: str, image: str, outcome: str
+) -> None:
+    """The help's own examples run on the packaged configuration, and a dead end has a way out."""
+    jobs = JobsConfig(runtimes=tuple(runtimes.split()), default_runtime=default)
+    services = services_over(box)
+    services.jobs._context.config = msgspec.structs.replace(box.config, jobs=jobs)
+    asked = request(runtime=wanted, image=image)
+    if outcome in ("docker", "process"):
+        assert services.jobs._reader(AS_ANN).read(asked).jobs[0].spec.runtime == outcome
+    else:
+        with pytest.raises(InvalidRequest, match=re.escape(outcome)) as caught:
+            services.jobs.submit(AS_ANN, asked)
+        assert caught.value.hint
+
+
+def test_command_on_a_box_without_containers_is_shown_where_the_dashes_go(box: Box) -> None:
+    """`gpuboard run python train.py` needs `--` there, and is told so."""
+    jobs = JobsConfig(runtimes=("process",), default_runtime="process")
+    services = services_over(box)
+    services.jobs._context.config = msgspec.structs.replace(box.config, jobs=jobs)
+    with pytest.raises(InvalidRequest) as caught:
+        services.jobs.submit(AS_ANN, SubmitRequest(image="python", command=["train.py", "-x"]))
+    assert caught.value.hint == "put -- before the command: -- python train.py ..."
+
+
+def test_all_that_is_waited_for_is_counted(box: Box, services: Services) -> None:
+    """Five are named, and the others are not left out in silence."""
+    ids = [services.jobs.submit(AS_ANN, request(f"j{n}", hold=True)).ids[0] for n in range(8)]
+    last = services.jobs.submit(AS_ANN, request("end", depends_on=[f"1-{ids[-1]}"])).ids[0]
+    listed = {job.id: job.reason for job in services.jobs.live(AS_ANN, states=["queued"]).jobs}
+    assert listed[last] == "waits for job 1, 2, 3, 4, 5 and 3 more to end"
+    assert services.jobs.why(AS_ANN, str(last)).causes[0].words == listed[last]
+
+
+def test_job_that_starts_at_once_is_not_said_to_wait(box: Box, services: Services) -> None:
+    """A faulty device is no reason where another is free, even before the next plan."""
+    box.probe.faults = {uuid(3): (Health.FAULTY, "GPU has fallen off the bus")}
+    box.settle()
+    job = services.jobs.submit(AS_ANN, request()).ids[0]
+    assert services.jobs.show(AS_ANN, str(job)).job.reason == "about to start"
+
+
+def test_device_that_is_being_cleared_is_held_by_nobody(box: Box, services: Services) -> None:
+    """Between a job's end and the driver's word there is a moment; it has words of its own."""
+    services.jobs.submit(AS_ANN, request(gpus=4))
+    box.settle()
+    box.probe.remnants = {uuid(n): "gb-1-1" for n in range(4)}
+    services.jobs.cancel(AS_ANN, CancelRequest(jobs=["1"]))
+    box.settle()
+    waits = services.jobs.submit(AS_BEN, request(gpus=2)).ids[0]
+    words = " ".join(cause.words for cause in services.jobs.why(AS_BEN, str(waits)).causes)
+    assert "GPU 0,1,2,3 are being cleared: the driver has yet to show them empty" in words
+    assert "held by" not in words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("--time 1h", "with --time 1h"),
+        ("without --gpu-ids", "without --gpu-ids"),
+        ("--time 1h or without --gpu-type", "with --time 1h or without --gpu-type"),
+        ("without --gpu-ids --gpus 2", "without --gpu-ids and with --gpus 2"),
+    ],
+)
+def test_change_that_would_start_a_job_reads_as_a_sentence(change: str, words: str) -> None:
+    """Never `with without`."""
+    assert change_words(change) == words

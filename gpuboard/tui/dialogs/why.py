@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpuboard.errors import GpuboardError
+from gpuboard.model.text import change_words
 from gpuboard.model.views import WhyView
 from gpuboard.tui.dialogs.base import Line, Page, fact, fault_lines, titled
 from gpuboard.tui.ink import clean, wrapped
@@ -66,7 +67,7 @@ def why_lines(view: WhyView, width: int, now_s: int) -> list[Line]:
             )
         ]
     if view.would_start_now:
-        lines.append(fact("starts now", f"with {clean(view.would_start_now)}", "free!"))
+        lines.append(fact("starts now", change_words(clean(view.would_start_now)), "free!"))
     if view.causes:
         lines += [[], titled("Causes")]
     for cause in view.causes:
