@@ -40,9 +40,11 @@ def contenders(folder: str) -> dict[str, list[str]]:
     found = {
         BARE: [f"{folder}/bin/python", "-c", "pass"],
         "python -c pass, our venv": [sys.executable, "-c", "pass"],
+        "import click, json, socket": [sys.executable, "-c", "import click, json, socket"],
         OURS: [gpuboard(), "ps", "--json"],
         "gpuboard ps": [gpuboard(), "ps"],
         "gpuboard gpus": [gpuboard(), "gpus"],
+        "gpuboard --help": [gpuboard(), "--help"],
     }
     rivals = find_rivals("nvitop", "gpustat")
     for name, arguments in (("nvitop", ["-1"]), ("gpustat", [])):

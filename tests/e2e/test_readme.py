@@ -102,7 +102,8 @@ def test_the_table_names_the_commands_people_need():
 @pytest.mark.root
 @pytest.mark.timeout(180)
 def test_every_command_of_the_table_runs_as_it_stands():
-    """In the order of the README, on a box with a real engine whose `pytorch:2` prints one line."""
+    """In the order of the README, in a folder with a `train.py`, on a box with a real engine whose
+    `pytorch:2` prints one line."""
     why_not = missing_parts()
     if why_not and not os.environ.get("GPUBOARD_REQUIRE_ENGINE"):
         pytest.skip(why_not)
@@ -125,13 +126,15 @@ def _run_them(folder: Path, host: str) -> None:
     data = folder / "home/data"
     data.mkdir(parents=True)
     config = CONFIG.format(host=host, data=folder / "home")
-    box = Box(folder / "box", config, {"HOME": str(folder / "home")})
+    (folder / "home/train.py").write_text("print('trained')\n")
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # `python` is this one
+    box = Box(folder / "box", config, {"HOME": str(folder / "home"), "PATH": programs})
     box.start()
     try:
         wait_until(lambda: "docker" in str(box.json("gpus")["host"]["runtimes"]), 30, "the engine")
         for line in commands():
             words = shlex.split(line.replace("~", str(folder / "home")))  # as the shell does
-            done = box.run(*words[1:], timeout_s=90)
+            done = box.run(*words[1:], timeout_s=90, folder=str(folder / "home"))
             assert done.returncode == 0, (line, done.stdout, done.stderr)
         _script(box, folder)
     finally:

@@ -88,13 +88,14 @@ class Box:
         uid: int | None = None,
         timeout_s: float = 60,
         stdin: str | None = None,
+        folder: str = "/",
     ) -> subprocess.CompletedProcess[str]:
-        """Run `gpuboard ARGUMENTS`, as another person when `uid` is given."""
+        """Run `gpuboard ARGUMENTS` in a folder, as another person when `uid` is given."""
         return subprocess.run(
             [*as_person(uid), sys.executable, "-m", "gpuboard", *arguments],
             check=False,
             env={**self.environment, "GPUBOARD_SOCKET": str(self.socket), **_home_of(uid)},
-            cwd="/",
+            cwd=folder,
             text=True,
             capture_output=True,
             timeout=timeout_s,
