@@ -244,8 +244,8 @@ def _events(
 
 
 def _tree(root: type[errors.GpuboardError]) -> dict[str, type[errors.GpuboardError]]:
-    """Return the classes of the tree of errors by code."""
-    found = {root.code: root}
+    """Return the classes of the tree of errors by code; one without a code of its own is its parent's."""
+    found = {root.code: root} if "code" in vars(root) else {}
     for kind in root.__subclasses__():
         found.update(_tree(kind))
     return found

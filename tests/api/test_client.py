@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpuboard import errors
-from gpuboard.api.client import Client, connect, find_socket, quote
+from gpuboard.api.client import Client, _error_of, connect, find_socket, quote
 from gpuboard.api.wire import target
 from tests.support.api import RunningServer, ScriptedBox, serving
 
@@ -65,6 +65,15 @@ def test_errors_come_back_as_the_class_that_was_raised(client: Client):
     assert caught.value.message == "there is no job 404"
     assert caught.value.hint == "`gpuboard ps` lists yours"
     assert caught.value.field == "job"
+
+
+def test_every_code_comes_back_as_the_class_that_has_it():
+    """A class without a code of its own (it is made in another way) is never what a code means."""
+    codes = {kind.code for kind in errors.GpuboardError.__subclasses__()} | {"invalid", "quota"}
+    for code in codes:
+        made = _error_of(400, {"code": code, "message": "m", "hint": "h", "field": "f"})
+        assert (made.code, made.message, made.hint, made.field) == (code, "m", "h", "f")
+        assert "code" in vars(type(made))
 
 
 def test_a_connection_is_kept_and_one_closed_by_the_server_is_replaced(folder: Path):
