@@ -35,7 +35,9 @@ class JobsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_cpus: float | None = None
     """None = the box's."""
     max_memory_bytes: int | None = None
+    """None = the box's less a reserve."""
     default_memory_bytes: int | None = None
+    """None = as much as a job may ask for."""
     pids_limit: int = 4096
     max_disk_bytes: int | None = 100 * 2**30
     """What a container may write beside its mounts; None = without limit."""

@@ -52,6 +52,7 @@ def make_probe(config: Config, holders: HeldDevices) -> Probe:
 def make_runtimes(config: Config) -> dict[str, Runtime]:
     """Return the runtimes that the configuration names, by name; none is asked anything yet."""
     state_dir = Path(config.daemon.state_dir)
+    sandbox = sandbox_of(config)
     found: dict[str, Runtime] = {}
     for name in config.jobs.runtimes:
         if name == "process":
@@ -61,13 +62,15 @@ def make_runtimes(config: Config) -> dict[str, Runtime]:
                 process_dir(config),
                 log_bytes=config.logs.max_process_bytes,
                 floor_bytes=FLOOR_BYTES,
+                memory_bytes=sandbox.default_memory_bytes or sandbox.max_memory_bytes,
+                cpus=sandbox.max_cpus,
             )
         elif name == "docker":
             from gpuboard.runtimes.docker import DockerRuntime
 
             pins = Path(config.daemon.socket).parent / "mounts"
             found[name] = DockerRuntime(
-                config.docker.host, sandbox_of(config), box_id(state_dir), pin_dir=str(pins)
+                config.docker.host, sandbox, box_id(state_dir), pin_dir=str(pins)
             )
         else:
             raise HostError(f"[jobs] runtimes: there is no runtime '{name}'")

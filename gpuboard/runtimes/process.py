@@ -2,8 +2,10 @@
 
 Devices are given by `CUDA_VISIBLE_DEVICES` with UUIDs: that is an agreement, not a wall, since
 every process of the box may open the device nodes. Memory, CPU and process limits hold where the
-daemon is root and may make control groups; elsewhere they are not enforced (RLIMIT_AS would break
-CUDA, which reserves address space by the terabyte). The end of the main process is the end of the
+daemon is root and may make control groups, also for a job that names none. Elsewhere each process of
+a job may have as much memory as the job asked for (RLIMIT_DATA; RLIMIT_AS would break CUDA, which
+reserves address space by the terabyte), and nothing else is enforced: a person's own daemon guards
+the box from nobody. The end of the main process is the end of the
 job: its supervisor ends what it left behind, as the end of a container would.
 """
 
@@ -77,6 +79,8 @@ class ProcessRuntime:
         cgroup_parent: name below which control groups are made when root; empty: none.
         nice: added to the niceness of every job.
         log_bytes: what is kept of a job's log.
+        memory_bytes: what a job may have that names no memory; None: all.
+        cpus: the same of CPUs.
         floor_bytes: output is let go while less than this is free on the run directories' disk.
     """
 
@@ -90,12 +94,16 @@ class ProcessRuntime:
         nice: int = 0,
         log_bytes: int = 30 * 2**20,
         floor_bytes: int = 0,
+        memory_bytes: int | None = None,
+        cpus: float | None = None,
     ) -> None:
         self._run_dir = Path(run_dir).absolute()
         self._cgroup_parent = cgroup_parent if os.geteuid() == 0 else ""
         self._nice = nice
         self._log_bytes = log_bytes
         self._floor_bytes = floor_bytes
+        self._memory_bytes = memory_bytes
+        self._cpus = cpus
         self._fifo = self._run_dir / ".wake"
         self._wake: int | None = None
 
@@ -159,7 +167,12 @@ class ProcessRuntime:
         groups = []
         if self._cgroup_parent:
             box = hashlib.sha256(os.fsencode(self._run_dir)).hexdigest()[:8]
-            groups = make_groups(request, self._cgroup_parent, f"{request.name}-{box}")
+            bounded = msgspec.structs.replace(
+                request,
+                memory_bytes=request.memory_bytes or self._memory_bytes,
+                cpus=request.cpus or self._cpus,
+            )
+            groups = make_groups(bounded, self._cgroup_parent, f"{request.name}-{box}")
         return Order(
             name=request.name,
             spec_hash=request.spec_hash(),
@@ -173,6 +186,7 @@ class ProcessRuntime:
             devices=tuple(request.devices),
             cgroups=tuple(groups),
             nice=self._nice,
+            data_bytes=None if groups else request.memory_bytes,
             log_bytes=self._log_bytes,
             floor_bytes=self._floor_bytes,
         )

@@ -43,7 +43,10 @@ def _wanted(request: RunRequest, parent: str, root: Path) -> Mapping[Path, dict[
         return {root: {name: value for name, value in limits.items() if value}}
     by_tree = {
         "pids": {"pids.max": str(request.pids + 1) if request.pids else ""},
-        "memory": {"memory.limit_in_bytes": str(memory or "")},
+        "memory": {
+            "memory.limit_in_bytes": str(memory or ""),
+            "memory.memsw.limit_in_bytes": str(memory or ""),
+        },
         "cpu": {"cpu.cfs_quota_us": str(quota or "")},
         "systemd": {},
     }

@@ -40,6 +40,8 @@ class Order(msgspec.Struct, frozen=True):
     devices: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     nice: int = 0
+    data_bytes: int | None = None
+    """What each process may have of memory, where there is no control group to hold them all."""
     log_bytes: int = 30 * 2**20
     """What is kept of the log."""
     floor_bytes: int = 0

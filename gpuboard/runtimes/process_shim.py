@@ -119,10 +119,15 @@ def become(order: dict[str, object]) -> None:
 
 
 def set_limits(order: dict[str, object]) -> None:
-    """Set what the kernel keeps a process: no cores, all the open files allowed, a kinder priority."""
+    """Set what the kernel keeps a process: no cores, all the open files allowed, memory, priority."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    data = order.get("data_bytes")
+    if isinstance(data, int):
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        data = data if most == resource.RLIM_INFINITY else min(data, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     nice = order.get("nice")
     if isinstance(nice, int) and nice > 0:
         os.nice(nice)

@@ -17,9 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from gpuboard.errors import InvalidRequest, PermissionDenied, Refused, StateError
+from gpuboard.model.durations import format_duration
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import JobSpec, Mount, RuntimeName
 from gpuboard.model.person import Person
+from gpuboard.model.sizes import format_size
 
 STOP_SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"})
 DRIVER_CAPABILITIES = frozenset({"compute", "utility"})
@@ -62,8 +64,8 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     default_shm_bytes: int = 16 * 2**30
     pids_limit: int = 4096
     max_cpus: float | None = None
-    """The daemon fills in the box's when the admin set none."""
     max_memory_bytes: int | None = None
+    """Of both the daemon fills in the box's when the admin set none."""
     default_memory_bytes: int | None = None
     min_uid: int = 0
     max_env_bytes: int = 65_536
@@ -192,13 +194,15 @@ def check_resources(
     ceiling = settings.max_memory_bytes or 2**50
     if memory_bytes is not None and not MIN_MEMORY_BYTES <= memory_bytes <= ceiling:
         raise InvalidRequest(
-            f"--memory {memory_bytes} bytes: between {MIN_MEMORY_BYTES} and {ceiling}",
+            f"--memory {format_size(memory_bytes)}: between {format_size(MIN_MEMORY_BYTES)} and"
+            f" {format_size(ceiling)}",
             field="memory",
         )
     shm_ceiling = memory_bytes or settings.default_memory_bytes or ceiling
     if shm_bytes is not None and not 4096 <= shm_bytes <= shm_ceiling:
         raise InvalidRequest(
-            f"--shm-size {shm_bytes} bytes: between 4096 and {shm_ceiling} (it counts as memory)",
+            f"--shm-size {format_size(shm_bytes)}: between 4K and {format_size(shm_ceiling)}"
+            " (it counts as memory)",
             field="shm_size",
         )
 
@@ -212,7 +216,10 @@ def check_stop(stop_signal: str, grace_s: int, max_grace_s: int) -> None:
             hint="one of " + ", ".join(sorted(STOP_SIGNALS)),
         )
     if not 0 <= grace_s <= max_grace_s:
-        raise InvalidRequest(f"a grace of {grace_s} s: between 0 and {max_grace_s}", field="grace")
+        raise InvalidRequest(
+            f"--grace {format_duration(grace_s)}: between 0s and {format_duration(max_grace_s)}",
+            field="grace",
+        )
 
 
 def check_workdir(workdir: str) -> None:

@@ -6,7 +6,6 @@ what needs the configuration, the clock, the devices or other jobs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from gpuboard.model.sizes import parse_size
 from gpuboard.model.text import plain, quote_command
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
 from gpuboard.service import audit
+from gpuboard.service.boxlimits import most_cpus, most_memory_bytes
 from gpuboard.service.charging import Charging
 from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext
@@ -57,7 +57,7 @@ class Submission:
 
 
 def sandbox_settings(config: Config) -> SandboxSettings:
-    """Return what the administrator allows of a job, from [docker] and [jobs]."""
+    """Return what the administrator allows of a job, from [docker] and [jobs], and what the box has."""
     docker, jobs = config.docker, config.jobs
     return SandboxSettings(
         images=docker.images,
@@ -67,8 +67,8 @@ def sandbox_settings(config: Config) -> SandboxSettings:
         network=docker.network,
         default_shm_bytes=jobs.default_shm_bytes,
         pids_limit=jobs.pids_limit,
-        max_cpus=jobs.max_cpus or os.cpu_count(),
-        max_memory_bytes=jobs.max_memory_bytes,
+        max_cpus=most_cpus(config),
+        max_memory_bytes=most_memory_bytes(config),
         default_memory_bytes=jobs.default_memory_bytes,
         min_uid=jobs.min_uid,
         max_env_bytes=jobs.max_env_bytes,

@@ -101,6 +101,38 @@ def test_memory_limit_ends_the_hog_and_says_so(bench: RuntimeBench):
 
 
 @needs_root
+def test_job_that_names_no_memory_and_cpus_has_the_boxs_bounds(bench: RuntimeBench):
+    """As a container would."""
+    bench.runtime._memory_bytes, bench.runtime._cpus = 64 * 2**20, 1.5
+    handle = bench.begin(bench.shell("sleep 610"))
+    groups = [Path(g) for g in RunDirectory(Path(bench.runtime._run_dir) / handle).order().cgroups]
+    limits = {
+        file.name: file.read_text().strip()
+        for group in groups
+        for file in group.iterdir()
+        if file.name in ("memory.max", "memory.limit_in_bytes", "cpu.max", "cpu.cfs_quota_us")
+    }
+    if not limits:
+        pytest.skip("no control groups with limits can be made here")
+    assert set(limits.values()) <= {str(64 * 2**20), "150000 100000", "150000"}
+
+
+def test_memory_asked_for_holds_without_control_groups_too(bench: RuntimeBench, tmp_path: Path):
+    """Of each process; a job that asked for none is left alone."""
+    runtime = ProcessRuntime(str(tmp_path / "groupless"), cgroup_parent="", memory_bytes=2**20)
+    told = {}
+    for asked in (2**28, None):
+        handle = runtime.create(bench.shell("ulimit -d", memory_bytes=asked))
+        runtime.start(handle)
+        wait_until(lambda handle=handle: runtime.is_gone(handle))
+        told[asked] = b"".join(runtime.read_log(handle)).decode().strip()
+        runtime.remove(handle)
+    runtime.close()
+    assert told[2**28] == str(2**18)
+    assert told[None] != "1024"
+
+
+@needs_root
 def test_fork_bomb_stays_in_its_group(bench: RuntimeBench):
     """The process limit is the request's."""
     seen, log = bench.run(

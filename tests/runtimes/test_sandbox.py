@@ -294,6 +294,23 @@ def test_sizes_out_of_range_are_invalid(fields: dict[str, object]):
     assert caught.value.field
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"memory_bytes": 1024}, "--memory 1K: between 6M and 64G"),
+        ({"memory_bytes": 2**50}, "--memory 1P: between 6M and 64G"),
+        ({"shm_bytes": 2**31, "memory_bytes": 2**30}, "--shm-size 2G: between 4K and 1G"),
+        ({"grace_s": 356_400}, "--grace 4d3h: between 0s and 5m"),
+        ({"cpus": 64}, "--cpus 64: between 0.01 and 8"),
+    ],
+)
+def test_sizes_are_told_as_people_write_them(fields: dict[str, object], words: str):
+    """The flag, what was asked, and what may be."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_submission(spec(**fields), BOB, SETTINGS)
+    assert caught.value.message.startswith(words)
+
+
 def test_system_accounts_run_no_jobs():
     """uids below the floor are not people."""
     root = Person(uid=Uid(0), gid=0, name="root", home="/root")
