@@ -46,8 +46,12 @@ class InvalidRequest(RequestError):
 class NotExecutable(InvalidRequest):
     """The command is not there (127), or cannot be executed (126), as a shell would say by its `status`."""
 
-    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
-        super().__init__(message, hint=hint, field="command")
+    code = "not_executable"
+
+    def __init__(
+        self, message: str, *, hint: str = "", field: str = "command", status: int = 127
+    ) -> None:
+        super().__init__(message, hint=hint, field=field)
         self.status = status
 
 
