@@ -104,6 +104,12 @@ class DeviceSetupBroken(CannotStartNow):
     code = "device_setup"
 
 
+class PortTaken(CannotStartNow):
+    """Somebody else has a port of the box that was chosen for a job; nothing ran, another will do."""
+
+    code = "port_taken"
+
+
 class Unavailable(GpuboardError):
     """The daemon, or the part of it that was asked, cannot be reached now."""
 

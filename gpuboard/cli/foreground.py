@@ -80,6 +80,8 @@ def follow_to_the_end(session: Session, job_id: int) -> dict[str, Any]:
             attempt = job["attempt"]
             if job["devices"]:
                 session.note(f"job {job_id} runs on GPU {words.devices_words(job['devices'])}")
+            for port in job.get("ports", ()):
+                session.note(f"port {words.port_words(port)}")
             follow.LogTail(session, job_id, attempt).copy(write)
         job = follow.wait_for(session, job_id, partial(_is_over, attempt))
         if follow.is_final(job):

@@ -29,7 +29,7 @@ def show(session: Session, job: str) -> None:
         return
     answer = session.client.get(f"/jobs/{segment(job)}")
     now = words.at_ms({})
-    for title, text in _facts(answer, now):
+    for title, text in _facts(session, answer, now):
         if text:
             print(f"{title:<12} {plain(text)}")
     if answer["events"]:
@@ -46,7 +46,7 @@ def segment(selector: str) -> str:
     return quote(selector)
 
 
-def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
+def _facts(session: Session, answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
     job = answer["job"]
     yield "job", f"{words.job_id_words(job)} {job['name']}".strip()
     yield "user", job["user"]
@@ -60,6 +60,10 @@ def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
     yield "GPUs", f"{job['gpus']} {job['gpu_type']}".strip() + linked
     yield "GPU memory", _size(job["gpu_memory_bytes"])
     yield "on GPU", words.devices_words(job["devices"])
+    for port in job.get("ports", ()):
+        yield "port", words.port_words(port)
+    if lead := words.tunnel_line(job.get("ports", []), _box(session)):
+        yield "from afar", lead
     yield "limit", words.span(job["limit_s"])
     yield "group", job.get("account", "")
     yield "class", job.get("class", "")
@@ -94,6 +98,15 @@ def _facts(answer: dict[str, Any], now: int) -> Iterator[tuple[str, str]]:
         ),
     )
     yield "note", job["note"]
+
+
+def _box(session: Session) -> str:
+    """Return the name by which ssh finds the box: as `--host` was given, else the box's own."""
+    if session.hosts:
+        return session.hosts[0]
+    import socket
+
+    return socket.gethostname()
 
 
 def _size(size_bytes: int | None) -> str:

@@ -34,6 +34,12 @@ _CELLS: dict[str, tuple[Column, Callable[[Job, int], str | Cell]]] = {
         lambda job, _: Cell(job["state"], words.STYLES.get(job["state"], "")),
     ),
     "gpus": (Column("GPU", least=4), _gpus),
+    "ports": (
+        Column("PORTS", least=6),
+        lambda job, _: ",".join(
+            f"{p['port']}:{p['host_port'] or '-'}" for p in job.get("ports", ())
+        ),
+    ),
     "elapsed": (Column("RAN", right=True), lambda job, _: words.span(job["elapsed_s"])),
     "limit": (Column("LIMIT", right=True), lambda job, _: words.span(job["limit_s"])),
     "when": (Column("WHEN"), words.when_words),

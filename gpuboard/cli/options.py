@@ -57,6 +57,10 @@ JOB_OPTIONS: tuple[click.Option, ...] = (
     _option("-v", "--volume", "volumes", multiple=True, metavar="SRC:DST[:ro]", help="Mount a directory of the box."),
     _option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable; KEY alone takes it from here."),
     _option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from a file."),
+    _option(
+        "-p", "--publish", "ports", multiple=True, metavar="PORT",
+        help="Publish a port of the container on the box's 127.0.0.1; `gpuboard show` says where.",
+    ),
     _option("-w", "--workdir", metavar="DIR", help="Working directory (a process's default: this one)."),
     _option("--shm-size", metavar="SIZE", help="Shared memory, e.g. 16g."),
     _option("--cpus", metavar="N", type=_PROCESSORS, help="Processors, e.g. 8 or 1.5."),

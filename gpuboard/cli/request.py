@@ -49,7 +49,7 @@ _AS_THEY_ARE = {
 
 FLAGS = {field: f"--{flag.replace('_', '-')}" for flag, field in _AS_THEY_ARE.items()} | {
     "image": "--image", "runtime": "--runtime", "gpu_ids": "--gpu-ids", "env": "--env",
-    "mounts": "--volume", "workdir": "--workdir", "depends_on": "--depends-on",
+    "mounts": "--volume", "ports": "--publish", "workdir": "--workdir", "depends_on": "--depends-on",
     "class": "--class",
 }  # fmt: skip
 """Field of SubmitRequest -> the flag that a person knows it by."""
@@ -165,6 +165,7 @@ def _body(flags: Mapping[str, Any], image: str, *, is_remote: bool) -> dict[str,
     ]
     here = _far_path if is_remote else _own_path
     body["mounts"] = [parse_volume(text, here) for text in flags.get("volumes", ())]
+    body["ports"] = [text.strip() for text in flags.get("ports", ())]
     body["env"] = _environment(flags, carries=is_process and not is_remote)
     workdir = flags.get("workdir") or ""
     body["workdir"] = here(workdir, "workdir") if is_process else workdir

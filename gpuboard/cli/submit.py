@@ -240,9 +240,12 @@ def _say_submitted(session: Session, answer: dict[str, Any]) -> None:
         from gpuboard.model.text import plain
 
         ids: list[int] = answer["ids"]
-        first = answer["jobs"][0] if answer["jobs"] else {"state": "queued", "reason": ""}
+        none: dict[str, Any] = {"state": "queued", "reason": ""}
+        first = answer["jobs"][0] if answer["jobs"] else none
         reason = f": {plain(first['reason'])}" if first["reason"] not in ("", "waiting") else ""
         kind = "job" if len(ids) == 1 else f"{len(ids)} jobs"
         if first.get("array_id") is not None:
             kind = f"array {first['array_id']} of {kind}"
         print(f"{kind} {words.id_words(ids)} {first['state']}{reason}")
+        for port in first.get("ports", ()):
+            print(f"  port {words.port_words(port)}")

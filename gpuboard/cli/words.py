@@ -91,6 +91,21 @@ def devices_words(devices: list[dict[str, str]]) -> str:
     return ",".join(device["label"] for device in devices)
 
 
+def port_words(port: dict[str, Any]) -> str:
+    """Return `8888 at 127.0.0.1:20017`, or that a port's place is not known yet."""
+    if port["host_port"] is None:
+        return f"{port['port']} (on 127.0.0.1 once it runs)"
+    return f"{port['port']} at 127.0.0.1:{port['host_port']}"
+
+
+def tunnel_line(ports: list[dict[str, Any]], box: str) -> str:
+    """Return the ssh command that leads from another machine to a job's ports; empty for none."""
+    from gpuboard.model.ports import tunnel
+
+    open_ports = [(each["port"], each["host_port"]) for each in ports if each["host_port"]]
+    return tunnel(open_ports, box)
+
+
 def end_words(job: dict[str, Any]) -> str:
     """Return how a job ended: `failed: exit code 3`; of one that never ran, why it did not."""
     state: str = job["state"].replace("_", " ")

@@ -9,7 +9,9 @@ import math
 import re
 
 from gpuboard.config.settings import Config
+from gpuboard.errors import InvalidRequest
 from gpuboard.model.durations import MAX_S, format_duration
+from gpuboard.model.ports import parse_range
 
 RUNTIMES = ("docker", "process", "simulated")
 
@@ -48,6 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "jobs.max_disk": (2**20, math.inf),
     "docker.tmp": (2**20, math.inf),
     "docker.log_max": (2**12, math.inf),
+    "docker.max_ports": (1, 64),
     "docker.log_files": (1, 100),
     "devices.interval": (0.1, 60),
     "devices.slow_interval": (0.1, 3600),
@@ -144,6 +147,15 @@ def contradiction(config: Config) -> tuple[str, str]:
         return (
             "jobs.default_runtime",
             f'"{jobs.default_runtime}" is not one of runtimes: {", ".join(jobs.runtimes)}',
+        )
+    try:
+        ports = parse_range(config.docker.port_range, field="docker.port_range")
+    except InvalidRequest as error:
+        return "docker.port_range", f"{error.message}: {error.hint}"
+    if config.docker.port_range and len(ports) < config.docker.max_ports:
+        return (
+            "docker.port_range",
+            f"has fewer ports than a job may ask for, {config.docker.max_ports}",
         )
     if (
         jobs.max_memory_bytes

@@ -67,7 +67,11 @@ class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mount_home: bool = False
     """Whether the caller's home is always mounted at its own path."""
     network: str = "bridge"
-    """`bridge` or `none`."""
+    """`bridge` (one of each person's own) or `none`."""
+    port_range: str = "20000-20999"
+    """Ports of 127.0.0.1 on which ports of containers may be published; empty: none are."""
+    max_ports: int = 8
+    """A job may publish so many."""
     read_only_root: bool = False
     """Containers write only to their mounts and to a /tmp in memory."""
     tmp_bytes: int = 4 * 2**30

@@ -10,6 +10,7 @@ from gpuboard.errors import NotExecutable
 from gpuboard.model.durations import format_duration
 from gpuboard.model.exits import exit_words
 from gpuboard.model.job import Job, JobState, StopCause, Verdict
+from gpuboard.runtimes.ports import is_taken
 from gpuboard.runtimes.protocol import Observed, RunState
 
 _SIGKILL, _SIGTERM, _UNKNOWN_EXIT = 137, 143, 255
@@ -107,6 +108,8 @@ def _never_ran(job: Job, seen: Observed, around: Circumstances, max_attempts: in
         return _lost(job, "the container engine lost it", seen, max_attempts)
     if around.rebooted:
         return _lost(job, "the box was rebooted during its start", seen, max_attempts)
+    if seen.error and job.ports and is_taken(seen.error):
+        return back_to_queue(seen.error)
     if seen.error or seen.exit_code is not None:
         words = seen.error or exit_words(seen.exit_code, seen.oom_killed)
         return Verdict(JobState.FAILED, f"start failed: {words}", exit_code=seen.exit_code)

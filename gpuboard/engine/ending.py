@@ -207,6 +207,7 @@ def ended_job(job: Job, verdict: Verdict, now: int) -> Job:
             handle="",
             reservation_id=None,
             devices=(),
+            ports=(),
             leased_at=None,
             started_at=None,
             started_boot_ms=None,

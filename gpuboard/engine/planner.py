@@ -100,7 +100,10 @@ class Planner:
                 self._resume_boot_ms = health.resume_boot_ms
             return False
         self._check_start(start)
-        self._starter.begin(start)
+        resume_boot_ms = self._starter.begin(start)
+        if resume_boot_ms is not None:
+            self._resume_boot_ms = resume_boot_ms
+            return False
         return True
 
     def _is_clearing(self, devices: tuple[DeviceUuid, ...]) -> bool:

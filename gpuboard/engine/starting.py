@@ -19,6 +19,7 @@ from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import Ender
 from gpuboard.engine.health import StartFailures
 from gpuboard.engine.images import Images
+from gpuboard.engine.portdesk import RETRY_S, PortDesk
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
 from gpuboard.engine.world import shareable_bytes
@@ -27,6 +28,7 @@ from gpuboard.errors import (
     HostError,
     OutcomeUnknown,
     PermissionDenied,
+    PortTaken,
     RequestError,
     StateError,
     Unavailable,
@@ -45,6 +47,7 @@ class Starter:
         self._ender = ender
         self._stopper = stopper
         self._images = images
+        self._ports = PortDesk(core)
         self._failures = StartFailures(core)
         self._looks: dict[JobId, int] = {}
         """Until when (boot time, ms) to look for a start whose answer was lost."""
@@ -60,20 +63,29 @@ class Starter:
             and self._core.clock.boot_ms() >= health.resume_boot_ms
         )
 
-    def begin(self, start: Start) -> None:
-        """Commit the intent to start a queued job on these devices, and begin."""
+    def begin(self, start: Start) -> int | None:
+        """Commit the intent to start a queued job on these devices, and begin.
+
+        Return when (boot time, ms) to try again where the box has no ports left for it now.
+        """
         core = self._core
         job = core.ledger.jobs[start.job_id]
         words = core.recheck(job)
         if words:
             self._hold(job, words)
-            return
+            return None
+        ports = self._ports.choose(job)
+        if ports is None:
+            self._say_portless(job)
+            return core.clock.boot_ms() + int(RETRY_S * 1000)
+        core.progress.pop(job.id, None)
         now = core.clock.now_ms()
         starting = msgspec.structs.replace(
             job,
             state=JobState.STARTING,
             reason="",
             devices=start.devices,
+            ports=ports,
             reservation_id=start.reservation_id,
             leased_at=now,
             started_boot_ms=core.clock.boot_ms(),
@@ -99,6 +111,13 @@ class Starter:
         change.job(starting, "job.starting", devices=",".join(start.devices))
         core.journal.commit(change)
         self.create(starting)
+        return None
+
+    def _say_portless(self, job: Job) -> None:
+        core, words = self._core, "every port of the box that it may have is in use"
+        if core.progress.get(job.id) != words:
+            core.progress[job.id] = words
+            core.ledger.revision += 1
 
     def _hold(self, job: Job, words: str) -> None:
         change = Change("start.refused")
@@ -209,6 +228,9 @@ class Starter:
             return
         if error is None:
             self.commit_running(job, core.clock.now_ms())
+        elif isinstance(error, PortTaken) and job.state is JobState.STARTING:
+            self._ports.were_taken(job)
+            self._ender.end(job, back_to_queue(str(error)), fence=True)
         elif isinstance(error, CannotStartNow) and job.state is JobState.STARTING:
             self._pause_runtime(job)
             self._ender.end(job, back_to_queue(str(error)), fence=True)
@@ -301,6 +323,7 @@ def run_request(core: Core, job: Job) -> RunRequest:
         command=spec.command,
         env={**_budget_environment(core, job), **spec.env, **_own_environment(job)},
         mounts=spec.mounts,
+        ports=job.ports,
         workdir=spec.workdir,
         devices=job.devices,
         device_indices=tuple(index_of.get(uuid, -1) for uuid in job.devices),
@@ -345,6 +368,7 @@ def _own_environment(job: Job) -> dict[str, str]:
         "GPUBOARD_ATTEMPT": str(job.attempt),
         "GPUBOARD_GPUS": str(len(job.devices)),
     }
+    env |= {f"GPUBOARD_PORT_{each.port}": str(each.host_port) for each in job.ports}
     if job.array_id is not None and job.array_index is not None:
         env["GPUBOARD_ARRAY_ID"] = str(job.array_id)
         env["GPUBOARD_ARRAY_INDEX"] = str(job.array_index)

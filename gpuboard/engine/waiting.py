@@ -66,6 +66,8 @@ def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
         words = f"{name}: {health.fault()}"
     elif core.clock.boot_ms() < health.resume_boot_ms:
         words = f"{name} could not start a job, by the box's fault; it is tried again soon"
+    elif job.spec.ports and job.id in core.progress:
+        words = core.progress[job.id]
     else:
         return ()
     return (Cause(WaitCause.HOST, words),)

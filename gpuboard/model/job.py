@@ -63,6 +63,13 @@ class Mount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     read_only: bool = False
 
 
+class PublishedPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A container's TCP port, and the port of the box's 127.0.0.1 that leads to it."""
+
+    port: int
+    host_port: int
+
+
 class DependencyKind(StrEnum):
     """When a dependency is met, in Slurm's words."""
 
@@ -100,6 +107,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Kill limit (walltime); always > 0 once the service accepted it."""
     env: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
+    ports: tuple[int, ...] = ()
+    """TCP ports of the container to publish on the box's loopback."""
     workdir: str = ""
     shm_bytes: int | None = None
     cpus: float | None = None
@@ -174,6 +183,8 @@ class Job(msgspec.Struct, frozen=True):
     """The booking on whose devices this attempt runs."""
     devices: tuple[DeviceUuid, ...] = ()
     """Devices of this attempt (kept after the end, for the record)."""
+    ports: tuple[PublishedPort, ...] = ()
+    """Where this attempt's ports are published (kept after the end, for the record)."""
     leased_at: int | None = None
     """When this attempt got its devices."""
     started_at: int | None = None

@@ -27,6 +27,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`90m`, `2h30m`, `2:00:00`, `1-12:00:00`; a bare number is minutes."""
     env: dict[str, str] = {}
     mounts: list[Mount] = []
+    ports: list[str | int] = []
+    """TCP ports of the container to publish: `8888`, `8888/tcp`. The box's port is not the caller's to say."""
     workdir: str = ""
     shm_size: str | int = ""
     cpus: float | None = None

@@ -35,6 +35,15 @@ class CauseView(msgspec.Struct, frozen=True):
     until_at: str | None = None
 
 
+class PortView(msgspec.Struct, frozen=True):
+    """A port of a job's container, published on the box's loopback."""
+
+    port: int
+    """The container's."""
+    host_port: int | None = None
+    """The box's, on 127.0.0.1; null while the job does not run."""
+
+
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """A job as lists show it. Private fields are empty unless `mine` or the caller is an admin."""
 
@@ -59,6 +68,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     nvlink: bool = False
     """Only devices linked with each other by NVLink will do."""
     devices: list[DeviceRef] = []
+    ports: list[PortView] = []
+    """Private."""
     limit_s: int
     attempt: int = 1
     submitted_at: str

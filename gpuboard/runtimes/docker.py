@@ -33,11 +33,13 @@ from gpuboard.runtimes.docker_check import EngineFacts, check_engine, engine_inc
 from gpuboard.runtimes.docker_events import EventWatcher
 from gpuboard.runtimes.docker_images import ImageStore
 from gpuboard.runtimes.docker_names import ContainerNames, attempt_name, called
+from gpuboard.runtimes.docker_networks import PersonNetworks
 from gpuboard.runtimes.mounts import MountBoard
 from gpuboard.runtimes.profile import (
     LABEL_BOX,
     LABEL_DEVICES,
     LABEL_SPEC,
+    LABEL_UID,
     ImageDefaults,
     container_profile,
 )
@@ -97,6 +99,7 @@ class DockerRuntime:
         self._images = ImageStore(self._connection, settings)
         self._cgroups = ContainerCgroups()
         self._mounts = MountBoard(f"{pin_dir}/{box_id}")
+        self._networks = PersonNetworks(self._connection, box_id)
         self._events = EventWatcher(self._connection, box_id)
         self._injection = settings.device_injection
         self._can_size_disk = False
@@ -123,6 +126,7 @@ class DockerRuntime:
         if self._settings.device_injection == "auto":
             self._injection = facts.capabilities.devices or "request"
         self._sweep_pins()
+        self._networks.tidy()
         return msgspec.structs.replace(facts.capabilities, setup_fault=self._setup_fault)
 
     def _sweep_pins(self) -> None:
@@ -154,12 +158,18 @@ class DockerRuntime:
         with self._lock:
             self._creating.add(request.name)
         try:
-            return self._create_once(request, self._profile(request))
+            with self._network_of(request) as network:
+                return self._create_once(request, self._profile(request, network))
         finally:
             with self._lock:
                 self._creating.discard(request.name)
 
-    def _profile(self, request: RunRequest) -> dict[str, Any]:
+    def _network_of(self, request: RunRequest) -> contextlib.AbstractContextManager[str]:
+        if self._settings.network == "none":
+            return contextlib.nullcontext("none")
+        return self._networks.lent(request.uid)
+
+    def _profile(self, request: RunRequest, network: str) -> dict[str, Any]:
         if not self._mounts.engine_pid:
             self._mounts.engine_pid = engine_pid(self._connection.host)
         return container_profile(
@@ -170,6 +180,7 @@ class DockerRuntime:
             image=self._image_of(request),
             injection="request" if self._injection == "auto" else self._injection,
             can_size_disk=self._can_size_disk,
+            network=network,
         )
 
     def _create_once(self, request: RunRequest, body: dict[str, Any]) -> str:
@@ -248,11 +259,12 @@ class DockerRuntime:
 
     def remove(self, handle: str) -> None:
         """Remove the container and let go of its mounts; one that is removed already is fine."""
-        name = ""
+        name = uid = ""
         try:
             with self._connection.reading("removing the container", 120.0) as api:
                 found = api.inspect_container(handle)
-                name = attempt_name(found["Config"].get("Labels") or {}, [str(found["Name"])])
+                labels = found["Config"].get("Labels") or {}
+                name, uid = attempt_name(labels, [str(found["Name"])]), labels.get(LABEL_UID, "")
                 api.remove_container(handle, v=True, force=True)
         except NotFound:
             pass
@@ -262,6 +274,8 @@ class DockerRuntime:
         with self._lock:
             known = self._known.pop(handle, None)
         self._mounts.release(name or (known.name if known else ""))
+        if self._settings.network != "none" and uid:
+            self._networks.tidy(uid=int(uid))
 
     # --- what is there -------------------------------------------------------------------------
 

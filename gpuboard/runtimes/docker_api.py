@@ -29,8 +29,10 @@ from gpuboard.errors import (
     NotExecutable,
     NotFound,
     OutcomeUnknown,
+    PortTaken,
     Unavailable,
 )
+from gpuboard.runtimes.ports import is_taken
 
 READ_TIMEOUT_S = 30.0
 ACT_TIMEOUT_S = 900.0
@@ -54,6 +56,13 @@ _BOX_IS_FULL = re.compile(
     r"no space left on device|disk quota exceeded|cannot allocate memory"
     r"|resource temporarily unavailable|too many open files",
     re.IGNORECASE,
+)
+_NO_ADDRESSES = re.compile(
+    r"non-overlapping IPv4 address pool|predefined address pools", re.IGNORECASE
+)
+_ADDRESSES_HINT = (
+    'the engine has room for about 30 networks: give it more in /etc/docker/daemon.json, "default-address-pools":'
+    ' [{"base": "10.201.0.0/16", "size": 26}]'
 )
 _NOT_EXECUTABLE = re.compile(r"permission denied: unknown|is a directory: unknown", re.IGNORECASE)
 
@@ -169,6 +178,10 @@ def _from_answer(error: docker.errors.APIError, what: str) -> GpuboardError:
         return NotExecutable(f"command cannot be executed: {words}", status=126)
     if _BOX_IS_FULL.search(words):
         return CannotStartNow(message, hint="`df /var/lib/docker` and `free` say more")
+    if is_taken(words):
+        return PortTaken(message)
+    if _NO_ADDRESSES.search(words):
+        return CannotStartNow(message, hint=_ADDRESSES_HINT)
     if "CDI device" in words:
         return DeviceSetupBroken(f"GPU set-up broken: {words}", hint=CDI_HINT)
     if status == requests.codes.not_found:

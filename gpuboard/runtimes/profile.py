@@ -16,6 +16,7 @@ import msgspec
 from gpuboard.errors import InvalidRequest, Refused
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import Mount
+from gpuboard.runtimes.ports import port_fields
 from gpuboard.runtimes.protocol import RunRequest
 from gpuboard.runtimes.sandbox import (
     SandboxSettings,
@@ -59,6 +60,7 @@ def container_profile(
     image: ImageDefaults = ImageDefaults(),  # noqa: B008 - frozen
     injection: str = "request",
     can_size_disk: bool = False,
+    network: str = "none",
 ) -> dict[str, Any]:
     """Return the whole body of the engine's create call.
 
@@ -70,6 +72,7 @@ def container_profile(
         image: what the image brings along.
         injection: how devices are opened here: `request`, `cdi` or `label`.
         can_size_disk: whether the engine's storage driver bounds the writable layer.
+        network: the network to join, the person's own; used unless the admin allows none.
     """
     person_env = {k: v for k, v in request.env.items() if not k.startswith("GPUBOARD_")}
     has_devices = bool(request.devices)
@@ -80,6 +83,7 @@ def container_profile(
     check_stop(request.stop_signal, request.grace_s, settings.max_grace_s)
     if has_devices:
         _check_image_env(image.env)
+    exposed, bound = port_fields(request.ports, settings.network)
     entrypoint, command, workdir = _launch(request, mounts, image)
     body: dict[str, Any] = {
         "Image": request.image_id or request.image,
@@ -88,10 +92,13 @@ def container_profile(
         "Labels": _labels(request, box_id),
         "StopSignal": request.stop_signal,
         "StopTimeout": request.grace_s,
+        **exposed,
         "Tty": False,
         "OpenStdin": False,
         "HostConfig": {
             **_host_config(request, settings, mounts, injection),
+            **bound,
+            "NetworkMode": network if settings.network != "none" else "none",
             **_disk(settings, mounts, can_size_disk=can_size_disk),
         },
     }
@@ -115,7 +122,6 @@ def _host_config(
         "Privileged": False,
         "Init": True,
         "IpcMode": "private",
-        "NetworkMode": settings.network,
         "GroupAdd": [str(gid) for gid in request.groups if gid != request.gid],
         "PidsLimit": request.pids or settings.pids_limit,
         "ShmSize": min(shm, memory) if memory else shm,

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from gpuboard.model.ids import DeviceUuid
-from gpuboard.model.job import Mount
+from gpuboard.model.job import Mount, PublishedPort
 
 
 class RunState(StrEnum):
@@ -46,6 +46,7 @@ class RunRequest(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     """The person's and gpuboard's own (job id, array index, ...); device variables are the runtime's."""
     mounts: tuple[Mount, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
     workdir: str = ""
     devices: tuple[DeviceUuid, ...] = ()
     device_indices: tuple[int, ...] = ()

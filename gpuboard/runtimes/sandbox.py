@@ -22,6 +22,7 @@ from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import JobSpec, Mount, RuntimeName
 from gpuboard.model.person import Person
 from gpuboard.model.sizes import format_size
+from gpuboard.runtimes.ports import check_ports
 
 STOP_SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"})
 DRIVER_CAPABILITIES = frozenset({"compute", "utility"})
@@ -59,6 +60,10 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     """Directories that may be mounted; `{home}` and `{user}` are the person's."""
     mount_home: bool = False
     network: str = "bridge"
+    """`bridge`: the person's own; or `none`."""
+    port_range: str = "20000-20999"
+    """Ports of the box's loopback for ports of containers; empty: none are published."""
+    max_ports: int = 8
     log_max_bytes: int = 10 * 2**20
     log_files: int = 3
     default_shm_bytes: int = 16 * 2**30
@@ -101,6 +106,7 @@ def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -
     if spec.runtime is RuntimeName.DOCKER:
         check_image(spec.image, settings.images)
         check_mounts(spec.mounts, mount_roots(settings, person.name, person.home))
+        check_ports(spec.ports, settings.network, settings.port_range, settings.max_ports)
         return
     if spec.image:
         raise InvalidRequest("a process has no image", field="image", hint="leave it out")
@@ -109,6 +115,12 @@ def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -
             "a process sees the box's own files: nothing to mount",
             field="mounts",
             hint="leave out --volume, or name an image with --image",
+        )
+    if spec.ports:
+        raise InvalidRequest(
+            "a process listens on the box itself: there is nothing to publish",
+            field="ports",
+            hint="let it listen on 127.0.0.1; or name an --image",
         )
     if not spec.command:
         raise InvalidRequest("nothing to run: the command is empty", field="command")

@@ -45,6 +45,8 @@ def submit_line(request: SubmitRequest) -> str:
     for mount in request.mounts:
         suffix = ":ro" if mount.read_only else ""
         words += ["--volume", f"{mount.source}:{mount.target}{suffix}"]
+    for port in request.ports:
+        words += ["--publish", str(port)]
     for dependency in request.depends_on:
         words += ["--depends-on", dependency]
     words += [f"--{switch}" for switch in _SWITCHES if getattr(request, switch)]

@@ -21,6 +21,7 @@ from gpuboard.model.views import (
     JobDetail,
     JobView,
     MountView,
+    PortView,
     PriorityView,
     WhyView,
 )
@@ -76,6 +77,7 @@ class JobViews:
             gpu_memory_bytes=spec.gpu_memory_bytes,
             nvlink=spec.nvlink,
             devices=self._names.refs(job.devices),
+            ports=[] if is_private else _ports(job),
             limit_s=spec.limit_s,
             attempt=job.attempt,
             submitted_at=iso(job.submitted_at) or "",
@@ -303,6 +305,16 @@ def why_words(explained: Explanation) -> str:
 def _sentence(words: str) -> str:
     text = words[:1].upper() + words[1:]
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _ports(job: Job) -> list[PortView]:
+    """Return the job's ports, with where they lead to while it runs.
+
+    The owner's and the admins' alone, as the command is: everybody sees with `ss` that something
+    listens, nobody needs to be told whose notebook it is.
+    """
+    at = {each.port: each.host_port for each in job.ports} if job.state.holds_devices else {}
+    return [PortView(port, at.get(port)) for port in job.spec.ports]
 
 
 def _exit_words(job: Job) -> str:

@@ -20,6 +20,7 @@ from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.instants import parse_instant
 from gpuboard.model.job import Dependency, DependencyKind, Job, JobSpec, RuntimeName
 from gpuboard.model.person import Caller
+from gpuboard.model.ports import parse_ports
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import parse_size
 from gpuboard.model.text import plain, quote_command
@@ -65,6 +66,8 @@ def sandbox_settings(config: Config) -> SandboxSettings:
         mount_roots=docker.mount_roots,
         mount_home=docker.mount_home,
         network=docker.network,
+        port_range=docker.port_range,
+        max_ports=docker.max_ports,
         default_shm_bytes=jobs.default_shm_bytes,
         pids_limit=jobs.pids_limit,
         max_cpus=most_cpus(config),
@@ -150,6 +153,7 @@ class SpecReader:
             limit_s=self.limit_s(request.time_limit, class_name),
             env=request.env,
             mounts=tuple(request.mounts),
+            ports=parse_ports(request.ports),
             workdir=request.workdir,
             shm_bytes=_size(request.shm_size, "shm_size"),
             cpus=request.cpus,

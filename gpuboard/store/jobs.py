@@ -10,7 +10,7 @@ import msgspec
 
 from gpuboard.errors import StateError
 from gpuboard.model.ids import JobId, ReservationId
-from gpuboard.model.job import Job, JobSpec, JobState, StopCause, Verdict
+from gpuboard.model.job import Job, JobSpec, JobState, PublishedPort, StopCause, Verdict
 from gpuboard.store.connection import Row
 from gpuboard.store.people import upsert_person
 from gpuboard.store.rows import Table, decoded_devices, decoded_person, encoded, marks
@@ -52,12 +52,14 @@ _COLUMNS = (
     "oom_killed",
     "fenced",
     "ran_s",
+    "ports",
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)})"
 _UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} WHERE id = ?"
 _LIVE = "state IN ('queued', 'starting', 'running', 'stopping')"
 _spec = msgspec.json.Decoder(JobSpec)
+_ports = msgspec.json.Decoder(tuple[PublishedPort, ...])
 _verdict = msgspec.json.Decoder(Verdict)
 
 
@@ -85,10 +87,30 @@ class JobTable(Table):
         return placed
 
     def save_job(self, job: Job) -> None:
-        """Write a job whole. Raises StateError when there is none of that id."""
+        """Write a job whole, and with it which ports it has.
+
+        Raises StateError when there is none of that id, or when a live attempt has one of its ports:
+        the last guard of "no port twice".
+        """
         job_id, *rest = _values(job)
         if self._connection.write(_UPDATE, (*rest, job_id)).rowcount != 1:
             raise StateError(f"job {job.id} is not in the database")
+        if job.spec.ports:
+            self._save_ports(job)
+
+    def _save_ports(self, job: Job) -> None:
+        self._connection.write("DELETE FROM ports WHERE job_id = ?", (job.id,))
+        if not job.state.holds_devices:
+            return
+        self._connection.write_many(
+            "INSERT INTO ports (host_port, port, job_id) VALUES (?, ?, ?)",
+            [(each.host_port, each.port, job.id) for each in job.ports],
+        )
+
+    def live_ports(self) -> dict[int, JobId]:
+        """Return the box's ports that live attempts have, and whose they are."""
+        rows = self._connection.rows("SELECT host_port, job_id FROM ports ORDER BY host_port")
+        return {row[0]: JobId(row[1]) for row in rows}
 
     def get_job(self, job_id: JobId) -> Job | None:
         """Return a job, live or ended."""
@@ -280,6 +302,7 @@ def _values(job: Job) -> tuple[object, ...]:
         job.oom_killed,
         "" if job.fenced is None else encoded(job.fenced),
         job.ran_s,
+        encoded(job.ports) if job.ports else "",
     )
 
 
@@ -315,4 +338,5 @@ def _job(row: Row) -> Job:
         oom_killed=bool(row[30]),
         fenced=_verdict.decode(row[31]) if row[31] else None,
         ran_s=row[32],
+        ports=_ports.decode(row[33]) if row[33] else (),
     )

@@ -287,6 +287,20 @@ RUNS = (
 
 RAN = ("ALTER TABLE jobs ADD COLUMN ran_s INTEGER NOT NULL DEFAULT 0 CHECK (ran_s >= 0)",)
 
+PORTS = (
+    """
+    CREATE TABLE ports (
+      host_port INTEGER PRIMARY KEY CHECK (host_port BETWEEN 1024 AND 65535),
+      port INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+      job_id INTEGER NOT NULL REFERENCES jobs (id),
+      UNIQUE (job_id, port)
+    ) STRICT
+    """,
+    "ALTER TABLE jobs ADD COLUMN ports TEXT NOT NULL DEFAULT ''",
+)
+"""Ports of the box that live attempts have: no port twice, whoever writes. The job's own column is
+the record of its last attempt."""
+
 STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m001_first", FIRST),
     ("m002_series", SERIES),
@@ -296,6 +310,7 @@ STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m006_shares", SHARES),
     ("m007_runs", RUNS),
     ("m008_ran", RAN),
+    ("m009_ports", PORTS),
 )
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 

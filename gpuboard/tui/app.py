@@ -140,6 +140,12 @@ class GpuboardApp(App[None]):
         return self.snapshot.board.at if self.snapshot.board else ""
 
     @property
+    def box_name(self) -> str:
+        """By what name ssh may find the shown box: as `--host` gave it, else its own."""
+        board = self.snapshot.board
+        return self.watched.name or (board.host.hostname if board else "") or "box"
+
+    @property
     def pane(self) -> Pane | None:
         """The tab that is shown."""
         return self._panes.get(self._tab)

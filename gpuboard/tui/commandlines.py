@@ -20,6 +20,8 @@ def submit_line(request: SubmitRequest) -> str:
         words += ["--name", request.name]
     for mount in request.mounts:
         words += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
+    for port in request.ports:
+        words += ["-p", str(port)]
     for name, value in request.env.items():
         words += ["-e", f"{name}={value}"]
     if request.workdir:

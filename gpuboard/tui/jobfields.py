@@ -9,6 +9,7 @@ import msgspec
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.job import Mount
+from gpuboard.model.ports import parse_ports
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.text import quote_command
 
@@ -32,6 +33,7 @@ def filled(like: SubmitRequest) -> dict[str, str]:
             shlex.quote(f"{m.source}:{m.target}" + (":ro" if m.read_only else ""))
             for m in like.mounts
         ),
+        "ports": " ".join(map(str, like.ports)),
         "env": " ".join(shlex.quote(f"{name}={value}") for name, value in like.env.items()),
         "name": like.name,
         "type": like.gpu_type,
@@ -69,6 +71,7 @@ def request_of(values: dict[str, str], like: SubmitRequest) -> SubmitRequest:
         time_limit=values["time"],
         env=_env(_split(values, "env")),
         mounts=[_mount(word) for word in _split(values, "mounts")],
+        ports=list(parse_ports(values["ports"].replace(",", " ").split())),
         depends_on=values["after"].replace(",", " ").split(),
         array=values["array"],
         begin=values["begin"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
-from gpuboard.model.views import JobView
+from gpuboard.model.ports import tunnel
+from gpuboard.model.views import JobView, PortView
 from gpuboard.tui.ink import Ink, Part, clean, fit
 from gpuboard.tui.instants import brief, clock_of, epoch_s, span
 
@@ -51,6 +52,18 @@ def devices_words(job: JobView) -> str:
     if job.devices:
         return f"{job.gpus} ({','.join(clean(device.label) for device in job.devices)})"
     return f"{job.gpus}"
+
+
+def port_words(port: PortView) -> str:
+    """Return where a port of a job is: `8888 at 127.0.0.1:20017`."""
+    if port.host_port is None:
+        return f"{port.port} (on 127.0.0.1 once it runs)"
+    return f"{port.port} at 127.0.0.1:{port.host_port}"
+
+
+def tunnel_line(job: JobView, box: str) -> str:
+    """Return the ssh command that leads from another machine to a job's ports; empty for none."""
+    return tunnel([(each.port, each.host_port) for each in job.ports if each.host_port], clean(box))
 
 
 def owner_words(job: JobView) -> str:

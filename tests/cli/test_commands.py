@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -441,6 +442,34 @@ def test_waiting_job_shows_when_it_starts(server: FakeServer, gpuboard: Gpuboard
         job(12, expected_start_at="2026-11-22T22:10:00Z", latest_start_at="2026-11-23T09:00:00Z")
     )
     assert "about 22:10, by tomorrow 09:00" in gpuboard("ps").out
+
+
+def test_show_tells_where_a_ports_is_and_how_to_come_there_from_afar(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """The box's port, and the ssh line to copy; before the start, that it is not known yet."""
+    at = [views.PortView(8888, 20017), views.PortView(80, 20018)]
+    server.answers["GET", "/jobs/12"] = detail(12, state="running", started_at=AT, ports=at)
+    out = gpuboard("show", "12").out
+    assert re.search(r"port +8888 at 127.0.0.1:20017\n", out)
+    tunnel = f"ssh -L 8888:127.0.0.1:20017 -L 20018:127.0.0.1:20018 {socket.gethostname()}"
+    assert tunnel in out
+    server.answers["GET", "/jobs/12"] = detail(12, ports=[views.PortView(8888)])
+    out = gpuboard("show", "12").out
+    assert "8888 (on 127.0.0.1 once it runs)" in out
+    assert "ssh" not in out
+
+
+def test_submit_and_ps_tell_the_ports(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """What was asked for is confirmed; a column shows where it leads."""
+    server.answers["POST", "/jobs"] = submitted(12, ports=[views.PortView(8888)])
+    assert "port 8888 (on 127.0.0.1 once it runs)" in gpuboard("submit", "-p", "8888", "img").out
+    server.answers["GET", "/jobs"] = job_list(
+        job(12, ports=[views.PortView(8888, 20017)]), job(13, ports=[views.PortView(6006)])
+    )
+    assert "8888:20017" in gpuboard("ps", "--columns", "id,ports").out
+    assert "6006:-" in gpuboard("ps", "--columns", "id,ports").out
+    assert gpuboard("ps", "--json").json["jobs"][0]["ports"] == [{"port": 8888, "host_port": 20017}]
 
 
 @pytest.mark.parametrize(("states", "code"), [(["leased", "free"], 0), (["leased", "drained"], 1)])

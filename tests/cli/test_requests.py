@@ -40,6 +40,7 @@ FLAGS: list[tuple[list[str], dict[str, Any]]] = [
         ["-v", "/data:/data:ro"],
         {"mounts": [{"source": "/data", "target": "/data", "read_only": True}]},
     ),
+    (["-p", "8888", "--publish", "6006/tcp"], {"ports": ["8888", "6006/tcp"]}),
     (["-v", "~/d:/d"], {"mounts": [{"source": f"{HOME}/d", "target": "/d", "read_only": False}]}),
     (
         ["--volume", "d:/d:rw"],

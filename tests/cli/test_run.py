@@ -41,6 +41,15 @@ def script_run(server: FakeServer, *states: dict[str, Any], log: Any = b"epoch 1
     server.answers["GET", "/ping"] = {}
 
 
+def test_run_says_where_the_ports_are_once_it_runs(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """On stderr, before the first output: a notebook's own words name the container's port."""
+    ports = [views.PortView(8888, 20017)]
+    script_run(server, {**RUNNING, "ports": ports}, {**ENDED, "ports": [views.PortView(8888)]})
+    ran = gpuboard("run", "-p", "8888", "img")
+    assert "port 8888 at 127.0.0.1:20017" in ran.err
+    assert ran.out == "epoch 1\n"
+
+
 def test_run_shows_the_output_and_ends_as_the_job_does(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:

@@ -16,6 +16,7 @@ from gpuboard.model.job import (
     JobSpec,
     JobState,
     Mount,
+    PublishedPort,
     StopCause,
     Verdict,
 )
@@ -35,7 +36,7 @@ def test_a_job_with_every_field_set_is_read_back_the_same(store):
     spec = JobSpec(
         image="lab/torch:2", command=("python", "-c", "print('ä')"), name="train", gpus=2,
         gpu_uuids=DEVICES[:2], gpu_type="H100", limit_s=60, env={"A": "1"}, mounts=(Mount("/a", "/b", True),),
-        workdir="/w", shm_bytes=1, cpus=1.5, memory_bytes=2, begin_at=3,
+        ports=(8888, 6006), workdir="/w", shm_bytes=1, cpus=1.5, memory_bytes=2, begin_at=3,
         depends_on=(Dependency(JobId(1), DependencyKind.AFTER_ANY),), preemptible=True, requeue=True,
         stop_signal="SIGUSR1", grace_s=5, note="hi\0",
     )  # fmt: skip
@@ -47,7 +48,7 @@ def test_a_job_with_every_field_set_is_read_back_the_same(store):
         started_boot_ms=6, boot_id="b", stop_cause=StopCause.PREEMPTION, stop_by="bob", stop_requested_at=7,
         ended_at=8, exit_code=4294967295, oom_killed=True, held_by="admin",
         fenced=Verdict(JobState.LOST, "gone", 3, True, 9, True),
-        ran_s=77,
+        ran_s=77, ports=(PublishedPort(8888, 20017), PublishedPort(6006, 20018)),
     )  # fmt: skip
     changed = {f for f in Job.__struct_fields__ if getattr(full, f) != getattr(new_job(), f)}
     assert changed >= set(Job.__struct_fields__) - {"owner", "submitted_at", "reservation_id"}

@@ -19,7 +19,7 @@ from tests.support.records import new_job
 
 TABLES = {
     "people", "jobs", "leases", "reservations", "drains", "blackouts", "notices", "events", "usage", "state",
-    "device_hours", "account_usage",
+    "device_hours", "account_usage", "ports",
     "_sqlite_migrations",
 }  # fmt: skip
 RELEASED = len(schema.STEPS)

@@ -41,6 +41,7 @@ from gpuboard.model.views import (
     JobView,
     MountView,
     NoticeView,
+    PortView,
     PriorityView,
     ProcessView,
     ReservationList,
@@ -178,7 +179,7 @@ def ref(*labels: int) -> list[DeviceRef]:
 
 def jobs() -> list[JobView]:
     return [
-        job(412, "ann", "train-llm", "running", gpus=2, devices=ref(0, 1), limit_s=5 * 3600, started_at=at("11:00"), ends_at=at("16:00")),
+        job(412, "ann", "train-llm", "running", gpus=2, devices=ref(0, 1), ports=[PortView(8888, 20017)], limit_s=5 * 3600, started_at=at("11:00"), ends_at=at("16:00")),
         job(398, "bea", "notebook", "running", devices=ref(3), limit_s=8 * 3600, started_at=at("09:10"), ends_at=at("17:10")),
         job(415, "carl", "diffusion-xl", "queued", gpus=4, limit_s=6 * 3600, place=0, expected_start_at=at("16:00"), p90_start_at=at("16:40"), latest_start_at=at("17:10"), reason="needs 4 GPUs; GPU 0,1 are ann's until 16:00"),
         job(416, "ann", "eval-llm", "queued", place=1, limit_s=1800, expected_start_at=at("13:45"), latest_start_at=at("16:00"), reason="the free GPU is kept for job 415"),

@@ -277,6 +277,7 @@ class TestNewJob:
                 "",
                 "2h",
                 "/data:/data:ro",
+                "8888, 6006/tcp",
                 "A=1 B=x=y",
                 "hello",
             ):
@@ -289,6 +290,7 @@ class TestNewJob:
             assert request.command == ["echo", "a b"]
             assert request.time_limit == "2h"
             assert request.env == {"A": "1", "B": "x=y"}
+            assert request.ports == [8888, 6006]
             assert [(m.source, m.target, m.read_only) for m in request.mounts] == [
                 ("/data", "/data", True)
             ]

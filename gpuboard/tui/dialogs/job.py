@@ -147,6 +147,12 @@ class JobScreen(Page):
                 "time", f"{jobwords.elapsed_words(job, now_s)}   {jobwords.start_words(job, now_s)}"
             ),
         ]
+        for number, port in enumerate(job.ports):
+            lines.append(fact("ports" if not number else "", jobwords.port_words(port)))
+        if line := jobwords.tunnel_line(job, self.gpuboard.box_name):
+            first, *rest = wrapped(line, width - 15)
+            lines.append(fact("from afar", first))
+            lines += [fact("", more) for more in rest]
         if job.exit_code is not None:
             meaning = f": {clean(job.exit_words)}" if job.exit_words else ""
             lines.append(fact("exit code", f"{job.exit_code}{meaning}"))
@@ -202,6 +208,7 @@ def request_like(detail: JobDetail) -> SubmitRequest:
         account=job.account,
         class_name=job.class_name,
         mounts=[Mount(mount.source, mount.target, mount.read_only) for mount in detail.mounts],
+        ports=[port.port for port in job.ports],
         workdir=detail.workdir,
         preemptible=job.preemptible,
         requeue=job.requeue,

@@ -30,6 +30,7 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         Field("gpus", "GPUs", "1", ("gpu_ids",)),
         Field("time", "time", "2h30m, 90m, 1-12:00:00", ("time_limit", "limit_s", "limit")),
         Field("mounts", "mounts", "/data/me:/data  /scratch:/scratch:ro", ("mount", "volume", "v")),
+        Field("ports", "ports", "8888   (published on the box's 127.0.0.1)", ("publish", "p")),
         Field("env", "env", "EPOCHS=30  WANDB_MODE=offline", ("e",)),
         Field("name", "name", "train-llm"),
         Field("type", "GPU type", "any   (a100, h100)", ("gpu_type",)),
