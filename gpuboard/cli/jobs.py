@@ -1,10 +1,9 @@
-"""One job at a time: `show`, `why`, `logs`; and `wait` for any number."""
+"""One job at a time: `show`, `why`; and `wait` for any number."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -145,76 +144,6 @@ def why(session: Session, job: str) -> None:
         print(f"number {answer['rank']} of {answer['ranked']} by fair share")
     if answer["would_start_now"]:
         print(f"would start now {plain(change_words(answer['would_start_now']))}")
-
-
-@click.command("logs", short_help="Print a job's output, or follow it.")
-@_one_job
-@click.option("-f", "--follow", "follows", is_flag=True, help="Go on until the job has ended.")
-@click.option("-n", "--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@click.option("--since", default="", metavar="TIME", help="Only output since: 10m ago, 14:30, ISO.")
-@click.option(
-    "--attempt", type=click.IntRange(1), metavar="N", help="Output of an earlier attempt."
-)
-@pass_session
-def logs(
-    session: Session, *, job: str, follows: bool, tail: int | None, since: str, attempt: int | None
-) -> None:
-    """Print a job's output, byte for byte; stderr is in it.
-
-    On a terminal, escape codes in the output of somebody else's job are made harmless.
-    """
-    from gpuboard.cli.times import instant
-
-    write, finish = follow.write_stdout, _nothing
-    if follows or sys.stdout.isatty():
-        view = session.client.get(f"/jobs/{segment(job)}")["job"]
-        job = str(view["id"])  # `@` may mean another job by the time the stream is taken up again
-        if sys.stdout.isatty() and not view["mine"]:
-            lines = HarmlessLines(follow.write_stdout)
-            write, finish = lines.write, lines.finish
-    if follows and tail is None and not since:
-        follow.LogTail(session, int(job), attempt).copy(write)
-    else:
-        query = {
-            "follow": follows,
-            "tail": tail,
-            "since": instant(since, "--since"),
-            "attempt": attempt,
-        }
-        for piece in session.client.stream(f"/jobs/{segment(job)}/log", **query):
-            write(piece)
-    finish()
-
-
-def _nothing() -> None:
-    """There is nothing to finish."""
-
-
-class HarmlessLines:
-    """Passes bytes on as lines without control codes; a line beyond 64 KiB is broken."""
-
-    LONGEST = 64 * 1024
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._pending = b""
-
-    def write(self, piece: bytes) -> None:
-        """Take some bytes; write the lines that are whole."""
-        *lines, self._pending = (self._pending + piece).split(b"\n")
-        if len(self._pending) > self.LONGEST:
-            lines, self._pending = [*lines, self._pending], b""
-        if lines:
-            self._write(b"".join(map(_harmless, lines)))
-
-    def finish(self) -> None:
-        """Write what has no line break behind it."""
-        if self._pending:
-            self._write(_harmless(self._pending))
-
-
-def _harmless(line: bytes) -> bytes:
-    return plain(line.decode(errors="replace")).encode() + b"\n"
 
 
 @click.command("wait", short_help="Wait until jobs have ended; give their exit code.")

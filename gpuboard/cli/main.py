@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ps": ("Jobs", "lists:ps", "List jobs that have not ended."),
     "show": ("Jobs", "jobs:show", "Show everything of a job."),
     "why": ("Jobs", "jobs:why", "Say why a job waits and when it starts."),
-    "logs": ("Jobs", "jobs:logs", "Print a job's output, or follow it."),
+    "logs": ("Jobs", "logs:logs", "Print a job's output, or follow it."),
     "wait": ("Jobs", "jobs:wait", "Wait until jobs have ended; give their exit code."),
     "cancel": ("Jobs", "actions:cancel", "Cancel jobs."),
     "hold": ("Jobs", "actions:hold", "Hold queued jobs back."),

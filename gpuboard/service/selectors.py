@@ -37,12 +37,14 @@ class JobSelectors:
         self._engine = engine
 
     def one(self, caller: Caller, selector: str) -> Job:
-        """Return the one job meant. Raises NotFound."""
+        """Return the one job meant. Raises NotFound, and InvalidRequest where several are."""
         word = selector.strip()
         if _NUMBER.fullmatch(word):
             return self._numbered(int(word), word)
         jobs = self._some(caller, word)
-        return jobs[-1]
+        if len(jobs) > 1:
+            raise _several(word, jobs)
+        return jobs[0]
 
     def many(self, caller: Caller, selectors: Sequence[str]) -> list[Job]:
         """Return all jobs meant, each once.
@@ -123,3 +125,14 @@ class JobSelectors:
         if not found:
             raise no_such_job(repr(plain(word, 60)))
         return sorted(found, key=lambda job: job.id)
+
+
+def _several(word: str, jobs: Sequence[Job]) -> InvalidRequest:
+    shown = [str(job.id) for job in (jobs if len(jobs) <= 6 else (*jobs[:3], jobs[-1]))]
+    if len(jobs) > 6:
+        shown.insert(3, "...")
+    return InvalidRequest(
+        f"{plain(word, 60)} means {len(jobs)} jobs: {', '.join(shown)}",
+        field="job",
+        hint="name one of them",
+    )

@@ -228,7 +228,7 @@ CALLS: list[tuple[str, ...]] = [
     ("admin", "db", "check"),
     ("admin", "config", "reload"),
 ]
-WITHOUT_JSON = {"logs", "completion", "daemon", "demo", "admin", "config", "db"}
+WITHOUT_JSON = {"completion", "daemon", "demo", "admin", "config", "db"}
 HAVE_OWN_TESTS = {
     ("dial",),
     ("admin", "config", "check"),
@@ -753,6 +753,31 @@ def test_log_is_byte_for_byte(server: FakeServer, gpuboard: Gpuboard) -> None:
     assert server.asked[-1].query == {
         "follow": ["1"], "tail": ["5"], "attempt": ["2"], "since": ["2026-11-22T20:00:00Z"],
     }  # fmt: skip
+
+
+def test_log_as_json_is_one_value_that_says_whose_and_whether_whole(
+    server: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Job, attempt, text; the end of what is too long for one value; followed to its end with -f."""
+    server.answers["GET", "/jobs/12/log"] = "é\n\x1b[31m".encode() + b"\xff"
+    server.answers["GET", "/jobs/12"] = detail(12, attempt=2, state="queued")
+    told = {"schema": 1, "id": 12, "attempt": 1, "text": "é\n\x1b[31m\ufffd", "truncated": False}
+    assert gpuboard("logs", "--json", "12").json == told
+    monkeypatch.setattr("gpuboard.cli.logs.MOST_JSON_BYTES", 3)
+    server.answers["GET", "/jobs/12/log"] = b"abcdef"
+    cut = gpuboard("logs", "--json", "-f", "--attempt", "2", "12").json
+    assert (cut["text"], cut["truncated"], cut["attempt"]) == ("def", True, 2)
+
+
+def test_empty_log_of_a_waiting_job_says_that_it_waits(
+    server: FakeServer, gpuboard: Gpuboard
+) -> None:
+    """On stderr: stdout is the job's."""
+    server.answers["GET", "/jobs/12/log"] = b""
+    server.answers["GET", "/jobs/12"] = detail(12, reason="GPU 2 is busy")
+    assert gpuboard("logs", "12") == (0, "", "job 12 has not started: GPU 2 is busy\n")
+    server.answers["GET", "/jobs/12"] = detail(12, state="running", started_at=AT)
+    assert gpuboard("logs", "12") == (0, "", "")
 
 
 def test_history_of_an_answer_is_stable_json(scripted: FakeServer, gpuboard: Gpuboard) -> None:

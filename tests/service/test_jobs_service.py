@@ -107,6 +107,17 @@ def test_array_becomes_one_job_an_index_and_runs_two_at_once(box: Box, services:
     assert services.jobs.resolve(AS_ANN, ["2-3"]) == [2, 3]
 
 
+def test_word_for_several_jobs_is_no_word_for_one(services: Services) -> None:
+    """Whoever asks for one job's facts or output is told which there are, never given just any."""
+    made = services.jobs.submit(AS_ANN, request(array="0-3")).ids
+    for word in (f"{made[0]}-{made[3]}", "train", "@"):
+        for ask in (services.jobs.show, services.jobs.why, services.jobs.log):
+            with pytest.raises(InvalidRequest, match="means 4 jobs: 1, 2, 3, 4"):
+                ask(AS_ANN, word)
+    assert services.jobs.show(AS_ANN, f"{made[0]}_2").job.id == made[2]
+    assert services.jobs.show(AS_ANN, f"{made[3]}-99").job.id == made[3]
+
+
 def test_queued_job_has_a_reason_and_a_start_time(box: Box, services: Services) -> None:
     """Whoever waits is told why, and until when at the latest."""
     services.jobs.submit(AS_ANN, request(gpus=4, time_limit="1h"))
