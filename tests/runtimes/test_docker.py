@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from docker.types import DeviceRequest
 
 from gpuboard.errors import (
     GpuboardError,
@@ -692,3 +693,36 @@ def test_known_containers_are_observed_by_one_list(bench: RuntimeBench):
     bench.runtime._inspected = lambda row: (calls.append(row.name), original(row))[1]
     assert len(bench.runtime.observe()) == 13
     assert calls == []
+
+
+# --- what the tests themselves see -------------------------------------------------------------
+
+
+def test_hook_records_see_a_device_in_two_containers_that_live(hook: DockerEngine):
+    """The check behind "no device is ever in two containers" finds one that is, and no other."""
+    with contextlib.closing(hook.client()) as client:
+
+        def started(device: str) -> str:
+            made = client.create_container(
+                IMAGE,
+                ["sleep", "600"],
+                host_config=client.create_host_config(
+                    device_requests=[DeviceRequest(device_ids=[device], capabilities=[["gpu"]])],
+                    init=True,
+                ),
+            )["Id"]
+            client.start(made)
+            return made
+
+        made = [started("GPU-a"), started("GPU-b")]
+        try:
+            client.kill(made[0])
+            client.wait(made[0])
+            made.append(started("GPU-a"))
+            assert hook.hook.overlaps() == []
+            made.append(started("GPU-b"))
+            (found,) = hook.hook.overlaps()
+            assert found.startswith("GPU-b ")
+        finally:
+            for one in made:
+                client.remove_container(one, force=True)

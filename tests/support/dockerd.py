@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 
@@ -38,13 +39,27 @@ _APPLETS = (
     *("readlink", "stat", "dd", "mknod", "wc", "tr", "mount", "ln", "chmod", "setsid", "trap"),
 )
 _HOOK = """#!/bin/sh
-# a stub of NVIDIA's hook: records what the real one would be given; slow or failing on demand
+# a stub of NVIDIA's hook: records what the real one would be given; slow or failing on demand.
+# Also which containers it was called for before live at this moment: by pid and birth, so that a pid
+# that was given again is not taken for them. Our own is written before we look, so that of two
+# calls at once at least one sees the other.
+born() {{
+    read -r line <"/proc/$1/stat" || return
+    set -- ${{line##*) }}
+    case $1 in Z | X) ;; *) echo "${{20}}" ;; esac
+}}
 d={directory}
 n=$(date +%s%N)
 cat > $d/$n.state
 b=$(sed -n 's/.*"bundle":"\\([^"]*\\)".*/\\1/p' $d/$n.state)
 cp "$b/config.json" $d/$n.spec
 env > $d/$n.env
+p=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' $d/$n.state)
+echo "$p $(born "$p")" > $d/$n.life
+for f in $d/*.life; do
+    read -r pid birth < "$f"
+    [ "$f" = $d/$n.life ] || [ "$birth" != "$(born "$pid" 2>/dev/null)" ] || echo "${{f##*/}}"
+done > $d/$n.alive
 s=$(cat $d/behave 2>/dev/null)
 [ "$s" = fail ] && {{ echo "nvidia-container-cli: initialization error: driver/library version mismatch" >&2; exit 1; }}
 sleep ${{s:-0}}
@@ -72,6 +87,13 @@ def _busybox() -> str | None:
     return path
 
 
+def devices_of(spec: Any) -> set[str]:
+    """Return the devices that an OCI spec asks NVIDIA's hook for."""
+    name = "NVIDIA_VISIBLE_DEVICES="
+    given = [word.removeprefix(name) for word in spec["process"]["env"] if word.startswith(name)]
+    return {*given[-1].split(",")} - {"", "void", "none"} if given else set()
+
+
 class HookRecords:
     """What the stub of NVIDIA's hook saw."""
 
@@ -85,6 +107,22 @@ class HookRecords:
     def specs(self) -> list[dict]:
         """Return the OCI specs of every start with a device request, in order."""
         return [json.loads(path.read_text()) for path in sorted(self.directory.glob("*.spec"))]
+
+    def overlaps(self) -> list[str]:
+        """Return each device that was given to a container while another lived that had it.
+
+        Two containers overlap exactly when at the start of one the other lives.
+        """
+        given = {
+            path.stem: devices_of(json.loads(path.read_text()))
+            for path in self.directory.glob("*.spec")
+        }
+        return [
+            f"{device} at {path.stem} and since {other}"
+            for path in sorted(self.directory.glob("*.alive"))
+            for other in path.read_text().split()
+            for device in given[path.stem] & given[other.removesuffix(".life")]
+        ]
 
     def clear(self) -> None:
         """Forget."""
