@@ -134,6 +134,8 @@ def why(session: Session, job: str) -> None:
     start = words.start_words(answer, now)
     if start:
         print(f"starts {start}")
+    elif answer.get("no_start"):
+        print(plain(answer["no_start"]))
     likely = words.clock(answer["p90_start_at"], now)
     if likely and likely not in start:
         print(f"nine times in ten by {likely}")

@@ -5,7 +5,6 @@ where every error becomes `error: ...`, `hint: ...` and an exit code.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from _thread import get_ident
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from gpuboard.cli.session import Session, ascii_option
+from gpuboard.cli.session import Session, ascii_option, is_for_ascii, json_text, speak_ascii
 from gpuboard.errors import GpuboardError, InvalidRequest
 from gpuboard.model.text import plain
 
@@ -165,6 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if is_for_ascii() and sys.stdout.isatty():  # in a pipe names go through as they are
+        speak_ascii()
     session = Session()
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -230,7 +231,7 @@ def _report(session: Session, error: dict[str, Any]) -> None:
     if error["hint"]:
         print(f"hint: {_for_a_person(error['hint'])}", file=sys.stderr)
     if session.as_json and not session.has_written:
-        print(json.dumps({"error": error}, ensure_ascii=False))
+        print(json_text({"error": error}))
 
 
 def _for_a_person(text: str) -> str:

@@ -6,6 +6,7 @@ and errors go to stderr.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -78,7 +79,7 @@ class Session:
     def answer(self, value: dict[str, Any]) -> None:
         """Print one JSON value."""
         self.has_written = True
-        print(json.dumps(value, ensure_ascii=False))
+        print(json_text(value))
 
     def pass_through(self, path: str, **query: object) -> None:
         """Print the daemon's answer to GET `path` as it came, without parsing it."""
@@ -128,12 +129,41 @@ json_option = click.option(
 )
 
 
+def json_text(value: dict[str, Any]) -> str:
+    """Return the value as JSON; where stdout is ASCII no character is lost, but escaped."""
+    return json.dumps(value, ensure_ascii=sys.stdout.encoding == "ascii")
+
+
+def is_for_ascii() -> bool:
+    """Whether we were asked for ASCII, or the locale that was set is not one of UTF-8 (locale(7))."""
+    if os.environ.get("GPUBOARD_ASCII"):
+        return True
+    values = (os.environ.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    value = next(filter(None, values), "UTF-8")
+    return "UTF" not in value.upper()
+
+
+def speak_ascii() -> None:
+    """Write only ASCII from here on, in as many cells; bytes that are passed on are left alone."""
+    codecs.register_error("gpuboard", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="ascii", errors="gpuboard")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    from gpuboard.model.text import ELLIPSIS, cell_width
+
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start : error.end]
+    words = ("~" if char == ELLIPSIS else "?" * cell_width(char) for char in lost)
+    return "".join(words), error.end
+
+
 def _set_ascii(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         os.environ["GPUBOARD_ASCII"] = "1"  # the app reads it, and whatever it starts
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(encoding="ascii", errors="replace")
+        speak_ascii()
 
 
 ascii_option = click.option(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gpuboard.cli import words
-from gpuboard.cli.session import Session, json_option, pass_session
+from gpuboard.cli.session import Session, is_for_ascii, json_option, pass_session
 from gpuboard.cli.tables import output_width
 from gpuboard.model.instants import from_iso
 from gpuboard.model.text import cell_width, plain
@@ -50,6 +50,8 @@ def timeline(session: Session, *, since: str, until: str) -> None:
 
 
 def _fills() -> dict[str, str]:
+    if is_for_ascii():
+        return _ASCII_FILLS
     try:
         "".join(_FILLS.values()).encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -13,7 +13,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image: str = ""
     command: list[str] = []
     runtime: str = ""
-    """`docker` or `process`; empty: docker when an image is named, else the box's default."""
+    """`docker` or `process`; empty: docker when an image is named, else the box's default, or
+    `process` where that is `docker` and plain processes are allowed."""
     name: str = ""
     gpus: int = 1
     gpu_ids: list[str] = []
@@ -36,7 +37,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     begin: str = ""
     """`tomorrow 09:00`, `now+1h`, `14:30`, ISO-8601."""
     depends_on: list[str] = []
-    """`12`, `afterok:12`, `afterany:@`."""
+    """`12`, `afterok:12`, `afterany:@`; `singleton`: after all of mine of this name."""
     array: str = ""
     """`0-9%2`, `1,3,5`."""
     preemptible: bool = False

@@ -178,6 +178,8 @@ class WhyView(msgspec.Struct, frozen=True, kw_only=True):
     ahead_gpus: int = 0
     expected_start_at: str | None = None
     latest_start_at: str | None = None
+    no_start: str = ""
+    """Why there is no start time, in words; empty where there is one."""
     would_start_now: str = ""
     p90_start_at: str | None = None
     """Nine of ten such forecasts began before it."""

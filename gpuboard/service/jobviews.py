@@ -160,6 +160,7 @@ class JobViews:
             expected_start_at=iso(explained.expected_start_at),
             latest_start_at=iso(explained.latest_start_at),
             p90_start_at=iso(explained.p90_start_at),
+            no_start=no_start_words(explained),
             would_start_now=explained.would_start_now,
             ahead=[self._ahead(each) for each in standing.ahead],
             priority=PriorityView(share=standing.share, lead_s=standing.lead_s),
@@ -297,9 +298,32 @@ def why_words(explained: Explanation) -> str:
         jobs = "1 job" if explained.place == 1 else f"{explained.place} jobs"
         gpus = "1 GPU" if explained.ahead_gpus == 1 else f"{explained.ahead_gpus} GPUs"
         sentences.append(f"{jobs} ({gpus}) ahead.")
+    if no_start := no_start_words(explained):
+        sentences.append(_sentence(no_start))
     if explained.would_start_now:
         sentences.append(f"It would start now {change_words(explained.would_start_now)}.")
     return " ".join(sentences)
+
+
+_NO_START = (
+    (WaitCause.HELD, "it is held"),
+    (WaitCause.HOST, "the box cannot start it as things are"),
+    (WaitCause.NO_SUCH_DEVICE, "this box has not enough such GPUs in service"),
+    (WaitCause.DEPENDENCY_BROKEN, "it can never start"),
+    (WaitCause.DEPENDENCY, "other jobs have to end first"),
+    (WaitCause.DEVICE_UNAVAILABLE, "GPUs that are out of service are not counted on"),
+)
+"""Why nobody knows a start time, the weightiest first."""
+
+
+def no_start_words(explained: Explanation) -> str:
+    """Return why a waiting job has no start time; empty when it has one, or is about to start."""
+    starts = (explained.expected_start_at, explained.latest_start_at, explained.promised_start_at)
+    if not explained.causes or any(at is not None for at in starts):
+        return ""
+    found = {cause.cause for cause in explained.causes}
+    why = next((words for cause, words in _NO_START if cause in found), "")
+    return f"no start time is known: {why}" if why else "no start time is known yet"
 
 
 def _sentence(words: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ from gpuboard.cli.tables import Cell, Column, layout
 from gpuboard.model import views
 from gpuboard.model.text import cell_width
 from tests.cli.conftest import assert_harmless
-from tests.support.fake_server import AT, built
+from tests.support.fake_server import AT, FakeServer, built, job, job_list
 
 COLUMNS = (Column("ID", right=True), Column("NAME", least=4), Column("WHY", least=4))
 
@@ -141,3 +145,37 @@ def test_output_that_is_not_utf_8_gets_ascii_bars(monkeypatch: pytest.MonkeyPatc
     """A Latin-1 terminal shows # and =, not question marks."""
     monkeypatch.setattr("sys.stdout", type("Out", (), {"encoding": "latin-1"})())
     assert timeline._fills() is timeline._ASCII_FILLS
+
+
+def on_a_terminal(server: FakeServer, *arguments: str, **environment: str) -> bytes:
+    """Return what a command writes to a terminal of 60 columns."""
+    ours, theirs = os.openpty()
+    kept = {key: value for key, value in os.environ.items() if key not in ("LC_ALL", "LANG")}
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "gpuboard", *arguments],
+            env=kept | {"GPUBOARD_SOCKET": server.socket_path, "COLUMNS": "60", "NO_COLOR": "1"} | environment,
+            stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, timeout=60, check=True,
+        )  # fmt: skip
+        return os.read(ours, 65536)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_terminal_whose_locale_is_not_utf_8_gets_ascii(server: FakeServer) -> None:
+    """LC_ALL=C: tables stay aligned, JSON loses no character, and a pipe is left alone."""
+    server.answers["GET", "/jobs"] = job_list(job(1, name="名" * 30), job(2, name="plain"))
+    utf8 = on_a_terminal(server, "ps", LC_ALL="C.UTF-8").decode()
+    assert "名" in utf8
+    bare = on_a_terminal(server, "ps", LC_ALL="C").decode("ascii").split("\r\n")
+    assert "?~" in bare[1]
+    assert bare[0].index("USER") == bare[1].index("ann") == bare[2].index("ann")
+    shown = json.loads(on_a_terminal(server, "ps", "-n", "9", "--json", LC_ALL="C"))
+    assert shown["jobs"][0]["name"] == "名" * 30
+    piped = subprocess.run(
+        [sys.executable, "-m", "gpuboard", "ps"],
+        env=os.environ | {"GPUBOARD_SOCKET": server.socket_path, "LC_ALL": "C"},
+        capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "名" * 30 in piped.stdout.decode()

@@ -54,6 +54,7 @@ class Workstation:
         self.environment = {key: value for key, value in os.environ.items() if key != "GPUBOARD_SOCKET"} | {
             "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), "XDG_RUNTIME_DIR": str(folder / "run"),
             "XDG_STATE_HOME": str(folder / "state"), "TZ": "UTC",
+            "LC_ALL": "C.UTF-8",
         }  # fmt: skip
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

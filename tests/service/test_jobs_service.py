@@ -414,3 +414,19 @@ def test_device_that_is_being_cleared_is_held_by_nobody(box: Box, services: Serv
 def test_change_that_would_start_a_job_reads_as_a_sentence(change: str, words: str) -> None:
     """Never `with without`."""
     assert change_words(change) == words
+
+
+def test_job_without_a_start_time_is_told_why_it_has_none(box: Box, services: Services) -> None:
+    """GPUs that are broken come back nobody knows when; the words say that they are not counted on."""
+    box.probe.faults = {uuid(n): (Health.FAULTY, "GPU has fallen off the bus") for n in range(3)}
+    box.settle()
+    job = services.jobs.submit(AS_ANN, request(gpus=3)).ids[0]
+    box.settle()
+    why = services.jobs.why(AS_ANN, str(job))
+    assert why.expected_start_at is None
+    assert why.no_start == "no start time is known: GPUs that are out of service are not counted on"
+    assert "No start time is known: " in why.words
+    assert "No start time is known: " in services.jobs.dry_run(AS_ANN, request(gpus=3))()().words
+    other = services.jobs.submit(AS_ANN, request(gpus=1)).ids[0]
+    box.settle()
+    assert services.jobs.why(AS_ANN, str(other)).no_start == ""
