@@ -142,7 +142,8 @@ def cli(ctx: click.Context, hosts: tuple[str, ...]) -> int:
 
     Without a command: the terminal app, or, when the output is not a terminal, the board as text.
 
-    Jobs are named by number (12), range (4-7), @ (my last) or name.
+    Jobs are named by number (12), range (4-7), @ (my last), name (train, sweep*), or, of an array,
+    24 for all of it and 24_3 for one.
     """
     session: Session = ctx.obj
     session.hosts = hosts
