@@ -73,10 +73,9 @@ class LabDirectory:
         """Return the person behind a uid."""
         return self._people.get(uid) or self._host.person(uid)
 
-    def by_name(self, name: str) -> Person | None:
-        """Return the person of that name, if there is one."""
-        found = [person for person in self._people.values() if person.name == name]
-        return found[0] if found else self._host.by_name(name)
+    def is_local(self) -> bool:
+        """Whether the host's files are all of its directory."""
+        return self._host.is_local()
 
     def gid_of_group(self, name: str) -> int | None:
         """Return the gid of a group of the host."""

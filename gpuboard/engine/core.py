@@ -114,6 +114,8 @@ class Core:
     on_end: list[Callable[[JobId], None]] = field(default_factory=list)
     """Called after the end of every attempt, so that each room forgets what it kept of it."""
     wants_plan: bool = True
+    is_hurried: bool = False
+    """Whether the plan that is wanted need not keep its distance from the last one."""
     wants_look: bool = True
     halted: str = ""
     """Why scheduling stopped (a broken invariant); empty while all is well."""
@@ -123,6 +125,11 @@ class Core:
         if not self.wants_plan:
             self.wants_plan = True
             self.workers.wake()
+
+    def plan_now(self) -> None:
+        """Ask for a new plan at once: only an answer was missing for a start."""
+        self.is_hurried = True
+        self.plan_soon()
 
     def look_soon(self) -> None:
         """Ask for a listing: something may have happened."""

@@ -42,11 +42,13 @@ from gpuboard.engine.protocol import (
     QueueStanding,
     Tally,
     TrialWork,
+    Vetted,
 )
 from gpuboard.engine.queueview import scan_of_queue, slice_of_queue, standing_of
 from gpuboard.engine.reconcile import Reconciler
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.stopping import Stopper
+from gpuboard.engine.vetting import Vetting
 from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.workers import Workers
 from gpuboard.engine.world import build_world, device_facts, policy_settings, usage_now
@@ -104,6 +106,7 @@ class LocalEngine:
         self._stopper = Stopper(self.core)
         self._images = Images(self.core)
         self._starter = Starter(self.core, self._ender, self._stopper, self._images)
+        self._vetting = Vetting(self.core, self._starter.hold)
         self._watch = HealthWatch(self.core, self._stopper)
         self._reconciler = Reconciler(
             self.core, self._starter, self._ender, self._watch.devices_closed
@@ -111,7 +114,12 @@ class LocalEngine:
         self._bookings = Bookings(self.core)
         self._no_shows = NoShows(self.core, store, self._bookings)
         self._planner = Planner(
-            self.core, self._bookings, self._starter, self._stopper, self._reconciler
+            self.core,
+            self._bookings,
+            self._starter,
+            self._stopper,
+            self._reconciler,
+            vetting=self._vetting,
         )
         self._budgets = BudgetWatch(self.core, self._stopper)
         self._disks = DiskWatch(self.core, self._stopper)
@@ -151,6 +159,7 @@ class LocalEngine:
             self._stopper.enforce,
             self._disks.run,
             self._mix.run,
+            self._vetting.run,
             self._planner.run,
             self._images.run,  # what starts at once needs no look-up of its own
             self._check,
@@ -195,6 +204,7 @@ class LocalEngine:
                 self._stopper.next_boot_ms(),
                 self._disks.next_boot_ms(),
                 self._planner.next_boot_ms(),
+                self._vetting.next_boot_ms(),
                 self._images.next_boot_ms(),
                 self._forecaster.next_boot_ms(),
             )
@@ -227,6 +237,14 @@ class LocalEngine:
     def recheck_with(self, check: Callable[[Job], str]) -> None:
         """Ask `check` before each start why the job may no longer run (empty: it may)."""
         self.core.recheck = check
+
+    def vet_with(self, check: Callable[[Job], Vetted]) -> None:
+        """Ask `check`, on a worker, before each start whether the job may run."""
+        self._vetting.check = check
+
+    def vouch(self, jobs: Iterable[Job]) -> None:
+        """Take it that these jobs, just submitted, were checked."""
+        self._vetting.vouch(jobs)
 
     def is_idle(self) -> bool:
         """Whether nothing is queued, running or under way."""
@@ -597,6 +615,11 @@ class LocalEngine:
     def person_of(self, uid: int) -> str:
         """Return the name under which a uid last came here."""
         return self.core.ledger.names.get(uid) or f"uid {uid}"
+
+    def uid_of(self, name: str) -> int | None:
+        """Return the uid of somebody who has been here, by the name they had then."""
+        names = self.core.ledger.names
+        return next((uid for uid, known in names.items() if known == name), None)
 
     def capabilities(self) -> Capabilities:
         """Say what works."""

@@ -9,6 +9,7 @@ from gpuboard.engine.core import Core
 from gpuboard.engine.reconcile import Reconciler
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.stopping import Stopper
+from gpuboard.engine.vetting import Vetting
 from gpuboard.engine.world import build_world, shareable_bytes
 from gpuboard.errors import StateError
 from gpuboard.model.ids import DeviceUuid
@@ -27,12 +28,15 @@ class Planner:
         starter: Starter,
         stopper: Stopper,
         reconciler: Reconciler,
+        *,
+        vetting: Vetting,
     ) -> None:
         self._core = core
         self._bookings = bookings
         self._starter = starter
         self._stopper = stopper
         self._reconciler = reconciler
+        self._vetting = vetting
         self._not_before_boot_ms = 0
         self._resume_boot_ms: int | None = None
         """When (boot time, ms) a start that was put off may be tried again."""
@@ -52,11 +56,11 @@ class Planner:
         )
         if not (core.wants_plan or is_due):
             return
-        if boot < self._not_before_boot_ms and not at_once:
+        if boot < self._not_before_boot_ms and not (at_once or core.is_hurried):
             return
         if core.halted or not self._reconciler.is_ready():
             return
-        core.wants_plan = False
+        core.wants_plan = core.is_hurried = False
         self._resume_boot_ms = None
         self._not_before_boot_ms = boot + int(core.pace.min_plan_s * 1000)
         self.rounds += 1
@@ -83,6 +87,7 @@ class Planner:
                 did_something = True
         for start in plan.starts:
             did_something |= self._start(start)
+        self._vetting.end_round()
         if did_something:
             core.plan_soon()
 
@@ -98,6 +103,8 @@ class Planner:
             health = core.health.get(job.spec.runtime)
             if health is not None and not health.fault():
                 self._resume_boot_ms = health.resume_boot_ms
+            return False
+        if not self._vetting.is_passed(job):
             return False
         self._check_start(start)
         resume_boot_ms = self._starter.begin(start)
@@ -146,7 +153,7 @@ class Planner:
         """Return when (boot time, ms) the next plan is due."""
         core = self._core
         if core.wants_plan and not core.halted and self._reconciler.is_ready():
-            return self._not_before_boot_ms
+            return 0 if core.is_hurried else self._not_before_boot_ms
         due = [] if self._resume_boot_ms is None else [self._resume_boot_ms]
         if core.plan.wake_at is not None:
             due.append(core.clock.boot_ms() + core.plan.wake_at - core.clock.now_ms())

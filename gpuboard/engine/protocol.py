@@ -38,6 +38,15 @@ class Capabilities(msgspec.Struct, frozen=True):
     arrays: bool = True
 
 
+class Vetted(msgspec.Struct, frozen=True):
+    """What came of a look."""
+
+    words: str = ""
+    """Why the job may not start; empty: it may."""
+    is_certain: bool = True
+    """Whether asking again could not change that."""
+
+
 class NewJob(msgspec.Struct, frozen=True):
     """A validated job on its way into the queue."""
 
@@ -346,6 +355,15 @@ class Engine(Protocol):
     # rights
     def recheck_with(self, check: Callable[[Job], str]) -> None:
         """Ask `check` before each start why the job may no longer run (empty: it may)."""
+
+    def vet_with(self, check: Callable[[Job], Vetted]) -> None:
+        """Ask `check`, on a worker, before each start whether the job may run."""
+
+    def vouch(self, jobs: Iterable[Job]) -> None:
+        """Take it that these jobs, just submitted, were checked."""
+
+    def uid_of(self, name: str) -> int | None:
+        """Return the uid of somebody who has been here, by the name they had then."""
 
     # watching
     def events(

@@ -12,7 +12,7 @@ from functools import partial
 
 import msgspec
 
-from gpuboard.engine import company
+from gpuboard.engine import audit, company
 from gpuboard.engine.change import Change, NewLease
 from gpuboard.engine.conclude import back_to_queue, start_failed
 from gpuboard.engine.core import Core, log
@@ -72,7 +72,7 @@ class Starter:
         job = core.ledger.jobs[start.job_id]
         words = core.recheck(job)
         if words:
-            self._hold(job, words)
+            self.hold(job, words)
             return None
         ports = self._ports.choose(job)
         if ports is None:
@@ -119,7 +119,9 @@ class Starter:
             core.progress[job.id] = words
             core.ledger.revision += 1
 
-    def _hold(self, job: Job, words: str) -> None:
+    def hold(self, job: Job, words: str) -> None:
+        """Hold a queued job until an admin has looked: it may not run, as far as we know."""
+        audit.refused(job.owner.uid, "start", job.owner.uid, f"job {job.id}: {words}")
         change = Change("start.refused")
         held = msgspec.structs.replace(job, held_by="admin", reason=words)
         change.job(held, "job.held", reason=words)
@@ -190,6 +192,8 @@ class Starter:
             return
         if isinstance(error, RequestError | PermissionDenied):
             # the person's doing: it must not pause the runtime for others
+            if isinstance(error, PermissionDenied):
+                audit.refused(job.owner.uid, "start", job.owner.uid, f"job {job.id}: {error}")
             self._ender.end(job, start_failed(words, error))
             return
         self._pause_runtime(job)

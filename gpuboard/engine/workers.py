@@ -29,9 +29,11 @@ class Lane(StrEnum):
     """Signals, kills, saving logs, removing."""
     PLAN = "plan"
     """Forecasts."""
+    VET = "vet"
+    """Looking people up in the box's directory, which may hang."""
 
 
-HANDS = {Lane.LOOK: 3, Lane.START: 4, Lane.PULL: 2, Lane.STOP: 4, Lane.PLAN: 1}
+HANDS = {Lane.LOOK: 3, Lane.START: 4, Lane.PULL: 2, Lane.STOP: 4, Lane.PLAN: 1, Lane.VET: 4}
 """Threads a lane."""
 
 OnDone = Callable[[T | None, BaseException | None], None]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from gpuboard.engine import audit
 from gpuboard.engine.protocol import JobSearch, NewJob
 from gpuboard.errors import GpuboardError, InvalidRequest, PermissionDenied, Refused
 from gpuboard.model.durations import format_duration, parse_duration
@@ -25,7 +26,6 @@ from gpuboard.model.views import (
     WhyView,
 )
 from gpuboard.runtimes.sandbox import check_submission
-from gpuboard.service import audit
 from gpuboard.service.charging import Charging
 from gpuboard.service.commandline import submit_line
 from gpuboard.service.context import ServiceContext
@@ -77,6 +77,7 @@ class JobService:
             array_limit=submission.array_limit,
             held_by=submission.held_by,
         )
+        self._engine.vouch(jobs)
         views = self._views(caller)
         shown = [views.view(job) for job in jobs[:_SHOWN_AFTER_SUBMIT]]
         return SubmitResult(ids=[job.id for job in jobs], jobs=shown)
@@ -215,10 +216,10 @@ class JobService:
         return JobList(at=iso(now) or "", jobs=[views.view(j) for j in jobs], total=total)
 
     def _uid_of(self, user: str) -> int:
-        person = self._context.directory.by_name(user)
-        if person is None:
-            raise InvalidRequest(f"there is nobody called {user!r} here", field="user")
-        return person.uid
+        uid = self._engine.uid_of(user)
+        if uid is None:
+            raise InvalidRequest(f"nobody called {user!r} has been here", field="user")
+        return uid
 
     def show(self, caller: Caller, selector: str) -> JobDetail:
         """Return everything of one job that the caller may know."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import pwd
+import re
+from pathlib import Path
 from typing import Protocol
 
 from gpuboard.config import Config
@@ -12,15 +15,31 @@ from gpuboard.model.ids import Uid
 from gpuboard.model.person import Caller, Person
 from gpuboard.service.charging import Charging
 
+_NSSWITCH = Path("/etc/nsswitch.conf")
+_SOURCES = re.compile(r"^\s*(?:passwd|group|initgroups):([^#\n]*)", re.MULTILINE)
+_ACTION = re.compile(r"\[[^\]]*\]")
+_LOCAL_SOURCES = {"files", "compat", "systemd", "altfiles"}
+
+
+class UnknownPerson(PermissionDenied):
+    """There is no account of this uid, as far as the box's directory says."""
+
+    def __init__(self, uid: int, *, is_certain: bool) -> None:
+        super().__init__(
+            f"uid {uid} has no account on this box", hint="ask the administrator for an account"
+        )
+        self.is_certain = is_certain
+        """False: a directory that cannot be reached just now would say the same."""
+
 
 class Directory(Protocol):
-    """Names people by uid. Raises PermissionDenied for a uid that is nobody here."""
+    """Names people by uid. Every question may take as long as LDAP likes: for workers alone."""
 
     def person(self, uid: int) -> Person:
-        """Return the person behind a uid."""
+        """Return the person behind a uid. Raises UnknownPerson for one that is nobody here."""
 
-    def by_name(self, name: str) -> Person | None:
-        """Return the person of that login name, if there is one."""
+    def is_local(self) -> bool:
+        """Whether the box's own files are all of it, so that what they do not say is not so."""
 
     def gid_of_group(self, name: str) -> int | None:
         """Return the gid of a group, if there is one."""
@@ -63,19 +82,22 @@ class HostDirectory:
         """Return the person behind a uid, groups of the host included."""
         try:
             entry = pwd.getpwuid(uid)
-        except KeyError as error:
-            raise PermissionDenied(
-                f"uid {uid} has no account on this box",
-                hint="ask the administrator for an account",
-            ) from error
+        except KeyError:
+            is_certain = self.is_local() and _is_surely_absent(uid)
+            raise UnknownPerson(uid, is_certain=is_certain) from None
         return _person_of(entry)
 
-    def by_name(self, name: str) -> Person | None:
-        """Return the person of that login name, if there is one."""
+    def is_local(self) -> bool:
+        """Whether nsswitch.conf names nothing but files for people and groups."""
         try:
-            return _person_of(pwd.getpwnam(name))
-        except (KeyError, ValueError):
-            return None
+            text = _NSSWITCH.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return True  # the default is files
+        except OSError:
+            return False
+        found = _SOURCES.findall(text)
+        words = {word for sources in found for word in _ACTION.sub(" ", sources).split()}
+        return words <= _LOCAL_SOURCES
 
     def gid_of_group(self, name: str) -> int | None:
         """Return the gid of a group, if there is one."""
@@ -83,6 +105,16 @@ class HostDirectory:
             return grp.getgrnam(name).gr_gid
         except (KeyError, ValueError):
             return None
+
+
+def _is_surely_absent(uid: int) -> bool:
+    """Whether the C library looked and found nobody: Python's KeyError may as well be a failed look."""
+    entry, buffer = ctypes.create_string_buffer(256), ctypes.create_string_buffer(1 << 16)
+    found = ctypes.c_void_p()
+    failed = ctypes.CDLL(None).getpwuid_r(
+        ctypes.c_uint(uid), entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(found)
+    )
+    return not failed and not found.value
 
 
 def _person_of(entry: pwd.struct_passwd) -> Person:

@@ -125,10 +125,10 @@ class QueueService:
     def _uid_of(self, user: str) -> int | None:
         if not user:
             return None
-        person = self._context.directory.by_name(user)
-        if person is None:
-            raise InvalidRequest(f"there is nobody called {user!r} here", field="user")
-        return person.uid
+        uid = self._engine.uid_of(user)
+        if uid is None:
+            raise InvalidRequest(f"nobody called {user!r} has been here", field="user")
+        return uid
 
 
 def _wish(

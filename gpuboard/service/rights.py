@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from gpuboard.engine import audit
 from gpuboard.errors import NotFound, PermissionDenied
 from gpuboard.model.person import Caller
-from gpuboard.service import audit
 
 
 class Role(StrEnum):

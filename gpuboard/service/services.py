@@ -30,7 +30,7 @@ class Services:
     @classmethod
     def over(cls, context: ServiceContext) -> Services:
         """Return the services that speak to the context's engine, which asks them before each start."""
-        context.engine.recheck_with(start_check(context))
+        context.engine.vet_with(start_check(context))
         return cls(
             jobs=JobService(context),
             queue=QueueService(context),

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from gpuboard.config import Config
-from gpuboard.engine.protocol import NewJob
+from gpuboard.engine import audit
+from gpuboard.engine.protocol import NewJob, Vetted
 from gpuboard.errors import GpuboardError, InvalidRequest, PermissionDenied
 from gpuboard.model.arrays import parse_array
 from gpuboard.model.durations import format_duration, parse_duration
@@ -25,7 +26,6 @@ from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import parse_size
 from gpuboard.model.text import plain, quote_command
 from gpuboard.runtimes.sandbox import SandboxSettings, check_submission
-from gpuboard.service import audit
 from gpuboard.service.boxlimits import most_cpus, most_memory_bytes
 from gpuboard.service.charging import Charging
 from gpuboard.service.clockwords import clock_words
@@ -33,6 +33,7 @@ from gpuboard.service.context import ServiceContext
 from gpuboard.service.deviceasks import check_asks
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.names import MAX_NAME, given_name, means_else
+from gpuboard.service.people import UnknownPerson
 from gpuboard.service.rights import Action
 
 MAX_NOTE = 1000
@@ -349,24 +350,30 @@ def with_changes(spec: JobSpec, **changes: object) -> JobSpec:
     return msgspec.structs.replace(spec, **{k: v for k, v in changes.items() if v is not None})
 
 
-def start_check(context: ServiceContext) -> Callable[[Job], str]:
-    """Return what the engine asks before a start: may this still run, as this person?
+def start_check(context: ServiceContext) -> Callable[[Job], Vetted]:
+    """Return what says before a start, on a worker: may this still run, as this person?
 
     Accounts go or pass to others, people leave groups, rules change, and a spec may have been stored
-    by an older version.
+    by an older version. What a directory that is away would say too (no account, no groups) is certain
+    only where the box's own files are the whole directory.
     """
 
-    def check(job: Job) -> str:
+    def check(job: Job) -> Vetted:
         try:
             person = context.directory.person(job.owner.uid)
+        except UnknownPerson as error:
+            return Vetted(error.message, is_certain=error.is_certain)
+        try:
             check_submission(job.spec, person, sandbox_settings(context.config))
         except GpuboardError as error:
-            return error.message
+            return Vetted(error.message)
         if person.name != job.owner.name:
-            return f"uid {job.owner.uid} is {person.name} now, not {job.owner.name}"
+            return Vetted(f"uid {job.owner.uid} is {person.name} now, not {job.owner.name}")
         left = set(job.owner.groups) - {person.gid, *person.groups}
         if left:
-            return f"{person.name} is not in group {', '.join(map(str, sorted(left)))} any more"
-        return ""
+            groups = ", ".join(map(str, sorted(left)))
+            words = f"{person.name} is not in group {groups} any more"
+            return Vetted(words, is_certain=context.directory.is_local())
+        return Vetted()
 
     return check

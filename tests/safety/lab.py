@@ -124,9 +124,9 @@ class Lab:
         )
 
     def log(self, number: int, uid: int = 0) -> str:
-        """Return a job's log."""
-        content: bytes = self.ask(uid, "GET", f"/jobs/{number}/log")[1]
-        return content.decode(errors="replace")
+        """Return a job's log; empty for one that never ran."""
+        content: bytes | dict[str, Any] = self.ask(uid, "GET", f"/jobs/{number}/log")[1]
+        return content.decode(errors="replace") if isinstance(content, bytes) else ""
 
     def ran(self, uid: int, script: str, **fields: Any) -> tuple[Any, str]:
         """Run a shell script as a job to its end; return the job and its log."""

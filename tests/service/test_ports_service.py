@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gpuboard.config import Config, DockerConfig
 from gpuboard.engine import portdesk
+from gpuboard.engine.protocol import Vetted
 from gpuboard.errors import InvalidRequest, Refused
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.views import PortView
@@ -88,7 +89,7 @@ def test_where_ports_lead_is_told_to_the_owner_and_admins_alone(
 ) -> None:
     """While the job runs; nobody needs to know whose notebook listens, and afterwards nothing does."""
     monkeypatch.setattr(portdesk, "is_free", lambda _port: True)
-    box.engine.recheck_with(lambda _job: "")  # simulated jobs have no ports by the rules
+    box.engine.vet_with(lambda _job: Vetted())  # simulated jobs have no ports by the rules
     job_id = box.submit(ports=(8888,))
     box.settle()
     for caller in (AS_ANN, AS_ADMIN):

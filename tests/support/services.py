@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from gpuboard.config import Config
-from gpuboard.errors import PermissionDenied
 from gpuboard.model.ids import Uid
 from gpuboard.model.person import Caller, Person
 from gpuboard.service.context import ServiceContext
+from gpuboard.service.people import UnknownPerson
 from gpuboard.service.services import Services
 from tests.support.engine import ANN, BEN, Box
 
@@ -23,15 +23,16 @@ class ScriptedDirectory:
     """The people of the test lab."""
 
     people = (ANN, BEN, EVE, ROOT)
+    is_whole = True
 
     def person(self, uid: int) -> Person:
         for person in self.people:
             if person.uid == uid:
                 return person
-        raise PermissionDenied(f"uid {uid} has no account on this box")
+        raise UnknownPerson(uid, is_certain=self.is_whole)
 
-    def by_name(self, name: str) -> Person | None:
-        return next((person for person in self.people if person.name == name), None)
+    def is_local(self) -> bool:
+        return self.is_whole
 
     def gid_of_group(self, name: str) -> int | None:
         return 999 if name == "gpuboard-admin" else None
