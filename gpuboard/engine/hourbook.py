@@ -49,9 +49,11 @@ class HourBook:
         if not self._sums:
             return
         rows = [DeviceHour(*key, *(round(s, 3) for s in sums)) for key, sums in self._sums.items()]
+        self._core.crash("hours.before")
         try:
             with self._store.transaction() as store:
                 store.add_hours(rows)
+            self._core.crash("hours.after")
         except GpuboardError as error:
             log.error("how devices were used cannot be written: %s", error)
         else:

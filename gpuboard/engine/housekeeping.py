@@ -70,8 +70,10 @@ class Housekeeper:
     def _forget_hours(self, now: int) -> None:
         days = self._core.config.usage.keep_days
         if days is not None:
+            self._core.crash("hours.forgotten.before")
             with self._store.transaction() as store:
                 store.forget_hours(now - days * BACKUP_MS)
+            self._core.crash("hours.forgotten.after")
 
 
 def prune_logs(folder: Path, oldest_at: int | None, most_bytes: int | None) -> int:

@@ -8,7 +8,8 @@ crash neither loses nor doubles a charge.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -217,8 +218,7 @@ class Journal:
 
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
         """Insert new jobs, all or none, and return them with their ids."""
-        self._crash("submit.before")
-        with self._store.transaction() as store:
+        with self._committing("submit") as store:
             placed = store.insert_jobs(jobs)
             for job in placed:
                 store.append_event(
@@ -228,7 +228,6 @@ class Journal:
                     uid=job.owner.uid,
                     detail={"gpus": job.spec.gpus, "limit_s": job.spec.limit_s},
                 )
-        self._crash("submit.after")
         for job in placed:
             self._enqueue(job)
         self._ledger.revision += 1
@@ -242,9 +241,8 @@ class Journal:
         self, reservations: Sequence[Reservation], **detail: str | int
     ) -> list[Reservation]:
         """Insert bookings as one; those with a rule name the first of them as their series."""
-        self._crash("booking.create.before")
         series: list[Reservation] = []
-        with self._store.transaction() as store:
+        with self._committing("booking.create") as store:
             for reservation in reservations:
                 first = series[0].id if series else None
                 placed = store.insert_reservation(
@@ -255,7 +253,6 @@ class Journal:
                     store.save_reservation(placed)
                 series.append(placed)
                 self._write_booked(store, placed, detail)
-        self._crash("booking.create.after")
         for placed in series:
             self._ledger.names[placed.owner.uid] = placed.owner.name
             self._ledger.reservations[placed.id] = placed
@@ -278,10 +275,18 @@ class Journal:
             },
         )
 
+    @contextmanager
+    def _committing(self, name: str) -> Iterator[Store]:
+        """Give a transaction with the crash points `name`.before and .after at its sides."""
+        self._crash(f"{name}.before")
+        with self._store.transaction() as store:
+            yield store
+        self._crash(f"{name}.after")
+
     def announce(self, blackout: Blackout, by: str) -> Blackout:
         """Insert a maintenance window and return it with its id."""
         now = self._clock.now_ms()
-        with self._store.transaction() as store:
+        with self._committing("blackout") as store:
             placed = store.insert_blackout(blackout)
             store.append_event(
                 now,
@@ -301,7 +306,7 @@ class Journal:
     def call_off(self, blackout_id: int, by: str) -> bool:
         """Take a maintenance window back; False when there is none."""
         now = self._clock.now_ms()
-        with self._store.transaction() as store:
+        with self._committing("blackout.called_off") as store:
             was_there = store.cancel_blackout(blackout_id, now)
             if was_there:
                 store.append_event(
@@ -314,7 +319,7 @@ class Journal:
     def notify(self, notice: Notice | None, by: str) -> Notice | None:
         """Publish a notice, or (None) take all back."""
         now = self._clock.now_ms()
-        with self._store.transaction() as store:
+        with self._committing("notice") as store:
             placed = store.insert_notice(notice) if notice is not None else None
             if placed is None:
                 store.clear_notices(now)
@@ -332,7 +337,7 @@ class Journal:
         """Remember the sticky head of the queue."""
         if head == self._ledger.head:
             return
-        with self._store.transaction() as store:
+        with self._committing("head") as store:
             store.set_state(_HEAD, None if head is None else str(head))
         self._ledger.head = head
 
@@ -340,7 +345,7 @@ class Journal:
         """Remember the head of the preemptible jobs."""
         if head == self._ledger.fill_head:
             return
-        with self._store.transaction() as store:
+        with self._committing("fill_head") as store:
             store.set_state(_FILL_HEAD, None if head is None else str(head))
         self._ledger.fill_head = head
 
@@ -348,7 +353,7 @@ class Journal:
         """Remember the starts promised to jobs of promised classes."""
         if promises == self._ledger.promises:
             return
-        with self._store.transaction() as store:
+        with self._committing("promises") as store:
             store.set_state(_PROMISES, msgspec.json.encode(promises).decode() if promises else None)
         self._ledger.promises = promises
 
@@ -356,7 +361,7 @@ class Journal:
         """Remember which incarnation of a runtime's engine the attempts were last seen under."""
         if self.incarnation(runtime) == incarnation:
             return
-        with self._store.transaction() as store:
+        with self._committing("incarnation") as store:
             store.set_state(f"{_INCARNATION}{runtime}", incarnation)
         self._incarnations[runtime] = incarnation
 

@@ -57,8 +57,6 @@ _BOX_IS_FULL = re.compile(
     r"|resource temporarily unavailable|too many open files",
     re.IGNORECASE,
 )
-_NETWORK_GONE = re.compile(r"network [\w.-]+ not found")
-"""Pruned by somebody between the create and the start: the next attempt makes it anew."""
 _NO_ADDRESSES = re.compile(
     r"non-overlapping IPv4 address pool|predefined address pools", re.IGNORECASE
 )
@@ -182,8 +180,6 @@ def _from_answer(error: docker.errors.APIError, what: str) -> GpuboardError:
         return CannotStartNow(message, hint="`df /var/lib/docker` and `free` say more")
     if is_taken(words):
         return PortTaken(message)
-    if _NETWORK_GONE.match(words):
-        return CannotStartNow(message)
     if _NO_ADDRESSES.search(words):
         return CannotStartNow(message, hint=_ADDRESSES_HINT)
     if "CDI device" in words:

@@ -40,6 +40,15 @@ def fault_folder() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def crash_folder() -> Iterator[Path]:
+    """A folder of the module's own."""
+    made = Path(tempfile.mkdtemp(prefix="gbc-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
 @pytest.fixture
 def docker_box(docker_engine: DockerEngine, fault_folder: Path) -> Iterator[FaultBox]:
     """A box on the suite's engine; the daemon is not started yet."""

@@ -133,6 +133,10 @@ class HookRecords:
 class DockerEngine:
     """One running engine."""
 
+    version = "this box's"
+    has_hook = True
+    """Whether devices are given by NVIDIA's hook (else by CDI)."""
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.host = f"unix://{directory}/docker.sock"

@@ -8,12 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from gpuboard.api.client import Client
-from gpuboard.errors import GpuboardError
+from gpuboard.errors import GpuboardError, Unavailable
 from tests.support.box import ROOT, Box, wait_until
 from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.fakenvml import FakeBox, gpus
@@ -49,20 +49,24 @@ class FaultBox(Box):
 
     fake: FakeBox
     prefix: tuple[str, ...] = ()
+    mortality: dict[str, str] = {}
+    """What each daemon of this box is started with beside the rest (`mortal_daemon.py`)."""
 
     def start(
         self, timeout_s: float = 30, *, crash_at: str = "", deaf: bool = False, **env: str
     ) -> None:
         """Start the daemon and wait until it answers, or has died where it should."""
         launcher = str(ROOT / "tests/support/mortal_daemon.py")
+        self.arm(crash_at)
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
                 [*self.prefix, sys.executable, launcher, "--config", str(self.config)],
                 env={
                     **self.environment,
                     "PYTHONPATH": str(ROOT),
-                    "MORTAL_CRASH_AT": crash_at,
+                    "MORTAL_ARMED": str(self._armed),
                     "MORTAL_DEAF": "1" if deaf else "",
+                    **self.mortality,
                     **env,
                 },
                 cwd=self.folder,
@@ -75,6 +79,29 @@ class FaultBox(Box):
             timeout_s,
             f"the daemon; its log:\n{self.log.read_text()[-2000:]}",
         )
+
+    @property
+    def _armed(self) -> Path:
+        return self.folder / "armed"
+
+    def arm(self, point: str) -> None:
+        """Have the daemon die when it next passes that crash point; empty: nowhere."""
+        fresh = self._armed.with_suffix(".new")
+        fresh.write_text(point)
+        fresh.rename(self._armed)
+
+    def die_at(self, point: str, act: Callable[[], object]) -> object:
+        """Do what leads the daemon past the point, await its death there, start it again.
+
+        Returns the answer, None where it died before it could answer.
+        """
+        answer = None
+        self.arm(point)
+        with contextlib.suppress(Unavailable):
+            answer = act()
+        self.await_death(15)
+        self.start()
+        return answer
 
     def answers(self) -> bool:
         """Whether the daemon answers."""
@@ -141,20 +168,26 @@ class FaultBox(Box):
     def is_charged_once(self) -> bool:
         """Whether usage is the sum of the leases, each once."""
         held = dict(
-            self.rows("SELECT uid, sum(released_at - granted_at) / 1000.0 FROM leases GROUP BY uid")
+            self.rows(
+                "SELECT uid, sum((released_at - granted_at) * part) / 1000.0 FROM leases GROUP BY uid"
+            )
         )
         charged = dict(self.rows("SELECT uid, device_seconds FROM usage"))
-        return all(abs(charged[uid] - seconds) < 0.01 for uid, seconds in held.items())
+        return all(
+            abs(charged[uid] - seconds) < 0.01 + seconds / 1000 for uid, seconds in held.items()
+        )
 
 
 @contextlib.contextmanager
-def fault_box(folder: Path, config: str, count: int = 2) -> Iterator[FaultBox]:
+def fault_box(
+    folder: Path, config: str, count: int = 2, kind: type[FaultBox] = FaultBox
+) -> Iterator[FaultBox]:
     """Give a box with fake GPUs whose daemon is not started yet; end everything of it."""
     (folder / "nvml").mkdir(exist_ok=True)
     fake = FakeBox(folder / "nvml", count)
     fake.gpus = gpus(count)
     fake.write()
-    box = FaultBox(folder / "box", config, fake.environment())
+    box = kind(folder / "box", config, fake.environment())
     box.fake = fake
     try:
         yield box

@@ -3,32 +3,38 @@
 The daemon has no switch for any of this: the launcher puts it in from outside and then runs
 `gpuboard.daemon` as it is.
 
-- `MORTAL_CRASH_AT=name`: SIGKILL itself when it passes that crash point (`engine/crash.py`).
+- `MORTAL_ARMED=path`: SIGKILL itself when it passes the crash point (`engine/crash.py`) whose name
+  stands in that file, which is taken away before; so one daemon can be armed while it runs.
+- `MORTAL_HURRY=1`: what is done each minute is done each second.
 - `MORTAL_DEAF=1`: no events of the container engine reach it.
 - `MORTAL_LOOK_MS=n`: what containers wrote is looked at so often.
 - `MORTAL_HANG=path`: the engine's loop hangs while there is such a file.
-- a start whose answer was lost is looked for 4 s, not a minute.
+- a start whose answer was lost is looked for 4 s (`MORTAL_START_LOOK_S`), not a minute.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from gpuboard.daemon.__main__ import main
-from gpuboard.engine import diskwatch, local
+from gpuboard.engine import diskwatch, hourbook, housekeeping, local
 from gpuboard.engine.crash import CrashPoints
 from gpuboard.runtimes.docker import DockerRuntime
 
 
-def _armed(point: str) -> type[CrashPoints]:
+def _armed(path: Path) -> type[CrashPoints]:
     def die(name: str) -> None:
-        if name == point:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_text() == name:
+                path.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
 
     class ArmedCrashPoints(CrashPoints):
         def __init__(self) -> None:
@@ -52,9 +58,12 @@ def _hanging(step: Callable[[local.LocalEngine], None], path: str) -> Callable[.
 
 
 if __name__ == "__main__":
-    if point := os.environ.get("MORTAL_CRASH_AT"):
-        local.CrashPoints = _armed(point)  # type: ignore[misc]
-    local.Pace = partial(local.Pace, start_look_s=4.0)  # type: ignore[misc,assignment]
+    if path := os.environ.get("MORTAL_ARMED"):
+        local.CrashPoints = _armed(Path(path))  # type: ignore[misc]
+    look_s = float(os.environ.get("MORTAL_START_LOOK_S") or 4)
+    local.Pace = partial(local.Pace, start_look_s=look_s)  # type: ignore[misc,assignment]
+    if os.environ.get("MORTAL_HURRY"):
+        hourbook.WRITE_MS = housekeeping.CHECKPOINT_MS = 1000
     diskwatch.LOOK_MS = int(os.environ.get("MORTAL_LOOK_MS") or diskwatch.LOOK_MS)
     if path := os.environ.get("MORTAL_HANG"):
         local.LocalEngine.step = _hanging(local.LocalEngine.step, path)  # type: ignore[method-assign]

@@ -48,6 +48,9 @@ def missing_parts() -> str:
 class TrixieEngine(DockerEngine):
     """One running engine of Debian 13."""
 
+    version = "26.1"
+    has_hook = False
+
     def __init__(self, directory: Path, root: Path) -> None:
         super().__init__(directory)
         self.root = root
