@@ -8,7 +8,7 @@ STAMP_DEV := $(VENV)/.stamp-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test safety-report check format lock man deb screenshots bench bench-screen soak clean
+.PHONY: help demo test safety-report check format lock man deb screenshots bench bench-screen soak soak-goal clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ SECONDS ?= 120
 soak: $(STAMP_DEV)  ## walk fresh stories of a simulated box for SECONDS; a failing one is shrunk and kept
 	$(BIN)/python -m tests.support.soak --seconds $(SECONDS) --jobs $(WORKERS) --keep
 	$(BIN)/python -m pytest -m soak tests/engine
+
+soak-goal: $(STAMP_DEV)  ## walk fresh stories until 1,000,000 steps and 10,000 box-hours (15 minutes of two cores)
+	$(BIN)/python -m tests.support.soak --steps 1000000 --box-hours 10000 --seconds 5400 --jobs $(WORKERS) --keep
 
 man: $(STAMP_DEV)  ## man pages into build/man
 	$(BIN)/python packaging/make_man.py build/man

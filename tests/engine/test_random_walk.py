@@ -62,9 +62,15 @@ def test_step_left_out_leaves_the_others_dice_alone() -> None:
     assert part.trace[: len(early)] == early
 
 
-@pytest.mark.soak
+IN_CI = ("double-lease", "lost-outcome", "start-without-intent", "forgotten-requeue")
+"""Each is found in the first few stories; the others are looked for by `make soak`."""
+
+
 @pytest.mark.timeout(PATIENCE_S + 30)
-@pytest.mark.parametrize("bug", sorted(PLANTED))
+@pytest.mark.parametrize(
+    "bug",
+    [pytest.param(bug, marks=() if bug in IN_CI else pytest.mark.soak) for bug in sorted(PLANTED)],
+)
 def test_planted_bug_is_found_within_two_minutes(bug: str, record_property) -> None:
     """The simulation finds mistakes that brokers make: else its silence would say nothing."""
     began = time.monotonic()

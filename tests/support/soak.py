@@ -1,5 +1,8 @@
 """`make soak SECONDS=120`: fresh seeds on every core for as long as told, then box-hours and steps.
 
+With a goal (`make soak-goal`: `--steps 1000000 --box-hours 10000`) it goes on until both are reached,
+and missing them within the seconds is a failure.
+
 A seed that fails is shrunk and told, and with `--keep` added to `failed_seeds.txt`, which the suite
 replays for ever.
 """
@@ -25,6 +28,7 @@ SEEDS = Path(__file__).with_name("failed_seeds.txt")
 SHRINK_S = 60.0
 """Shrinking a story is given up after so long."""
 MOST_TOLD = 5
+HOUR_MS = 3_600_000
 _BATCH = 8
 
 
@@ -47,7 +51,7 @@ class Tally:
 
     def words(self, seconds: float) -> str:
         return (
-            f"{self.stories} stories, {self.steps:,} steps, {self.box_ms / 3.6e6:,.0f} box-hours,"
+            f"{self.stories} stories, {self.steps:,} steps, {self.box_ms / HOUR_MS:,.0f} box-hours,"
             f" {self.crashes} deaths of the daemon, {len(self.failed)} failed,"
             f" {self.steps / max(seconds, 0.001):,.0f} steps/s"
         )
@@ -82,15 +86,29 @@ def live(seeds: list[int], until: float, bug: str = "") -> Tally:
     return tally
 
 
-def soak(seconds: float, steps: int, first: int, jobs: int) -> Tally:
-    """Walk fresh stories on so many cores, for so long or until so many steps are made (0: no matter)."""
+@dataclass(frozen=True)
+class Goal:
+    """How much is to be lived through; all zeros: as much as the time allows."""
+
+    steps: int = 0
+    box_hours: int = 0
+
+    def is_set(self) -> bool:
+        return bool(self.steps or self.box_hours)
+
+    def is_reached(self, total: Tally) -> bool:
+        return total.steps >= self.steps and total.box_ms >= self.box_hours * HOUR_MS
+
+
+def soak(seconds: float, goal: Goal, first: int, jobs: int) -> Tally:
+    """Walk fresh stories on so many cores, for so long or until the goal, if any, is reached."""
     began = time.monotonic()
     until = began + seconds
     total = Tally()
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
         batches: set[concurrent.futures.Future[Tally]] = set()
-        while (goes_on := _goes_on(total, until, steps)) or batches:
+        while (goes_on := _goes_on(total, until, goal)) or batches:
             while goes_on and len(batches) < 2 * jobs:
                 seeds = list(range(first, first + _BATCH))
                 first += _BATCH
@@ -111,8 +129,8 @@ def soak(seconds: float, steps: int, first: int, jobs: int) -> Tally:
     return total
 
 
-def _goes_on(total: Tally, until: float, steps: int) -> bool:
-    return time.monotonic() < until and not (steps and total.steps >= steps)
+def _goes_on(total: Tally, until: float, goal: Goal) -> bool:
+    return time.monotonic() < until and not (goal.is_set() and goal.is_reached(total))
 
 
 def tell(seed: int, words: str, *, keep: bool) -> None:
@@ -133,7 +151,10 @@ def main() -> int:
     """Soak, and tell what failed."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--steps", type=int, default=0, help="end after so many [none]")
+    parser.add_argument("--steps", type=int, default=0, help="at least so many, then end [none]")
+    parser.add_argument(
+        "--box-hours", type=int, default=0, help="at least so many, then end [none]"
+    )
     parser.add_argument("--first", type=int, default=None, help="first seed [fresh ones]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--keep", action="store_true", help=f"add failing seeds to {SEEDS.name}")
@@ -141,10 +162,14 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     first = asked.first if asked.first is not None else time.time_ns() // 1_000_000 % 2**30
     began = time.monotonic()
-    total = soak(asked.seconds, asked.steps, first, asked.jobs)
+    goal = Goal(asked.steps, asked.box_hours)
+    total = soak(asked.seconds, goal, first, asked.jobs)
     print(f"stories from seed {first}: {total.words(time.monotonic() - began)}", flush=True)
     for seed, words in total.failed[:MOST_TOLD]:
         tell(seed, words, keep=asked.keep)
+    if goal.is_set() and not goal.is_reached(total):
+        print(f"short of {goal.steps:,} steps and {goal.box_hours:,} box-hours", flush=True)
+        return 1
     return 1 if total.failed else 0
 
 
