@@ -123,8 +123,6 @@ class Answer:
 def test_a_taken_port_and_a_lack_of_networks_are_the_boxs():
     """Both can be tried again; the second says what the admin can do."""
     assert isinstance(_from_answer(Answer(ON_20), "starting"), PortTaken)
-    gone = _from_answer(Answer("network gb-net-1001 not found"), "starting")
-    assert type(gone) is CannotStartNow
     lack = _from_answer(
         Answer("could not find an available, non-overlapping IPv4 address pool among the defaults"),
         "making the network",

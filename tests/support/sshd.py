@@ -94,8 +94,7 @@ class Sshd:
 
     def cut(self) -> None:
         """End all conversations, as a broken line does; the server goes on listening."""
-        # the session's monitor, and below it who holds the connection
-        for pid in _descendants(self._process.pid):
+        for pid in _children(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
 
@@ -140,8 +139,6 @@ def _path_with_gpuboard(folder: Path) -> str:
     return f"{programs}:/usr/bin:/bin"
 
 
-def _descendants(pid: int) -> list[int]:
-    with contextlib.suppress(FileNotFoundError):
-        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [each for word in words for each in (int(word), *_descendants(int(word)))]
-    return []
+def _children(pid: int) -> list[int]:
+    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(word) for word in words]
