@@ -101,6 +101,8 @@ class Route:
     query: type[msgspec.Struct] = queries.NoQuery
     body: type[msgspec.Struct] | None = None
     works: bool = False
+    shared_s: float = 0
+    """The answer is the same for everybody: it is made once for all who ask, and stays fresh so long (s)."""
     kind: Body = Body.JSON
 
 
@@ -284,7 +286,7 @@ BOARD: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/images", "listImages", "Local images that jobs may use",
-        call=lambda s, c, _a: s.board.images(c), answers=(views.ImageList,), works=True,
+        call=lambda s, c, _a: s.board.images(c), answers=(views.ImageList,), works=True, shared_s=1,
     ),
     Route(
         "GET", "/templates", "listTemplates", "The lab's jobs as a beginning for new ones",
@@ -296,7 +298,7 @@ BOARD: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/doctor", "examine", "What is wrong with the box, and the command that mends it",
-        call=lambda s, c, _a: s.board.doctor(c), answers=(views.DoctorView,), works=True,
+        call=lambda s, c, _a: s.board.doctor(c), answers=(views.DoctorView,), works=True, shared_s=3,
     ),
     Route(
         "GET", "/feed", "watch",

@@ -28,6 +28,7 @@ from gpuboard.api.logstream import LogStream, LogStreams
 from gpuboard.api.peer import Identities, Peer, is_in_foreign_container, peer_of
 from gpuboard.api.queries import LogQuery
 from gpuboard.api.routes import ROUTES, Ask, Body, Route, ping
+from gpuboard.api.shared import SharedAnswers
 from gpuboard.api.throttle import Throttle
 from gpuboard.config import ApiConfig
 from gpuboard.errors import (
@@ -78,7 +79,10 @@ class ApiServer:
         self._metrics = metrics
         self._is_contained = is_contained
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="gb-api")
-        self._identities = Identities(caller_of, self._workers)
+        self._who = ThreadPoolExecutor(_WORKERS, thread_name_prefix="gb-who")
+        """For identities alone: a newcomer waits for no engine that hangs."""
+        self._identities = Identities(caller_of, self._who)
+        self._shared = SharedAnswers()
         self._throttle = Throttle(limits)
         self._feed = Feed(services, dispatch, marks)
         self._logs = LogStreams()
@@ -128,7 +132,9 @@ class ApiServer:
             stream.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._shared.stop()
+        for workers in (self._workers, self._who):
+            workers.shutdown(wait=False, cancel_futures=True)
 
     def configure(self, limits: ApiConfig) -> None:
         """Take over a reloaded configuration: limits of new connections, and who is an admin."""
@@ -178,8 +184,13 @@ class ApiServer:
             if route.kind in special:
                 with self._counted_stream():
                     return await special[route.kind](request, caller, ask)
+            make = partial(self._answer, route, caller, ask)
             async with self._throttle.turn(peer):
-                answer = await self._answer(route, caller, ask)
+                answer = await (
+                    self._shared.answer(route.name, route.shared_s, make)
+                    if route.shared_s
+                    else make()
+                )
             return web.Response(body=messages.encode(answer), headers=_JSON)
 
         return handle

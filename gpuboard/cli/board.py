@@ -10,6 +10,7 @@ import click
 from gpuboard.cli import words
 from gpuboard.cli.session import Session, ascii_option, json_option, pass_session
 from gpuboard.cli.tables import Cell, Column, painted, print_table
+from gpuboard.errors import Unavailable
 from gpuboard.model.text import plain
 
 _GPU_COLUMNS = (
@@ -252,12 +253,24 @@ def images(session: Session) -> None:
     )
 
 
+def _examined(session: Session) -> dict[str, Any]:
+    """Return what the daemon finds; where none answers, what we find without it."""
+    try:
+        return session.client.get("/doctor")
+    except Unavailable as unreachable:
+        if session.is_remote:
+            raise
+        from gpuboard.daemon.examine import examine
+
+        return examine(unreachable)
+
+
 @click.command("doctor", short_help="Say what is wrong with the box and what mends it.")
 @json_option
 @pass_session
 def doctor(session: Session) -> int:
     """Say in words what is wrong with the box, and the command that mends it. Exit 1 on an error."""
-    answer = session.client.get("/doctor")
+    answer = _examined(session)
     has_error = any(check["status"] == "error" for check in answer["checks"])
     if session.as_json:
         session.answer(answer)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -33,7 +35,7 @@ def defaults_for(personal: bool, env: Mapping[str, str]) -> Config:
             admin_group="",
             idle_exit_s=PERSONAL_IDLE_EXIT_S,
         ),
-        jobs=replace(system.jobs, default_runtime="process", min_uid=0),
+        jobs=replace(system.jobs, runtimes=_runtimes(env), default_runtime="process", min_uid=0),
         docker=replace(system.docker, host=_engine(env) or system.docker.host),
         api=replace(system.api, max_requests_per_second=None, max_submissions_per_second=None),
     )
@@ -56,6 +58,15 @@ def _state_base(env: Mapping[str, str]) -> str:
 def _engine(env: Mapping[str, str]) -> str:
     named = env.get("DOCKER_HOST", "")
     return named if named.startswith("unix:///") else ""
+
+
+def _runtimes(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what can run jobs on a person's own box: one without Docker lacks nothing that it had."""
+    host = (_engine(env) or Config().docker.host).removeprefix("unix://")
+    has_engine = Path(host).exists() or any(
+        shutil.which("dockerd", path=path) for path in (None, "/usr/sbin:/usr/bin:/snap/bin")
+    )
+    return ("docker", "process") if has_engine else ("process",)
 
 
 def _absolute(env: Mapping[str, str], name: str) -> str:

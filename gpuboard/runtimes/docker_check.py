@@ -66,6 +66,7 @@ def check_engine(connection: DockerConnection, box_id: str) -> EngineFacts:
             version=str(version.get("Version", "")),
             images=True,
             devices=devices,
+            data_root=_data_root(info, pid),
             detail="; ".join(part for part in detail if part),
             device_risk=_RISK if _is_reload_a_risk(info, devices) else "",
             device_risk_mend=_RISK_MEND if _is_reload_a_risk(info, devices) else "",
@@ -173,6 +174,13 @@ def _is_reload_a_risk(info: Mapping[str, Any], devices: str) -> bool:
     initialize NVML: Unknown Error".
     """
     return devices == "request" and info.get("CgroupDriver") == "systemd"
+
+
+def _data_root(info: Mapping[str, Any], pid: int) -> str:
+    """Return where the engine keeps images and containers; empty where we cannot look there."""
+    named = str(info.get("DockerRootDir") or "")
+    places = (named, str(_as_engine_sees(named, pid))) if named else ()
+    return next((place for place in places if Path(place).is_dir()), "")
 
 
 def _as_engine_sees(path: str, pid: int) -> Path:

@@ -99,6 +99,8 @@ class RuntimeCapabilities(msgspec.Struct, frozen=True):
     device_risk: str = ""
     """How running attempts may lose their devices on this box, in words."""
     device_risk_mend: str = ""
+    data_root: str = ""
+    """Where the engine keeps images and containers; empty: it has no such place, or another root."""
 
 
 class ImageInfo(msgspec.Struct, frozen=True):

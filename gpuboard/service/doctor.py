@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,11 +14,15 @@ from gpuboard.model.device import Health, ProbeSnapshot
 from gpuboard.model.sizes import format_size
 from gpuboard.model.views import CheckView, DoctorView
 from gpuboard.runtimes.protocol import Runtime
+from gpuboard.service.boxclock import clock_check
+from gpuboard.service.enginefault import engine_fault
+from gpuboard.service.privatefiles import own_umask, private_files, socket_file
+from gpuboard.service.toolkit import toolkit_check
 
 STALE_MS = 15_000
 LOW_DISK_BYTES = 2 * 2**30
-EARLIEST_CLOCK_S = 1_704_067_200
-"""2024-01-01: a clock before that was never set."""
+LOW_ENGINE_DISK_BYTES = 10 * 2**30
+"""One image of a framework is as large."""
 
 
 class Doctor:
@@ -34,7 +37,10 @@ class Doctor:
         personal: bool,
         halted: str = "",
         store_fault: str = "",
+        is_daemon: bool = True,
     ) -> None:
+        """`is_daemon` False: a command looks by itself, since no daemon answers."""
+        self._is_daemon = is_daemon
         self._config = config
         self._snapshot = snapshot
         self._runtimes = runtimes
@@ -43,6 +49,8 @@ class Doctor:
         self._store_fault = store_fault
         self._devices_path = ""
         """How the container engine opens devices, once it was asked."""
+        self._data_root = ""
+        """Where it keeps images and containers."""
 
     def examine(self) -> DoctorView:
         """Return all findings."""
@@ -56,7 +64,7 @@ class Doctor:
                 *self._permissions(),
                 *self._disk(),
                 *self._record(),
-                *self._clock(),
+                *clock_check(),
             ]
         )
 
@@ -102,18 +110,21 @@ class Doctor:
 
     def _devices(self) -> Iterator[CheckView]:
         for reading in self._snapshot.readings:
+            label, index = reading.device.label, reading.device.index
             if reading.health is not Health.OK:
                 yield CheckView(
-                    name=f"gpu-{reading.device.label}",
+                    name=f"gpu-{label}",
                     status="error",
                     words=reading.fault or str(reading.health),
-                    mend="gpuboard admin drain, then nvidia-smi --gpu-reset or a reboot",
+                    mend=f"gpuboard admin drain {label}; once nothing runs on it: nvidia-smi"
+                    f" --gpu-reset -i {index}, or a reboot; then gpuboard admin resume {label}",
                 )
             elif reading.processes is None:
                 yield CheckView(
-                    name=f"gpu-{reading.device.label}",
+                    name=f"gpu-{label}",
                     status="warning",
                     words="its process list cannot be read: use from outside is not seen",
+                    mend=f"nvidia-smi -i {index} --query-compute-apps=pid --format=csv says why",
                 )
 
     def _engines(self) -> Iterator[CheckView]:
@@ -122,9 +133,15 @@ class Doctor:
             try:
                 found = runtime.check()
             except GpuboardError as error:
-                yield CheckView(name=label, status="error", words=str(error), mend=error.hint)
+                host = self._config.docker.host
+                yield (
+                    engine_fault(host, error, personal=self._personal)
+                    if name == "docker"
+                    else CheckView(name=label, status="error", words=str(error), mend=error.hint)
+                )
                 continue
-            self._devices_path = found.devices if name == "docker" else self._devices_path
+            if name == "docker":
+                self._devices_path, self._data_root = found.devices, found.data_root
             words = " ".join(part for part in (name, found.version, found.detail) if part)
             yield CheckView(name=label, status="ok", words=words)
             if found.device_risk:
@@ -145,55 +162,36 @@ class Doctor:
     def _toolkit(self) -> Iterator[CheckView]:
         if "docker" not in self._runtimes or self._config.devices.probe == "simulated":
             yield CheckView(name="container-toolkit", status="skipped", words="not needed here")
-        elif self._devices_path == "cdi":
-            yield CheckView(name="container-toolkit", status="ok", words="devices come by CDI")
-        elif shutil.which("nvidia-container-runtime-hook") or shutil.which("nvidia-ctk"):
-            yield CheckView(name="container-toolkit", status="ok", words="found")
         else:
-            yield CheckView(
-                name="container-toolkit",
-                status="warning",
-                words="neither nvidia-container-runtime-hook nor nvidia-ctk is on the daemon's PATH",
-                mend="apt-get install nvidia-container-toolkit, then restart Docker",
-            )
+            yield from toolkit_check(self._devices_path)
 
     def _permissions(self) -> Iterator[CheckView]:
-        folder = Path(self._config.daemon.state_dir)
-        try:
-            mode = stat.S_IMODE(folder.stat().st_mode)
-        except OSError as error:
-            yield CheckView(name="permissions", status="error", words=f"{folder}: {error.strerror}")
+        yield from private_files(Path(self._config.daemon.state_dir))
+        if not self._is_daemon:
             return
-        if mode & 0o077:
-            yield CheckView(
-                name="permissions",
-                status="warning",
-                words=f"{folder} can be read by others (mode {mode:o})",
-                mend=f"chmod 700 {folder}",
-            )
-        else:
-            yield CheckView(name="permissions", status="ok", words=f"{folder} is private")
+        yield from socket_file(self._config)
+        yield from own_umask()
         if os.geteuid() != 0 and not self._personal:
             yield CheckView(
                 name="user",
                 status="warning",
                 words="the daemon does not run as root: it can start jobs only as itself",
+                mend="run it by systemd: systemctl enable --now gpuboard",
             )
 
     def _disk(self) -> Iterator[CheckView]:
-        folder = self._config.daemon.state_dir
-        try:
-            free = shutil.disk_usage(folder).free
-        except OSError as error:
-            yield CheckView(name="disk", status="error", words=f"{folder}: {error.strerror}")
-            return
-        status = "ok" if free >= LOW_DISK_BYTES else "warning"
-        mend = "" if status == "ok" else f"free space on the disk of {folder}; docker system prune"
-        yield CheckView(
-            name="disk", status=status, words=f"{format_size(free)} free for {folder}", mend=mend
+        state_dir = self._config.daemon.state_dir
+        yield _free_space(
+            "disk", state_dir, LOW_DISK_BYTES, f"free space on the disk of {state_dir}"
         )
+        if self._data_root:
+            yield _free_space(
+                "engine-disk", self._data_root, LOW_ENGINE_DISK_BYTES, "docker system prune"
+            )
 
     def _record(self) -> Iterator[CheckView]:
+        if not self._is_daemon:
+            return
         if self._store_fault:
             yield CheckView(
                 name="database",
@@ -206,13 +204,16 @@ class Doctor:
         else:
             yield CheckView(name="database", status="ok", words="can be written")
 
-    def _clock(self) -> Iterator[CheckView]:
-        if time.time() < EARLIEST_CLOCK_S:
-            yield CheckView(
-                name="clock",
-                status="error",
-                words="the box's clock is not set",
-                mend="timedatectl set-ntp true",
-            )
-        else:
-            yield CheckView(name="clock", status="ok", words="set")
+
+def _free_space(name: str, folder: str, low_bytes: int, mend: str) -> CheckView:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return CheckView(name=name, status="warning", words=f"{folder}: {error.strerror}")
+    is_low = free < low_bytes
+    return CheckView(
+        name=name,
+        status="warning" if is_low else "ok",
+        words=f"{format_size(free)} free for {folder}",
+        mend=mend if is_low else "",
+    )

@@ -172,6 +172,13 @@ class SpecReader:
 
     def _runtime(self, request: SubmitRequest) -> RuntimeName:
         allowed = self._config.jobs.runtimes
+        if request.image and not request.runtime and allowed == ("process",):
+            raise InvalidRequest(
+                "there are no containers on this box: it has no Docker Engine that gpuboard uses",
+                field="image",
+                hint="leave the image out, or: apt-get install docker.io, [jobs] runtimes, and"
+                " restart the daemon",
+            )
         wanted = request.runtime or self._runtime_meant(request.image)
         if wanted not in allowed:
             raise InvalidRequest(
