@@ -17,6 +17,7 @@ from gpuboard.model.world import Booking, World
 from gpuboard.policy.arrangement import Arrangement, Claim, arrange
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.plan import Round
+from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import WaitingQueue, span_of
 from gpuboard.policy.words import being_cleared, clock_words, count_words, devices_words
 
@@ -36,7 +37,8 @@ def admit(
     desk = _Desk(world, queue, request, now, replacing)
     devices = desk.devices_at(request.from_at)
     if devices is not None:
-        return Admission(accepted=True, devices=desk.capacity.box.uuids_of(devices))
+        likely = desk.best_linked_at(request.from_at) or devices
+        return Admission(accepted=True, devices=desk.capacity.box.uuids_of(likely))
     return Admission(accepted=False, causes=tuple(desk.causes()), nearest=tuple(desk.nearest()))
 
 
@@ -96,6 +98,21 @@ class _Desk:
                 given = (mask for laid, mask, _ in trial.given if laid is some or laid == some)
                 return sum(given)
         return None
+
+    def best_linked_at(self, from_at: int) -> int:
+        """Return the devices that a window beginning later would be bound to as things stand, or 0.
+
+        All others leave them free, and they are chosen as `Capacity.bind` will choose.
+        """
+        request, box, rest = self._request, self.capacity.box, self._before.profile
+        if from_at <= self._now or request.gpus < 2 or box.topology is None:
+            return 0
+        usable = rest.free_throughout(from_at, from_at + self._length_ms) & self._candidates
+        if usable.bit_count() < request.gpus:
+            return 0
+        free = rest.free_throughout(from_at, from_at + 1) & box.available
+        quiet = rest.free_throughout(from_at, FOREVER)
+        return box.choose(usable, request.gpus, quiet, free)
 
     def nearest(self) -> Iterator[Window]:
         """Yield the nearest windows of the same length that would be accepted, before and after."""

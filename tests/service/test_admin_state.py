@@ -108,3 +108,12 @@ def test_blackout_of_a_number_too_large_for_the_database_is_not_there(
         with pytest.raises(NotFound):
             services.admin.blackout(AS_ADMIN, BlackoutRequest(cancel=number))
     assert not box.engine.halted_words()
+
+
+def test_box_without_gpus_has_none_to_drain(box: Box, services: Services) -> None:
+    """`admin drain --all` there says so, and not that `GPU ` is out of service."""
+    box.probe.gpus, box.probe.fault = 0, "the driver is not loaded"
+    box.settle()
+    with pytest.raises(NotFound, match="this box has no GPUs") as caught:
+        services.admin.drain(AS_ADMIN, DrainRequest())
+    assert caught.value.hint == "the driver says: the driver is not loaded"

@@ -64,6 +64,24 @@ def test_booking_from_now_on_answers_the_devices_that_it_has(box: Box, services:
     assert answered == [{uuid(2), uuid(3)}, {uuid(0), uuid(1)}]
 
 
+def test_likely_devices_of_a_later_booking_are_those_it_gets_if_nothing_changes(
+    box: Box, services: Services
+) -> None:
+    """They are chosen as the binding will choose, linked ones of the plainest type."""
+    box.probe.models = {0: ("H100", 2**36), 1: ("H100", 2**36)}
+    box.probe.links = tuple(
+        DeviceLink(uuid(a), uuid(b), LinkKind.NVLINK) for a, b in ((0, 1), (2, 3))
+    )
+    box.settle()
+    likely = services.bookings.reserve(
+        AS_ANN, ReserveRequest(gpus=2, duration="1h", at="now+1h")
+    ).reservation
+    assert likely.likely
+    box.advance(3605, by=600)
+    (bound,) = services.bookings.list(AS_ANN).reservations
+    assert (bound.state, bound.likely, bound.devices) == ("active", False, likely.devices)
+
+
 def test_devices_of_a_later_booking_are_only_likely(services: Services) -> None:
     """They are bound when it begins; those asked for by name are certain."""
     later = services.bookings.reserve(AS_ANN, ReserveRequest(duration="1h", at="now+1h"))
