@@ -10,6 +10,7 @@ import click
 
 from gpuboard.cli import words
 from gpuboard.cli.completion import complete_jobs
+from gpuboard.cli.options import refuse_empty
 from gpuboard.cli.request import client_zone
 from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
 from gpuboard.errors import InvalidRequest
@@ -88,6 +89,7 @@ def update(session: Session, /, *, jobs: Sequence[str], **changes: Any) -> int:
     named = {key: value for key, value in changes.items() if value is not None}
     if not named:
         raise InvalidRequest("there is nothing to change", hint="gpuboard update --help")
+    refuse_empty(named)
     if "class_name" in named:
         named["class"] = named.pop("class_name")
     if "begin" in named and client_zone():
@@ -100,8 +102,11 @@ def update(session: Session, /, *, jobs: Sequence[str], **changes: Any) -> int:
 def _say_arrays(
     session: Session, selectors: Sequence[str], results: Sequence[dict[str, Any]]
 ) -> None:
-    """Say of each number that stood for a whole array that it did."""
+    """Say of each word that stood for a whole array that it did."""
+    arrays = {result["job"].get("array_id") for result in results if result.get("job")}
     for word in (part for text in selectors for part in text.replace(",", " ").split()):
+        if word == "@" and len(arrays) == 1:
+            word = str(*arrays)  # noqa: PLW2901 (what is said below is said of the array)
         members = [
             result["job"]["array_index"]
             for result in results

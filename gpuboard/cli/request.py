@@ -70,12 +70,12 @@ def gather(
     `flags` are those given by hand, by parameter name. Raises InvalidRequest.
     """
     words = list(words)
-    refuse_empty(flags)
     file = None if after_dashes or not words else script.read(words[0])
     warnings: list[str] = []
     if file is not None:
         flags, warnings = _with_directives(file, flags)
         command = file.command(words[1:])
+    refuse_empty(flags)
     has_image_flag = bool(
         flags.get("image") or flags.get("process") or flags.get("runtime") == "process"
     )

@@ -107,6 +107,10 @@ def test_array_is_called_by_its_number_and_its_jobs_by_theirs(box: Gpuboard) -> 
     ran = box("cancel", str(first))
     assert f"{first} is an array: all 2 of it are meant ({first}_0 would be one" in ran.err
     assert ran.out == f"job {first}_0: cancelled\njob {first}_2: cancelled\n"
+    last, *_ = submitted(box, "-a", "0-1", "--hold")
+    assert f"{last} is an array: all 2 of it are meant" in box("release", "@").err
+    (alone,) = submitted(box, "--hold")
+    assert box("cancel", "@").err == box("cancel", f"{alone},{last}_0").err == ""
 
 
 def test_jobs_of_one_name_run_one_after_the_other(box: Gpuboard) -> None:

@@ -339,3 +339,14 @@ def test_image_is_an_image_even_where_a_file_has_its_name(
     (tmp_path / "pytorch").mkdir()
     assert body_of(server, gpuboard, "busybox", "true")["image"] == "busybox"
     assert body_of(server, gpuboard, "pytorch", "true")["image"] == "pytorch"
+
+
+def test_flag_with_nothing_behind_it_is_refused_in_scripts_and_changes_too(
+    gpuboard: Gpuboard, tmp_path: Path
+) -> None:
+    """Wherever it stands."""
+    path = tmp_path / "train.sh"
+    path.write_text('#!/bin/sh\n#GPUBOARD --gpu-type ""\ntrue\n')
+    for ran in (gpuboard("submit", str(path)), gpuboard("update", "12", "--begin", "")):
+        assert ran.code == 2
+        assert " is empty\n" in ran.err
