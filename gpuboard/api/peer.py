@@ -55,14 +55,27 @@ def peer_of(connection: socket.socket, is_contained: Callable[[int], bool]) -> P
 def is_in_foreign_container(pid: int, proc: Path = Path("/proc")) -> bool:
     """Say whether a process is in a container that is not the daemon's own; unreadable counts as yes.
 
-    The paths are read anchored (SAFETY.md B4): nobody escapes or fakes this by naming a cgroup.
+    By its pid namespace, whatever control groups the engine was told to use; and by its control
+    group, which tells a container with the box's namespace too. The paths are read anchored
+    (SAFETY.md B4): nobody escapes or fakes this by naming a cgroup.
     """
+    others = [_pid_namespace(proc / name) for name in (str(pid), "self")]
+    if all(others) and len(set(others)) > 1:
+        return True
     try:
         theirs = parse_cgroup((proc / str(pid) / "cgroup").read_text())
         ours = parse_cgroup((proc / "self" / "cgroup").read_text())
     except OSError:
         return True
     return theirs.kind in _CONTAINED and theirs != ours
+
+
+def _pid_namespace(process: Path) -> str:
+    """Return the name of a process's pid namespace; empty where a daemon that is not root may not look."""
+    try:
+        return str((process / "ns" / "pid").readlink())
+    except OSError:
+        return ""
 
 
 class Identities:

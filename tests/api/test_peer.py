@@ -123,6 +123,21 @@ def test_root_inside_a_container_is_not_an_admin(folder: Path, container_cgroups
         assert (answer["uid"], answer["is_admin"]) == (0, False)
 
 
+@pytest.mark.root
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare"
+)
+def test_root_in_a_pid_namespace_of_its_own_is_not_an_admin(folder: Path):
+    """A container's, whatever parent its control group has."""
+    with serving(folder, is_contained=is_in_foreign_container) as server:
+        words = ["unshare", "--pid", "--fork", "/usr/bin/python3", "-I", "-c", ASK]
+        found = subprocess.run(
+            [*words, server.path, "/v1/ping"], capture_output=True, text=True, check=True
+        )
+        answer = json.loads(found.stdout)
+        assert (answer["uid"], answer["is_admin"]) == (0, False)
+
+
 ID = "a" * 64
 
 
