@@ -110,6 +110,12 @@ class PortTaken(CannotStartNow):
     code = "port_taken"
 
 
+class DeviceDriverFailed(HostError):
+    """The driver or its toolkit failed during a start, by the runtime's own words and nobody else's."""
+
+    code = "device_driver"
+
+
 class Unavailable(GpuboardError):
     """The daemon, or the part of it that was asked, cannot be reached now."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.stopping import Stopper
+from gpuboard.errors import DeviceDriverFailed, HostError
 from gpuboard.model.device import Health, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.job import Job, StopCause
@@ -95,16 +94,14 @@ class HealthWatch:
 
 MAX_FAILED_STARTS = 3
 """So many different jobs in a row that the box could not start on a device: it may be at fault."""
-_NAMES_DRIVER = re.compile(r"nvidia|nvml|\bcdi\b|device driver", re.IGNORECASE)
-"""What the engine says when it was the set-up of the devices that failed, not something of the job's."""
 
 
 class StartFailures:
     """Counts starts that failed by the box's fault, by device (a broken driver hook, say).
 
     A device is drained after three different jobs in a row, if they were of two people or the
-    runtime's own words name the driver: otherwise one person's way of asking may be what fails,
-    which must not take devices from everybody.
+    runtime itself says that the driver failed: otherwise one person's way of asking may be what
+    fails, which must not take devices from everybody.
     """
 
     def __init__(self, core: Core) -> None:
@@ -117,17 +114,17 @@ class StartFailures:
         for device in job.devices:
             self._failed.pop(device, None)
 
-    def failed(self, job: Job, words: str) -> None:
+    def failed(self, job: Job, error: HostError) -> None:
         """Count a failure; drain a device that must be what fails."""
         change = Change("device.fault")
         for device in job.devices:
             failed = self._failed.setdefault(device, {})
             failed[job.id] = job.owner.uid
-            is_of_box = len({*failed.values()}) > 1 or _NAMES_DRIVER.search(words)
+            is_of_box = len({*failed.values()}) > 1 or isinstance(error, DeviceDriverFailed)
             if len(failed) < MAX_FAILED_STARTS or not is_of_box:
                 continue
             if device not in self._core.ledger.drains:
-                note = f"{len(failed)} jobs in a row failed to start on it: {words}"
+                note = f"{len(failed)} jobs in a row failed to start on it: {error}"
                 now = self._core.clock.now_ms()
                 change.drained.append(Drain(device, now, "gpuboard", note))
                 change.event("device.drained", device=device, note=note, by="gpuboard")

@@ -54,6 +54,8 @@ class Ledger:
         self.revision = 0
         self._preparing: set[JobId] = set()
         """Queued jobs that are not served yet: their image is being fetched."""
+        self._resting: set[tuple[RuntimeName, int]] = set()
+        """Runtimes and uids whose queued jobs are not served for a while: their starts fail."""
         self._unmet: dict[JobId, set[JobId]] = {}
         self._dependents: dict[JobId, set[JobId]] = {}
 
@@ -85,6 +87,19 @@ class Ledger:
     def is_preparing(self, job_id: JobId) -> bool:
         """Whether a queued job's image is being fetched."""
         return job_id in self._preparing
+
+    def rest(self, runtime: RuntimeName, uid: int, *, is_resting: bool) -> None:
+        """Keep a person's queued jobs of a runtime from being served, or let them be served."""
+        (self._resting.add if is_resting else self._resting.discard)((runtime, uid))
+        theirs = [self.jobs[waiting.job_id] for waiting in self.queue if waiting.uid == uid]
+        for job in theirs:
+            if job.spec.runtime is runtime:
+                self.queue.add(self._waiting(job))
+        self.revision += 1
+
+    def is_resting(self, job: Job) -> bool:
+        """Whether the person's queued jobs of that runtime are not served for a while."""
+        return (job.spec.runtime, job.owner.uid) in self._resting
 
     def depend(self, job_id: JobId, unmet: Iterable[JobId]) -> None:
         """Remember which jobs still have to end before this one may start."""
@@ -183,7 +198,7 @@ class Ledger:
             gpu_memory_bytes=spec.gpu_memory_bytes or 0,
             nvlink=spec.nvlink,
             begin_at=spec.begin_at,
-            is_held=job.is_held or job.id in self._preparing,
+            is_held=job.is_held or job.id in self._preparing or self.is_resting(job),
             held_by=job.held_by,
             depends_on=tuple(sorted(self._unmet.get(job.id, ()))),
             preemptible=spec.preemptible,

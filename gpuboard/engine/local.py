@@ -33,6 +33,7 @@ from gpuboard.engine.journal import Journal
 from gpuboard.engine.ledger import Ledger
 from gpuboard.engine.logs import LogReader, log_reader
 from gpuboard.engine.noshow import NoShows
+from gpuboard.engine.pauses import StartPauses
 from gpuboard.engine.planner import Planner
 from gpuboard.engine.protocol import (
     BookingEdit,
@@ -105,7 +106,8 @@ class LocalEngine:
         self._ender = Ender(self.core)
         self._stopper = Stopper(self.core)
         self._images = Images(self.core)
-        self._starter = Starter(self.core, self._ender, self._stopper, self._images)
+        self._pauses = StartPauses(self.core)
+        self._starter = Starter(self.core, self._ender, self._stopper, self._images, self._pauses)
         self._vetting = Vetting(self.core, self._starter.hold)
         self._watch = HealthWatch(self.core, self._stopper)
         self._reconciler = Reconciler(
@@ -160,6 +162,7 @@ class LocalEngine:
             self._disks.run,
             self._mix.run,
             self._vetting.run,
+            self._pauses.run,
             self._planner.run,
             self._images.run,  # what starts at once needs no look-up of its own
             self._check,
@@ -206,6 +209,7 @@ class LocalEngine:
                 self._planner.next_boot_ms(),
                 self._vetting.next_boot_ms(),
                 self._images.next_boot_ms(),
+                self._pauses.next_boot_ms(),
                 self._forecaster.next_boot_ms(),
             )
             if at is not None

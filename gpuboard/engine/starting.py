@@ -19,6 +19,7 @@ from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import Ender
 from gpuboard.engine.health import StartFailures
 from gpuboard.engine.images import Images
+from gpuboard.engine.pauses import StartPauses
 from gpuboard.engine.portdesk import RETRY_S, PortDesk
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
@@ -42,12 +43,15 @@ from gpuboard.runtimes.protocol import Observed, RunRequest
 class Starter:
     """Carries planned starts out."""
 
-    def __init__(self, core: Core, ender: Ender, stopper: Stopper, images: Images) -> None:
+    def __init__(
+        self, core: Core, ender: Ender, stopper: Stopper, images: Images, pauses: StartPauses
+    ) -> None:
         self._core = core
         self._ender = ender
         self._stopper = stopper
         self._images = images
         self._ports = PortDesk(core)
+        self._pauses = pauses
         self._failures = StartFailures(core)
         self._looks: dict[JobId, int] = {}
         """Until when (boot time, ms) to look for a start whose answer was lost."""
@@ -196,16 +200,9 @@ class Starter:
                 audit.refused(job.owner.uid, "start", job.owner.uid, f"job {job.id}: {error}")
             self._ender.end(job, start_failed(words, error))
             return
-        self._pause_runtime(job)
+        self._pauses.failed(job)
         retry = isinstance(error, CannotStartNow) or job.attempt < core.config.jobs.max_attempts
         self._ender.end(job, back_to_queue(words) if retry else start_failed(words))
-
-    def _pause_runtime(self, job: Job) -> None:
-        """Give the runtime no job for a while, longer each time: the box is at fault."""
-        health = self._core.health_of(job)
-        health.create_failures += 1
-        pause_s = min(self._core.pace.backoff_max_s, 5.0 * 2 ** (health.create_failures - 1))
-        health.resume_boot_ms = self._core.clock.boot_ms() + int(pause_s * 1000)
 
     def _start(self, job: Job) -> None:
         core = self._core
@@ -236,11 +233,11 @@ class Starter:
             self._ports.were_taken(job)
             self._ender.end(job, back_to_queue(str(error)), fence=True)
         elif isinstance(error, CannotStartNow) and job.state is JobState.STARTING:
-            self._pause_runtime(job)
+            self._pauses.failed(job)
             self._ender.end(job, back_to_queue(str(error)), fence=True)
         elif isinstance(error, RequestError | HostError) and job.state is JobState.STARTING:
             if isinstance(error, HostError):
-                self._failures.failed(job, str(error))
+                self._failures.failed(job, error)
             self._ender.end(job, start_failed(f"start failed: {error}", error), fence=True)
         elif isinstance(error, Unavailable) and job.state is JobState.STARTING:
             self._ender.end(job, back_to_queue(f"start: {error}"), fence=True)
@@ -264,7 +261,7 @@ class Starter:
         change.job(running, "job.running", devices=",".join(job.devices))
         core.journal.commit(change)
         self._failures.succeeded(job)
-        core.health_of(job).create_failures = 0
+        self._pauses.worked(job)
         if state is JobState.STOPPING:
             self._stopper.deliver(running)
         else:
@@ -311,9 +308,8 @@ class Starter:
 
 
 def run_request(core: Core, job: Job) -> RunRequest:
-    """Return what the runtime is asked for; the same for every repetition within an attempt."""
+    """Return what the runtime is asked for; its spec hash is the same for every repetition."""
     spec, owner = job.spec, job.owner
-    index_of = {reading.device.uuid: reading.device.index for reading in core.snapshot.readings}
     return RunRequest(
         name=job.runtime_name,
         job_id=job.id,
@@ -330,7 +326,6 @@ def run_request(core: Core, job: Job) -> RunRequest:
         ports=job.ports,
         workdir=spec.workdir,
         devices=job.devices,
-        device_indices=tuple(index_of.get(uuid, -1) for uuid in job.devices),
         shm_bytes=spec.shm_bytes,
         cpus=spec.cpus,
         cpuset=_near_cpus(core, job) if core.config.jobs.numa_bind else "",
@@ -338,6 +333,7 @@ def run_request(core: Core, job: Job) -> RunRequest:
         pids=core.config.jobs.pids_limit,
         stop_signal=spec.stop_signal,
         grace_s=spec.grace_s,
+        granted_at=job.leased_at or 0,
     )
 
 

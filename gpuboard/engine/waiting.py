@@ -51,6 +51,8 @@ def explain(core: Core, job_id: JobId, forecast: Mapping[JobId, StartForecast]) 
         words = core.progress.get(job_id) or f"its image {job.spec.image} is being looked for"
         return msgspec.structs.replace(explained, causes=(Cause(WaitCause.HOST, words),))
     own = host_cause(core, job)
+    if core.ledger.is_resting(job) and not job.is_held:
+        return msgspec.structs.replace(explained, causes=own)
     return msgspec.structs.replace(explained, causes=(*own, *explained.causes))
 
 
@@ -64,6 +66,9 @@ def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
         words = f"this box has no runtime {name}"
     elif health.fault():
         words = f"{name}: {health.fault()}"
+    elif core.ledger.is_resting(job):
+        words = f"{name} could not start a job of {job.owner.name}; it is tried again soon"
+        words += f": {job.reason}" if job.reason else ""
     elif core.clock.boot_ms() < health.resume_boot_ms:
         words = f"{name} could not start a job, by the box's fault; it is tried again soon"
     elif job.spec.ports and job.id in core.progress:

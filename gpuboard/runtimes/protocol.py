@@ -49,7 +49,6 @@ class RunRequest(msgspec.Struct, frozen=True):
     ports: tuple[PublishedPort, ...] = ()
     workdir: str = ""
     devices: tuple[DeviceUuid, ...] = ()
-    device_indices: tuple[int, ...] = ()
     shm_bytes: int | None = None
     cpus: float | None = None
     cpuset: str = ""
@@ -59,11 +58,25 @@ class RunRequest(msgspec.Struct, frozen=True):
     stop_signal: str = "SIGTERM"
     grace_s: int = 10
 
+    granted_at: int = 0
+    """When the attempt was given its devices (ms since the epoch): no other of its number was then."""
+
     def spec_hash(self) -> str:
-        """Return the SHA-256 of the request: a label of the attempt, so that only ours is adopted."""
+        """Return the SHA-256 of what the attempt is recorded with: so that only ours is adopted.
+
+        What follows from the box, its configuration or a later change of the job's name may differ
+        when a create is repeated after a crash, and is not in it.
+        """
         import hashlib
 
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        recorded = [getattr(self, name) for name in _RECORDED]
+        return hashlib.sha256(msgspec.json.encode(recorded)).hexdigest()
+
+
+_RECORDED = (
+    *("name", "job_id", "attempt", "granted_at", "uid", "gid", "image", "command", "mounts"),
+    *("workdir", "devices", "stop_signal", "ports"),
+)
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -7,7 +7,13 @@ import pytest
 from gpuboard.config import Config, JobsConfig
 from gpuboard.engine.crash import Crash
 from gpuboard.engine.workers import StepWorkers
-from gpuboard.errors import CannotStartNow, HostError, NotExecutable, NotFound
+from gpuboard.errors import (
+    CannotStartNow,
+    DeviceDriverFailed,
+    HostError,
+    NotExecutable,
+    NotFound,
+)
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.model.job import JobState
 from gpuboard.runtimes.protocol import RunState
@@ -138,23 +144,23 @@ def test_hook_failure_is_the_jobs_clear_reason(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "owners", "is_drained"),
+    ("error", "owners", "is_drained"),
     [
-        ("the hook failed", (ANN, ANN, BEN), True),
-        ("nvidia-container-cli: driver mismatch", (ANN, ANN, ANN), True),
-        ("a mount of hers cannot be made", (ANN, ANN, ANN, ANN), False),
-        ("the hook failed", (ANN, BEN), False),
+        (HostError("the hook failed"), (ANN, ANN, BEN), True),
+        (DeviceDriverFailed("driver mismatch"), (ANN, ANN, ANN), True),
+        (HostError("/nvidia cannot be mounted"), (ANN, ANN, ANN, ANN), False),
+        (HostError("the hook failed"), (ANN, BEN), False),
     ],
 )
-def test_device_on_which_nothing_starts_is_drained(box: Box, words, owners, is_drained) -> None:
-    """Row 11: three jobs in a row, of two people or with the driver's words; one person takes none."""
-    broken = Script(start_error=HostError(words))
+def test_device_on_which_nothing_starts_is_drained(box: Box, error, owners, is_drained) -> None:
+    """Row 11: three jobs in a row, of two people or when the driver failed; one person takes none."""
+    broken = Script(start_error=error)
     for owner in owners:
         job_id = box.submit(owner=owner, gpu_uuids=(uuid(0),), script=broken)
         assert finished(box, job_id) == "failed"
     assert (uuid(0) in box.engine.drains()) == is_drained
     if is_drained:
-        assert words in box.engine.drains()[uuid(0)].note
+        assert error.message in box.engine.drains()[uuid(0)].note
 
 
 def test_late_answer_of_an_older_check_does_not_take_the_runtime_away(tmp_path) -> None:

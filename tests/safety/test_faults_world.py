@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuboard.errors import CannotStartNow, Conflict, HostError
+from gpuboard.errors import CannotStartNow, Conflict, DeviceDriverFailed, HostError
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.runtimes.simulated import Effect, Script
 from tests.support.engine import ANN, BEN, Box, uuid
@@ -239,7 +239,7 @@ def test_fault_45_cancel_meets_exit_start_and_cancel(box: Box, record_property) 
 def test_fault_46_device_setup_broken_by_an_upgrade(box: Box, record_property) -> None:
     """The job's reason is the engine's own words; a device on which nothing starts is drained."""
     words = "could not apply device request: unresolvable CDI devices nvidia.com/gpu=0"
-    broken = Script(start_error=HostError(words))
+    broken = Script(start_error=DeviceDriverFailed(words))
     jobs = [box.submit(gpu_uuids=(uuid(0),), script=broken) for _ in range(3)]
     for job in jobs:
         assert finished(box, job) == "failed"
