@@ -6,6 +6,7 @@ Keys are written as people see them: `jobs.default_time`, not `jobs.default_time
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 
 from gpuboard.config.settings import Config
@@ -123,6 +124,11 @@ PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
 """The form of a text, or of each of a list, with its name in words."""
 
 
+_SYSTEM = ("/etc", "/proc", "/sys", "/dev", "/run", "/var/run", "/boot")
+"""No root of mounts is one of these, or in one."""
+_WHOLE = ("/", "/var", "/var/lib")
+"""Nor one of these, which hold what is the system's."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 """Of a group or a class."""
 
@@ -163,7 +169,29 @@ def contradiction(config: Config) -> tuple[str, str]:
         and jobs.default_memory_bytes > jobs.max_memory_bytes
     ):
         return "jobs.default_memory", "is more than max_memory"
-    return _wrong_name(config)
+    return _wrong_root(config) or _wrong_name(config)
+
+
+def _wrong_root(config: Config) -> tuple[str, str] | None:
+    """Return the key and the complaint of the first root that nobody may mount.
+
+    By its name; where links lead is looked at with each mount, as the person.
+    """
+    daemon = config.daemon
+    ours = (daemon.state_dir, posixpath.dirname(daemon.socket))
+    for root in config.docker.mount_roots:
+        path = "/" + posixpath.normpath(root).lstrip("/")
+        if root.startswith("{home}"):
+            continue
+        if path in _WHOLE or any(_is_below(path, bad) for bad in _SYSTEM):
+            return "docker.mount_roots", f'"{root}" is the system\'s: nobody may mount it'
+        if any(own and _is_below(path, own) for own in ours):
+            return "docker.mount_roots", f'"{root}" is the daemon\'s own: nobody may mount it'
+    return None
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def _wrong_name(config: Config) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from gpuboard.api.server import ApiServer
 from gpuboard.config import Config
 from gpuboard.daemon.engine_thread import EngineThread
 from gpuboard.daemon.metrics import metrics_of
-from gpuboard.daemon.parts import HeldDevices, make_probe, make_runtimes
+from gpuboard.daemon.parts import HeldDevices, make_probe, make_runtimes, reconfigure_runtimes
 from gpuboard.devices.history import HistoryRecorder
 from gpuboard.devices.protocol import Probe
 from gpuboard.engine.clock import SystemClock
@@ -43,13 +43,10 @@ what needs no writing, and tries again."""
 _FIXED_KEYS = {
     "daemon": ("socket", "socket_mode", "socket_group", "state_dir", "idle_exit_s"),
     "jobs": ("runtimes",),
-    "docker": (
-        "host", "pull", "mount_roots", "mount_home", "network", "log_max_bytes", "log_files",
-        "read_only_root", "tmp_bytes",
-    ),
+    "docker": ("host",),
     "logs": ("max_process_bytes",),
     "devices": ("probe", "scenario", "interval_s", "slow_interval_s", "timeout_s", "ignore"),
-}  # fmt: skip
+}
 """By section of the configuration: what probe, runtimes and socket were made with."""
 
 
@@ -204,6 +201,7 @@ class Box:
         for words in _fixed_changes(self.config, config):
             _LOG.warning("%s: the new value takes effect at the next start", words)
         self.engine.reconfigure(config)
+        reconfigure_runtimes(config, self.context.runtimes)
         if self._server is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._server.configure, config.api)
         return config

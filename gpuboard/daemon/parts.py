@@ -20,7 +20,7 @@ from gpuboard.model.device import DeviceProcess
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import JobState
 from gpuboard.runtimes.protocol import Runtime
-from gpuboard.runtimes.sandbox import SandboxSettings
+from gpuboard.runtimes.sandbox import SandboxSettings, TakesSettings
 from gpuboard.service.validation import sandbox_settings
 from gpuboard.store.space import FLOOR_BYTES
 
@@ -68,13 +68,25 @@ def make_runtimes(config: Config) -> dict[str, Runtime]:
         elif name == "docker":
             from gpuboard.runtimes.docker import DockerRuntime
 
-            pins = Path(config.daemon.socket).parent / "mounts"
+            ours = Path(config.daemon.socket).parent
             found[name] = DockerRuntime(
-                config.docker.host, sandbox, box_id(state_dir), pin_dir=str(pins)
+                config.docker.host,
+                sandbox,
+                box_id(state_dir),
+                pin_dir=str(ours / "mounts"),
+                closed=(str(state_dir), str(ours)),
             )
         else:
             raise HostError(f"[jobs] runtimes: there is no runtime '{name}'")
     return found
+
+
+def reconfigure_runtimes(config: Config, runtimes: Mapping[str, Runtime]) -> None:
+    """Have attempts created from now on be what a new configuration allows."""
+    settings = sandbox_of(config)
+    for runtime in runtimes.values():
+        if isinstance(runtime, TakesSettings):
+            runtime.take_settings(settings)
 
 
 def process_dir(config: Config) -> str:

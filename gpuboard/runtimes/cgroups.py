@@ -32,11 +32,12 @@ class ContainerCgroups:
         self._root = root
         self._proc = proc
         self._templates = list(_TEMPLATES)
-        self._has_learned = False
+        self._seen: set[str] = set()
+        """Containers whose group was there once: that it is not there now means that it is empty."""
 
     def learn(self, container_id: str, pid: int) -> None:
         """Note where the engine puts containers, from the main process of one (cgroup-parent)."""
-        if self._has_learned or pid <= 0:
+        if pid <= 0:
             return
         try:
             text = (self._proc / str(pid) / "cgroup").read_text()
@@ -50,7 +51,6 @@ class ContainerCgroups:
                 template = f"{before}{{id}}{suffix}"
                 if template not in self._templates:
                     self._templates.append(template)
-                self._has_learned = True
 
     def directories(self, container_id: str) -> list[Path]:
         """Return the existing control groups of a container; raise HostError when none can be seen."""
@@ -67,6 +67,8 @@ class ContainerCgroups:
                 directory = tree / template.format(id=container_id).lstrip("/")
                 if directory.is_dir():
                     found.append(directory)
+        if found:
+            self._seen.add(container_id)
         return found
 
     def pids(self, container_id: str) -> set[int]:
@@ -79,16 +81,21 @@ class ContainerCgroups:
         unseen = []
         for container_id in container_ids:
             directories = self.directories(container_id)
-            self._has_learned = self._has_learned or bool(directories)
             found[container_id] = members(directories)
-            if not directories:
+            if not self.has_seen(container_id):
                 unseen.append(container_id)
-        if unseen and not self._has_learned:
-            found |= self._scan(unseen)
-        return found
+        return found | self._scan(unseen) if unseen else found
+
+    def has_seen(self, container_id: str) -> bool:
+        """Whether a container's group was ever found: else that nobody is in it is only likely."""
+        return container_id in self._seen
+
+    def keep(self, container_ids: set[str]) -> None:
+        """Forget all other containers."""
+        self._seen &= container_ids
 
     def _scan(self, container_ids: list[str]) -> dict[str, set[int]]:
-        """Search every process: only until a container's group was seen where we look."""
+        """Search every process: for containers whose group was never seen where we look."""
         found: dict[str, set[int]] = {container_id: set() for container_id in container_ids}
         for entry in self._proc.iterdir():
             if not entry.name.isdigit():

@@ -11,7 +11,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from gpuboard.runtimes.docker_events import EventWatcher
 from gpuboard.runtimes.docker_images import ImageStore
 from gpuboard.runtimes.docker_names import ContainerNames, attempt_name, called
 from gpuboard.runtimes.docker_networks import PersonNetworks
+from gpuboard.runtimes.docker_words import words_of
 from gpuboard.runtimes.mounts import MountBoard
 from gpuboard.runtimes.profile import (
     LABEL_BOX,
@@ -80,6 +81,7 @@ class DockerRuntime:
         settings: what the admin allows of a container.
         box_id: tells this daemon's containers from another's on the same engine.
         pin_dir: where mounts are pinned (root's own, not on a disk that outlives the box).
+        closed: directories that are never mounted: the daemon's own.
     """
 
     name = "docker"
@@ -91,6 +93,7 @@ class DockerRuntime:
         box_id: str,
         *,
         pin_dir: str = "/run/gpuboard/mounts",
+        closed: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self._box_id = box_id
@@ -98,7 +101,8 @@ class DockerRuntime:
         self._names = ContainerNames(self._connection, box_id)
         self._images = ImageStore(self._connection, settings)
         self._cgroups = ContainerCgroups()
-        self._mounts = MountBoard(f"{pin_dir}/{box_id}")
+        self._closed = (*closed, host.removeprefix("unix://"))
+        self._mounts = MountBoard(f"{pin_dir}/{box_id}", closed=self._closed)
         self._networks = PersonNetworks(self._connection, box_id)
         self._events = EventWatcher(self._connection, box_id)
         self._injection = settings.device_injection
@@ -112,6 +116,8 @@ class DockerRuntime:
         """Why the last container with devices could not start, until one runs."""
         self._could_open: set[str] = set()
         """Containers that were seen able to open NVIDIA's device nodes; the observer's alone."""
+        self._persons: dict[str, tuple[str, ...]] = {}
+        """What the engine may quote of a created container's job, by id, until it is started."""
         self._starting: set[str] = set()
         self._creating: set[str] = set()
         self._lock = threading.Lock()
@@ -122,12 +128,17 @@ class DockerRuntime:
         """Test the engine for what gpuboard needs; HostError with the reason and the way out."""
         facts: EngineFacts = check_engine(self._connection, self._box_id)
         self._mounts.engine_pid = facts.pid
+        self._mounts.closed = (*self._closed, *filter(None, [facts.data_root]))
         self._can_size_disk = facts.can_size_disk
         if self._settings.device_injection == "auto":
             self._injection = facts.capabilities.devices or "request"
         self._sweep_pins()
         self._networks.tidy()
         return msgspec.structs.replace(facts.capabilities, setup_fault=self._setup_fault)
+
+    def take_settings(self, settings: SandboxSettings) -> None:
+        """Have attempts created from now on be what the admin allows now."""
+        self._settings = self._images.settings = settings
 
     def _sweep_pins(self) -> None:
         """Let go of pinned mounts whose container is gone: what a crash left behind."""
@@ -152,14 +163,25 @@ class DockerRuntime:
 
     def create(self, request: RunRequest) -> str:
         """Create the container and return its id; one of this attempt, box and spec is adopted."""
-        found = self._names.find(request)
-        if found:
-            return found
+        handle = self._names.find(request)
+        image = ImageDefaults()
+        if handle:
+            with contextlib.suppress(NotFound):
+                image = self._image_of(request)
+        else:
+            image = self._image_of(request)
+            handle = self._create_new(request, image)
+        with self._lock:
+            self._persons[handle] = words_of(request, image)
+        return handle
+
+    def _create_new(self, request: RunRequest, image: ImageDefaults) -> str:
         with self._lock:
             self._creating.add(request.name)
         try:
             with self._network_of(request) as network:
-                return self._create_once(request, self._profile(request, network))
+                body = self._profile(request, image, network)
+                return self._create_once(request, body, words_of(request, image))
         finally:
             with self._lock:
                 self._creating.discard(request.name)
@@ -169,7 +191,7 @@ class DockerRuntime:
             return contextlib.nullcontext("none")
         return self._networks.lent(request.uid)
 
-    def _profile(self, request: RunRequest, network: str) -> dict[str, Any]:
+    def _profile(self, request: RunRequest, image: ImageDefaults, network: str) -> dict[str, Any]:
         if not self._mounts.engine_pid:
             self._mounts.engine_pid = engine_pid(self._connection.host)
         return container_profile(
@@ -177,13 +199,15 @@ class DockerRuntime:
             self._settings,
             box_id=self._box_id,
             mounts=self._mounts.resolve(request, self._settings),
-            image=self._image_of(request),
+            image=image,
             injection="request" if self._injection == "auto" else self._injection,
             can_size_disk=self._can_size_disk,
             network=network,
         )
 
-    def _create_once(self, request: RunRequest, body: dict[str, Any]) -> str:
+    def _create_once(
+        self, request: RunRequest, body: dict[str, Any], persons: tuple[str, ...]
+    ) -> str:
         """Create by name; when another creator was first, adopt what it made.
 
         Between the other's reservation of the name and its container, the engine answers 409 to a
@@ -193,7 +217,7 @@ class DockerRuntime:
         name = request.name
         while True:
             try:
-                with self._connection.acting(f"creating {name}") as api:
+                with self._connection.acting(f"creating {name}", persons=persons) as api:
                     return str(api.create_container_from_config(body, name)["Id"])  # type: ignore[no-untyped-call]
             except Conflict:
                 found = self._names.find(request)
@@ -223,8 +247,9 @@ class DockerRuntime:
         """Start a created container; OutcomeUnknown when the answer was lost. Never called twice."""
         with self._lock:
             self._starting.add(handle)
+            persons = self._persons.pop(handle, ())
         try:
-            with self._connection.acting("starting the container") as api:
+            with self._connection.acting("starting the container", persons=persons) as api:
                 api.start(handle)
         except DeviceSetupBroken as error:
             self._setup_fault = error.message
@@ -244,7 +269,7 @@ class DockerRuntime:
 
     def kill(self, handle: str) -> None:
         """SIGKILL everything in the container, through the kernel first: that ends ghosts too."""
-        if self._cgroups.kill(handle, grace_s=1.0):
+        if self._cgroups.kill(handle, grace_s=1.0) and self._cgroups.has_seen(handle):
             return
         with (
             contextlib.suppress(NotFound, Conflict),
@@ -254,8 +279,21 @@ class DockerRuntime:
         self._cgroups.kill(handle)
 
     def is_gone(self, handle: str) -> bool:
-        """Whether the container's control group is empty."""
-        return not self._cgroups.pids(handle)
+        """Whether the container's control group is empty; of one never seen, the engine is asked, too."""
+        if self._cgroups.pids(handle):
+            return False
+        return self._cgroups.has_seen(handle) or not self._main_process(handle)
+
+    def _main_process(self, handle: str) -> int:
+        """Return the pid that the engine knows, if it lives; 0 for none. Learn where its group is."""
+        with (
+            contextlib.suppress(NotFound),
+            self._connection.reading("looking at the container", INSPECT_TIMEOUT_S) as api,
+        ):
+            pid = int(api.inspect_container(handle)["State"].get("Pid") or 0)
+            self._cgroups.learn(handle, pid)
+            return pid if pid and Path(f"/proc/{pid}").exists() else 0
+        return 0
 
     def remove(self, handle: str) -> None:
         """Remove the container and let go of its mounts; one that is removed already is fine."""
@@ -264,7 +302,9 @@ class DockerRuntime:
             with self._connection.reading("removing the container", 120.0) as api:
                 found = api.inspect_container(handle)
                 labels = found["Config"].get("Labels") or {}
-                name, uid = attempt_name(labels, [str(found["Name"])]), labels.get(LABEL_UID, "")
+                name = attempt_name(labels, [str(found["Name"])])
+                if found["HostConfig"]["NetworkMode"] != "none":
+                    uid = labels.get(LABEL_UID, "")
                 api.remove_container(handle, v=True, force=True)
         except NotFound:
             pass
@@ -273,8 +313,9 @@ class DockerRuntime:
                 raise
         with self._lock:
             known = self._known.pop(handle, None)
+            self._persons.pop(handle, None)
         self._mounts.release(name or (known.name if known else ""))
-        if self._settings.network != "none" and uid:
+        if uid:
             self._networks.tidy(uid=int(uid))
 
     # --- what is there -------------------------------------------------------------------------
@@ -306,6 +347,7 @@ class DockerRuntime:
         live = {item.handle for item in seen.values()}
         with self._lock:
             self._could_open &= live
+            self._cgroups.keep(live)
             for facts in (self._known, self._looked_at):
                 for handle in facts.keys() - live:
                     del facts[handle]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import docker
@@ -19,20 +18,8 @@ import docker.errors
 import requests
 import urllib3.exceptions
 
-from gpuboard.errors import (
-    CannotStartNow,
-    Conflict,
-    DeviceSetupBroken,
-    GpuboardError,
-    HostError,
-    InvalidRequest,
-    NotExecutable,
-    NotFound,
-    OutcomeUnknown,
-    PortTaken,
-    Unavailable,
-)
-from gpuboard.runtimes.ports import is_taken
+from gpuboard.errors import GpuboardError, HostError, OutcomeUnknown, Unavailable
+from gpuboard.runtimes.docker_words import refusal
 
 READ_TIMEOUT_S = 30.0
 ACT_TIMEOUT_S = 900.0
@@ -43,28 +30,7 @@ VENDOR_ERRORS = (
     urllib3.exceptions.HTTPError,
     OSError,
 )
-CDI_HINT = (
-    "nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml,"
-    " which the engine reads anew by itself"
-)
 _NEVER_SENT = (ConnectionRefusedError, FileNotFoundError, PermissionError)
-_NOT_FOUND_COMMAND = re.compile(
-    r"executable file not found|no such file or directory: unknown|stat [^:]+: no such file",
-    re.IGNORECASE,
-)
-_BOX_IS_FULL = re.compile(
-    r"no space left on device|disk quota exceeded|cannot allocate memory"
-    r"|resource temporarily unavailable|too many open files",
-    re.IGNORECASE,
-)
-_NO_ADDRESSES = re.compile(
-    r"non-overlapping IPv4 address pool|predefined address pools", re.IGNORECASE
-)
-_ADDRESSES_HINT = (
-    'the engine has room for about 30 networks: give it more in /etc/docker/daemon.json, "default-address-pools":'
-    ' [{"base": "10.201.0.0/16", "size": 26}]'
-)
-_NOT_EXECUTABLE = re.compile(r"permission denied: unknown|is a directory: unknown", re.IGNORECASE)
 
 
 class DockerConnection:
@@ -88,9 +54,12 @@ class DockerConnection:
             raise translate(error, what, acting=False) from error
 
     @contextlib.contextmanager
-    def acting(self, what: str, timeout_s: float = ACT_TIMEOUT_S) -> Iterator[docker.APIClient]:
+    def acting(
+        self, what: str, timeout_s: float = ACT_TIMEOUT_S, *, persons: Iterable[str] = ()
+    ) -> Iterator[docker.APIClient]:
         """Lend the client for a call that must not be repeated: a lost answer is OutcomeUnknown.
 
+        `persons`: what the call carries of a person's own words, which an answer may quote.
         A ping goes first, so that a connection which an engine's restart left stale is renewed
         before it can lose the answer of the call itself.
         """
@@ -102,7 +71,7 @@ class DockerConnection:
         try:
             yield self._client(timeout_s)
         except VENDOR_ERRORS as error:
-            raise translate(error, what, acting=True) from error
+            raise translate(error, what, acting=True, persons=persons) from error
 
     def fresh(self, timeout_s: float | None) -> docker.APIClient:
         """Return a client of one's own, for a stream; the caller closes it."""
@@ -136,10 +105,16 @@ def _new_client(host: str, version: str | None, timeout_s: float | None) -> dock
     return docker.APIClient(base_url=host, version=version, timeout=timeout)
 
 
-def translate(error: BaseException, what: str, *, acting: bool) -> GpuboardError:
-    """Return our error for the SDK's; `acting` when the lost answer of the call matters."""
+def translate(
+    error: BaseException, what: str, *, acting: bool, persons: Iterable[str] = ()
+) -> GpuboardError:
+    """Return our error for the SDK's; `acting` when the lost answer of the call matters.
+
+    `persons`: what the call carries of a person's own words.
+    """
     if isinstance(error, docker.errors.APIError):
-        return _from_answer(error, what)
+        words = str(error.explanation or error)
+        return refusal(what, error.status_code or 0, words, persons)
     causes = tuple(_chain(error))
     if any(isinstance(cause, PermissionError) for cause in causes):
         return HostError(
@@ -166,41 +141,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(item))
         yield item
         waiting += [*item.args, item.__cause__, item.__context__, getattr(item, "reason", None)]
-
-
-def _from_answer(error: docker.errors.APIError, what: str) -> GpuboardError:
-    words = str(error.explanation or error).strip().replace("\n", " ")[:500]
-    message = f"{what}: {words}"
-    status = error.status_code or 0
-    if _NOT_FOUND_COMMAND.search(words) and "exec" in words:
-        return NotExecutable(f"command not found: {words}", status=127)
-    if _NOT_EXECUTABLE.search(words) and "exec" in words:
-        return NotExecutable(f"command cannot be executed: {words}", status=126)
-    if _BOX_IS_FULL.search(words):
-        return CannotStartNow(message, hint="`df /var/lib/docker` and `free` say more")
-    if is_taken(words):
-        return PortTaken(message)
-    if _NO_ADDRESSES.search(words):
-        return CannotStartNow(message, hint=_ADDRESSES_HINT)
-    if "CDI device" in words:
-        return DeviceSetupBroken(f"GPU set-up broken: {words}", hint=CDI_HINT)
-    if status == requests.codes.not_found:
-        return NotFound(message)
-    if status == requests.codes.conflict:
-        return Conflict(message)
-    if status == requests.codes.bad_request:
-        return _from_bad_request(words, message)
-    if "could not select device driver" in words or "nvidia-container" in words:
-        return HostError(message, hint="install or mend the NVIDIA container toolkit")
-    return HostError(message)
-
-
-def _from_bad_request(words: str, message: str) -> GpuboardError:
-    if "bind source path does not exist" in words:
-        return InvalidRequest(message, field="mounts")
-    if "unknown runtime" in words.lower():
-        return HostError(message)
-    return InvalidRequest(message)
 
 
 def instant_ms(text: str) -> int | None:

@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from gpuboard.errors import HostError, RequestError
-from gpuboard.runtimes.docker_api import CDI_HINT, DockerConnection
+from gpuboard.runtimes.docker_api import DockerConnection
+from gpuboard.runtimes.docker_words import CDI_HINT
 from gpuboard.runtimes.protocol import RuntimeCapabilities
 
 MIN_API = (1, 41)
@@ -29,6 +30,7 @@ _RISK = (
     "`systemctl daemon-reload` takes the GPUs from running containers (NVML: Unknown Error): the engine"
     " keeps them in systemd's control groups, and the toolkit's hook opened the GPUs behind its back"
 )
+_RISK_UNSEEN = "; control groups v2 do not show it, so nobody is told when it happens"
 _RISK_MEND = (
     'let devices come by CDI (Docker 26 or later), or set "exec-opts":'
     ' ["native.cgroupdriver=cgroupfs"] in /etc/docker/daemon.json and restart Docker'
@@ -44,6 +46,8 @@ class EngineFacts(msgspec.Struct, frozen=True):
     cgroup_driver: str = ""
     can_size_disk: bool = False
     """Whether the storage driver bounds a container's writable layer."""
+    data_root: str = ""
+    """Where the engine keeps its images and containers."""
     pid: int = 0
     """The engine's process, from the socket's credentials; 0 when it is not local."""
 
@@ -58,6 +62,7 @@ def check_engine(connection: DockerConnection, box_id: str) -> EngineFacts:
     pid = engine_pid(connection.host)
     detail = [_check_device_requests(connection, box_id)]
     devices, words = _device_path(info, pid)
+    risk = reload_risk(info, devices)
     detail.append(words)
     if info.get("CgroupDriver") == "none":
         raise HostError("the engine runs without control groups (rootless): limits cannot be kept")
@@ -68,11 +73,12 @@ def check_engine(connection: DockerConnection, box_id: str) -> EngineFacts:
             devices=devices,
             data_root=_data_root(info, pid),
             detail="; ".join(part for part in detail if part),
-            device_risk=_RISK if _is_reload_a_risk(info, devices) else "",
-            device_risk_mend=_RISK_MEND if _is_reload_a_risk(info, devices) else "",
+            device_risk=risk,
+            device_risk_mend=_RISK_MEND if risk else "",
         ),
         cgroup_driver=str(info.get("CgroupDriver", "")),
         can_size_disk=_can_size_disk(connection, box_id),
+        data_root=str(info.get("DockerRootDir") or ""),
         pid=pid,
     )
 
@@ -118,7 +124,7 @@ def _check_device_requests(connection: DockerConnection, box_id: str) -> str:
         try:
             config = api.inspect_container(made)["HostConfig"]
         finally:
-            api.remove_container(made, force=True)
+            api.remove_container(made, v=True, force=True)
     recorded = config.get("DeviceRequests") or []
     if [request.get("DeviceIDs") for request in recorded] != [[_PROBE_UUID]]:
         raise HostError(
@@ -143,7 +149,7 @@ def _can_size_disk(connection: DockerConnection, box_id: str) -> bool:
                 "HostConfig": {"NetworkMode": "none", "StorageOpt": {"size": "1G"}},
             }
             made = api.create_container_from_config(body, name)["Id"]  # type: ignore[no-untyped-call]
-            api.remove_container(made, force=True)
+            api.remove_container(made, v=True, force=True)
     except (HostError, RequestError):
         return False
     return True
@@ -167,13 +173,15 @@ def _device_path(info: Mapping[str, Any], pid: int) -> tuple[str, str]:
     return "", unnamed or "no NVIDIA container toolkit: containers get no GPUs"
 
 
-def _is_reload_a_risk(info: Mapping[str, Any], devices: str) -> bool:
-    """Say whether systemd, when it reloads, takes from containers what a hook opened for them.
+def reload_risk(info: Mapping[str, Any], devices: str) -> str:
+    """Say how systemd, when it reloads, takes from containers what a hook opened for them; empty: not.
 
     NVIDIA Container Toolkit, Troubleshooting, "Containers losing access to GPUs with error: Failed to
     initialize NVML: Unknown Error".
     """
-    return devices == "request" and info.get("CgroupDriver") == "systemd"
+    if devices != "request" or info.get("CgroupDriver") != "systemd":
+        return ""
+    return _RISK + (_RISK_UNSEEN if str(info.get("CgroupVersion")) == "2" else "")
 
 
 def _data_root(info: Mapping[str, Any], pid: int) -> str:

@@ -18,6 +18,7 @@ from gpuboard.runtimes.sandbox import (
     SandboxSettings,
     canonical_reference,
     check_image,
+    full_reference,
     is_image_allowed,
     may_pull,
 )
@@ -30,7 +31,7 @@ class ImageStore:
 
     def __init__(self, connection: DockerConnection, settings: SandboxSettings) -> None:
         self._connection = connection
-        self._settings = settings
+        self.settings = settings
         self._pulling = threading.Lock()
 
     def local(self) -> list[ImageInfo]:
@@ -46,17 +47,17 @@ class ImageStore:
             )
             for row in rows
             for tag in row.get("RepoTags") or ()
-            if tag != "<none>:<none>" and is_image_allowed(tag, self._settings.images)
+            if tag != "<none>:<none>" and is_image_allowed(tag, self.settings.images)
         ]
         return sorted(found, key=lambda image: (-(image.created_at or 0), image.reference))
 
     def resolve(self, reference: str, pull: bool, progress: Callable[[str], None]) -> str:
         """Return the id of an allowed image; fetch it when absent, wanted and allowed."""
-        check_image(reference, self._settings.images)
+        check_image(reference, self.settings.images)
         try:
             return self._id_of(reference)
         except NotFound:
-            if not pull or not may_pull(reference, self._settings):
+            if not pull or not may_pull(reference, self.settings):
                 raise NotFound(
                     f"the image {canonical_reference(reference)} is not on this box",
                     field="image",
@@ -67,7 +68,7 @@ class ImageStore:
         return self._id_of(reference)
 
     def defaults(self, image_id: str) -> ImageDefaults:
-        """Return entrypoint, command and environment of a local image."""
+        """Return what a local image brings along."""
         with self._connection.reading("inspecting the image") as api:
             config = api.inspect_image(image_id).get("Config") or {}  # type: ignore[no-untyped-call]
         pairs = (entry.partition("=") for entry in config.get("Env") or ())
@@ -75,11 +76,13 @@ class ImageStore:
             entrypoint=tuple(config.get("Entrypoint") or ()),
             command=tuple(config.get("Cmd") or ()),
             env={key: value for key, _, value in pairs},
+            workdir=str(config.get("WorkingDir") or ""),
+            volumes=tuple(sorted(config.get("Volumes") or ())),
         )
 
     def _id_of(self, reference: str) -> str:
         with self._connection.reading("looking for the image") as api:
-            return str(api.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call]
+            return str(api.inspect_image(full_reference(reference))["Id"])  # type: ignore[no-untyped-call]
 
     def _pull(self, reference: str, progress: Callable[[str], None]) -> None:
         name, separator, digest = reference.partition("@")

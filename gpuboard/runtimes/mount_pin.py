@@ -1,13 +1,15 @@
-"""Pin directories for a container: look each up as the person, then bind mount what was found.
+"""Look a job's mounts up, and pin what was found for its container.
 
 Run as a script of its own (`python -I -S mount_pin.py`, JSON in and out), never imported by the
 daemon: it changes its effective user and its mount namespace, which a thread of the daemon must
-not. Being one thread, it may. The bind is made from the *descriptor*, so nothing that the person
-swaps after the look-up can lead elsewhere (SAFETY.md B2: 0 leaks of 40, where checked path
-strings leaked 15 to 22).
+not; being one thread, it may. And every look at a path of a person's is here, since a home on a
+dead file server hangs whoever looks, and this process can be left to hang.
+
+The bind is made from the *descriptor*, so nothing that the person swaps after the look-up can lead
+elsewhere (SAFETY.md B2: 0 leaks of 40, where checked path strings leaked 15 to 22).
 """
 # a script that starts without pathlib is twice as fast
-# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH115, PTH118, PTH120, PTH208
+# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH115, PTH116, PTH118, PTH120, PTH208
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import stat
 import struct
 import sys
@@ -23,8 +26,20 @@ CLONE_NEWNS = 0x00020000
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
 AT_FDCWD = -100
-MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 2, 4, 32, 4096
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 16384
 MNT_DETACH = 2
+MOUNT_FLAGS = {
+    "ro": MS_RDONLY,
+    "nosuid": MS_NOSUID,
+    "nodev": MS_NODEV,
+    "noexec": 8,
+    "noatime": 1024,
+    "nodiratime": 2048,
+    "relatime": 1 << 21,
+}
+"""Of one mount, by the words of /proc/self/mountinfo: a remount drops those that it does not name."""
+SYSTEM = ("/etc", "/proc", "/sys", "/dev", "/run", "/boot")
+"""Neither these nor anything in them is ever mounted, nor what holds one of them."""
 FORBIDDEN_FS = {
     0x9FA0: "proc",
     0x62656572: "sysfs",
@@ -36,6 +51,7 @@ FORBIDDEN_FS = {
     0xCAFE4A11: "bpf",
     0x73636673: "securityfs",
 }
+FORBIDDEN_TYPES = {"proc", "sysfs", "devtmpfs", "cgroup", "cgroup2", "debugfs", "tracefs", "bpf"}
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -64,57 +80,182 @@ def enter_namespace(pid: int) -> None:
     os.close(namespace)
 
 
-def open_as(uid: int, gid: int, groups: list[int], path: str) -> int:
-    """Return an O_PATH descriptor of a path, looked up with the person's rights."""
+def open_as(person: dict[str, object] | None, path: str) -> int:
+    """Return an O_PATH descriptor of a path, looked up with a person's rights (None: with ours)."""
+    if person is None:
+        return open_path(path)
     own_groups = os.getgroups()
-    os.setgroups(groups)
-    os.setegid(gid)
-    os.seteuid(uid)
+    os.setgroups(person["groups"])  # type: ignore[arg-type]
+    os.setegid(person["gid"])  # type: ignore[arg-type]
+    os.seteuid(person["uid"])  # type: ignore[arg-type]
     try:
-        how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
-        found: int = checked(
-            libc.syscall(SYS_OPENAT2, AT_FDCWD, os.fsencode(path), how, len(how)), path
-        )
-        status = os.fstat(found)
-        needed = os.R_OK | os.X_OK if stat.S_ISDIR(status.st_mode) else os.R_OK
-        if not os.access(f"/proc/self/fd/{found}", needed, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return found
+        return open_path(path)
     finally:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(own_groups)
 
 
-def check_found(found: int, roots: list[str], asked: str) -> None:
-    """Refuse what is not a directory or plain file below a root, by what was really opened."""
-    real = os.readlink(f"/proc/self/fd/{found}")
+def open_path(path: str) -> int:
+    """Return an O_PATH descriptor of what may be entered or read; follow no magic links."""
+    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
+    found: int = checked(
+        libc.syscall(SYS_OPENAT2, AT_FDCWD, os.fsencode(path), how, len(how)), path
+    )
+    needed = os.X_OK if stat.S_ISDIR(os.fstat(found).st_mode) else os.R_OK
+    if not os.access(f"/proc/self/fd/{found}", needed, effective_ids=True):
+        os.close(found)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return found
+
+
+def path_of(found: int) -> str:
+    """Return where a descriptor leads."""
+    return os.readlink(f"/proc/self/fd/{found}")
+
+
+def is_below(path: str, root: str) -> bool:
+    """Whether a path is a directory or lies in it, by component."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+class Bounds:
+    """What may be mounted: below a root, and neither in nor around what is the system's or ours."""
+
+    def __init__(self, order: dict[str, object], person: dict[str, object] | None) -> None:
+        roots, own = order["roots"], order["closed"]
+        assert isinstance(roots, list)
+        assert isinstance(own, list)
+        self._person = person
+        self._closed = [*SYSTEM, *(os.path.realpath(path) for path in own)]
+        self._names: list[str] = roots
+        self._real: list[str] | None = None
+
+    def fixed(self, source: str) -> str:
+        """Return the real path of a source that is a root which only root could swap, else nothing."""
+        path = "/" + os.path.normpath(source).lstrip("/")
+        if path not in self._names:
+            return ""
+        real = os.path.realpath(path)
+        try:
+            is_fixed = stat.S_ISDIR(os.lstat(real).st_mode)
+            is_fixed = is_fixed and is_owned_chain(path) and is_owned_chain(real)
+        except OSError:
+            return ""
+        return real if is_fixed else ""
+
+    def check(self, found: int, asked: str) -> str:
+        """Return where an opened source lies; refuse by what was really opened."""
+        real = path_of(found)
+        status = os.fstat(found)
+        if status.st_nlink == 0 or real.endswith(" (deleted)"):
+            raise Refusal("missing", f"{asked} was deleted")
+        if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+            raise Refusal("kind", f"{asked} is neither a directory nor a plain file")
+        buffer = ctypes.create_string_buffer(256)
+        checked(libc.fstatfs(found, buffer), asked)
+        file_system = FORBIDDEN_FS.get(struct.unpack_from("l", buffer.raw)[0])
+        if file_system:
+            raise Refusal("kind", f"{asked} lies on {file_system}")
+        is_closed = any(is_below(real, bad) or is_below(bad, real) for bad in self._closed)
+        if is_closed or not any(is_below(real, root) for root in self._roots()):
+            raise Refusal("outside", f"{asked} leads to {real}, which may not be mounted")
+        return real
+
+    def _roots(self) -> list[str]:
+        """Return where the roots lead for the person: one that they replaced gives them no more."""
+        if self._real is None:
+            found = [self._root(name) for name in self._names]
+            self._real = [
+                real
+                for real in found
+                if real not in ("", "/") and not any(is_below(real, f) for f in self._closed)
+            ]
+        return self._real
+
+    def _root(self, name: str) -> str:
+        """Return where a root leads; empty when it is not there for the person."""
+        fixed = self.fixed(name)
+        if fixed:
+            return fixed
+        try:
+            found = open_as(self._person, name)
+        except OSError:
+            return ""
+        try:
+            return path_of(found)
+        finally:
+            os.close(found)
+
+
+def is_owned_chain(path: str) -> bool:
+    """Whether nobody but root can put something else in the place of a component."""
+    while path != "/":
+        parent = os.path.dirname(path)
+        status = os.stat(parent)
+        if status.st_uid != 0:
+            return False
+        is_open = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if is_open and not (status.st_mode & stat.S_ISVTX and os.lstat(path).st_uid == 0):
+            return False
+        path = parent
+    return True
+
+
+def check_home(order: dict[str, object], person: dict[str, object] | None) -> None:
+    """Refuse a home that is not the person's own, or that everybody may write, if it is asked for."""
+    home, sources = os.path.normpath(str(order["home"])), order["sources"]
+    assert isinstance(sources, list)
+    if not any(is_below("/" + os.path.normpath(s["path"]).lstrip("/"), home) for s in sources):
+        return
+    try:
+        found = open_as(person, home)
+    except OSError:
+        return  # the look for the source itself will say what is wrong
     status = os.fstat(found)
-    if status.st_nlink == 0 or real.endswith(" (deleted)"):
-        raise Refusal("missing", f"{asked} was deleted")
-    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
-        raise Refusal("kind", f"{asked} is neither a directory nor a plain file")
-    buffer = ctypes.create_string_buffer(256)
-    checked(libc.fstatfs(found, buffer), asked)
-    file_system = FORBIDDEN_FS.get(struct.unpack_from("l", buffer.raw)[0])
-    if file_system:
-        raise Refusal("kind", f"{asked} lies on {file_system}")
-    bounds = [os.path.realpath(root).rstrip("/") for root in roots]
-    if not any(real == bound or real.startswith(bound + "/") for bound in bounds):
-        raise Refusal("outside", f"{asked} leads to {real}, which may not be mounted")
+    os.close(found)
+    if status.st_uid != order["uid"]:
+        raise Refusal("home", f"the home {home} belongs to somebody else")
+    if status.st_mode & stat.S_IWOTH:
+        raise Refusal("home", f"the home {home} may be written by everybody; chmod o-w {home}")
 
 
-def pin(found: int, target: str) -> None:
-    """Bind mount what a descriptor holds on a path of our own, without setuid files and device nodes."""
+def pin(found: int, target: str, *, read_only: bool) -> None:
+    """Bind mount what a descriptor holds on a path of our own, with all that is mounted below.
+
+    Nothing there runs setuid files or opens device nodes, and what was read-only or not to be
+    executed stays so.
+    """
     if stat.S_ISDIR(os.fstat(found).st_mode):
         os.makedirs(target, mode=0o700, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+    target = os.path.realpath(target)
     source = f"/proc/self/fd/{found}".encode()
-    checked(libc.mount(source, target.encode(), None, MS_BIND, None), target)
-    flags = MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV
-    checked(libc.mount(None, target.encode(), None, flags, None), target)
+    checked(libc.mount(source, target.encode(), None, MS_BIND | MS_REC, None), target)
+    for path, kind, options in mounts_below(target):
+        if kind in FORBIDDEN_TYPES:
+            checked(libc.umount2(path, MNT_DETACH), target)
+            continue
+        flags = MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
+        for word in options:
+            flags |= MOUNT_FLAGS.get(word, 0)
+        checked(libc.mount(None, path, None, flags, None), target)
+
+
+def mounts_below(target: str) -> list[tuple[bytes, str, list[str]]]:
+    """Return path, type and options of a mount and of those in it, deepest first (proc_pid_mountinfo(5))."""
+    found = []
+    with open("/proc/self/mountinfo", "rb") as lines:  # noqa: PTH123
+        for line in lines:
+            before, _, after = line.partition(b" - ")
+            words = before.split()
+            path = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), words[4])
+            if is_below(os.fsdecode(path), target):
+                options = words[5].decode().split(",")
+                found.append((path, after.split()[0].decode(), options))
+    return found[::-1]
 
 
 def unpin(directory: str) -> None:
@@ -132,34 +273,72 @@ def unpin(directory: str) -> None:
     os.rmdir(directory)
 
 
-def serve(order: dict[str, object]) -> dict[str, str]:
-    """Carry out one order: `{"do": "pin"|"unpin", ...}`."""
-    enter_namespace(int(str(order["engine_pid"])))
+def serve(order: dict[str, object]) -> dict[str, object]:
+    """Carry out one order: `{"do": "look"|"pin"|"unpin", ...}`; return the sources found."""
     directory = str(order["directory"])
-    unpin(directory)
+    if order["do"] != "look":
+        enter_namespace(int(str(order["engine_pid"])))
+        unpin(directory)
     if order["do"] == "unpin":
         return {}
     person = order["person"]
-    roots = order["roots"]
     sources = order["sources"]
-    assert isinstance(person, dict)
-    assert isinstance(roots, list)
+    assert person is None or isinstance(person, dict)
     assert isinstance(sources, list)
+    check_home(order, person)
+    bounds = Bounds(order, person)
+    if order["do"] == "look":
+        return {"found": [look(bounds, order, source["path"]) for source in sources]}
     os.makedirs(directory, mode=0o700)
-    for number, source in enumerate(sources):
-        found = open_as(person["uid"], person["gid"], person["groups"], source)
-        try:
-            check_found(found, roots, source)
-            pin(found, f"{directory}/{number}")
-        finally:
-            os.close(found)
-    return {}
+    found = [
+        pinned(bounds, order, source, f"{directory}/{number}")
+        for number, source in enumerate(sources)
+    ]
+    if not os.listdir(directory):
+        os.rmdir(directory)
+    return {"found": found}
+
+
+def look(bounds: Bounds, order: dict[str, object], path: str) -> str:
+    """Return the source to give where nothing can be pinned."""
+    fixed = bounds.fixed(path)
+    if not (fixed or order["may_look"]):
+        raise Refusal("unsafe", path)
+    found = open_path(fixed or path)
+    try:
+        return bounds.check(found, path)
+    finally:
+        os.close(found)
+
+
+def pinned(bounds: Bounds, order: dict[str, object], source: dict[str, object], target: str) -> str:
+    """Pin a source; return the pin.
+
+    A root that only root could swap may be closed to the person, and is given as it is where it
+    cannot be pinned.
+    """
+    person, path = order["person"], str(source["path"])
+    assert isinstance(person, dict)
+    fixed = bounds.fixed(path)
+    found = open_path(fixed) if fixed else open_as(person, path)
+    try:
+        bounds.check(found, path)
+        if fixed and not order["can_pin_roots"]:
+            return fixed
+        pin(found, target, read_only=bool(source["read_only"]))
+    except PermissionError:
+        if fixed:
+            return fixed
+        raise
+    finally:
+        os.close(found)
+    return target
 
 
 def main() -> int:
     """Read the order, obey, answer."""
     order = json.load(sys.stdin)
-    answer: dict[str, str]
+    answer: dict[str, object]
     try:
         answer = serve(order)
     except Refusal as refusal:
@@ -167,14 +346,14 @@ def main() -> int:
     except (FileNotFoundError, NotADirectoryError) as error:
         answer = {"kind": "missing", "words": f"{error.filename} does not exist"}
     except OSError as error:
-        sources = order.get("sources") or ()
+        sources = [source["path"] for source in order.get("sources") or ()]
         kind = "access" if error.filename in sources else "host"
         answer = {"kind": kind, "words": f"{error.filename}: {error.strerror}"}
-    if answer and order["do"] == "pin":
+    if "kind" in answer and order["do"] == "pin":
         try:
             unpin(order["directory"])
         except OSError as error:
-            answer["words"] += f" (and its pins remain: {error.strerror})"
+            answer["words"] = f"{answer['words']} (and its pins remain: {error.strerror})"
     json.dump(answer, sys.stdout)
     return 0
 

@@ -2,51 +2,77 @@
 
 The engine resolves a source again, as root, when the container starts: whoever can swap a
 component of the path between a check and that moment reads below other people's closed
-directories (measured: 15 to 22 of 40 tries). So a source is one of three things:
+directories (measured: 15 to 22 of 40 tries). So:
 
-- a root of the configuration whose every component belongs to root: nobody can swap it, and it is
-  given as it is;
-- anything deeper, with a daemon that is root: looked up *as the person* by a helper process and
-  pinned from its descriptor on a directory of our own (`mount_pin.py`); the container gets the pin.
-  `-v ~/proj:/work` then means just what people expect, links included, without a race;
+- a daemon that is root has each source looked up *as the person* by a helper process and pinned from
+  its descriptor on a directory of our own (`mount_pin.py`); the container gets the pin. `-v
+  ~/proj:/work` then means just what people expect, links included, without a race, and setuid files
+  and device nodes are worth nothing there;
+- a root of the configuration whose every component belongs to root is given as it is where it
+  cannot be pinned: nobody can swap it;
 - with a daemon that runs as the very person (a personal one): the resolved path, as that person
-  could tell the engine anyway.
+  could tell the engine anyway. One that is neither takes roots only.
 
-A daemon that is neither refuses deeper paths. The helper needs CAP_SYS_ADMIN, CAP_SETUID,
-CAP_SETGID, CAP_SYS_PTRACE and, when the daemon has a mount namespace of its own (systemd's
-ProtectSystem and the like), leave to enter the engine's: CAP_SYS_CHROOT, RestrictNamespaces=mnt.
+The helper needs CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_SYS_PTRACE and, when the daemon has a
+mount namespace of its own (systemd's ProtectSystem and the like), leave to enter the engine's:
+CAP_SYS_CHROOT, RestrictNamespaces=mnt. Nothing but the helper looks at a path of a person's: on a
+dead file server that never returns, and not even SIGKILL ends it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import posixpath
-import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from gpuboard.errors import HostError, InvalidRequest, PermissionDenied, Refused
+import msgspec
+
+from gpuboard.errors import HostError, InvalidRequest, PermissionDenied, Refused, Unavailable
 from gpuboard.model.job import Mount
 from gpuboard.runtimes import mount_pin
 from gpuboard.runtimes.protocol import RunRequest
-from gpuboard.runtimes.sandbox import SandboxSettings, check_mounts, is_below, mount_roots
+from gpuboard.runtimes.sandbox import SandboxSettings, check_mounts, mount_roots
 
 HELPER_TIMEOUT_S = 15.0
-"""A home on a dead NFS server must not hold the worker."""
+"""A home on a dead file server must not hold the worker."""
+
+TURN_TIMEOUT_S = 1.0
+"""How long a worker waits for another that looks for the same person; then the job's create is put off."""
+_OURS = -1
+"""In the place of a uid, for what looks at nobody's paths."""
 
 
 class MountBoard:
-    """Resolves and pins the mounts of attempts, and lets go of them."""
+    """Resolves and pins the mounts of attempts, and lets go of them.
 
-    def __init__(self, directory: str, engine_pid: int = 0) -> None:
+    Args:
+        directory: where pins are made.
+        engine_pid: whose mount namespace they are for; 0 when it cannot be told.
+        closed: paths that are never mounted, nor anything in or around them.
+    """
+
+    def __init__(self, directory: str, engine_pid: int = 0, closed: Sequence[str] = ()) -> None:
         self._directory = Path(directory)
         self.engine_pid = engine_pid
+        self.closed = tuple(closed)
+        self._hanging: dict[int, list[subprocess.Popen[bytes]]] = {}
+        """By uid: helpers that did not come back, and may never."""
+        self._looking: dict[int, threading.Lock] = {}
+        """By uid: held while a helper looks for that person, so that a slow home holds one worker."""
+        self._lock = threading.Lock()
 
     def resolve(self, request: RunRequest, settings: SandboxSettings) -> list[Mount]:
-        """Return safe mounts for an attempt. InvalidRequest, PermissionDenied, HostError."""
+        """Return safe mounts for an attempt.
+
+        Raises InvalidRequest, PermissionDenied, Refused, HostError; Unavailable: later, perhaps.
+        """
         roots = mount_roots(settings, request.user, request.home)
         check_mounts(request.mounts, roots)
         asked = list(request.mounts)
@@ -55,53 +81,45 @@ class MountBoard:
             if not any(mount.target == home.target for mount in asked):
                 asked.append(home)
             roots = (*roots, request.home)
-        if os.geteuid() == request.uid:
-            return [_resolved(mount, roots) for mount in asked]
-        _check_home(request, [mount.source for mount in asked])
-        return self._pinned(request, asked, roots)
+        if not asked:
+            return []
+        found = self._order(request, asked, roots)
+        return [
+            msgspec.structs.replace(mount, source=source, target=posixpath.normpath(mount.target))
+            for mount, source in zip(asked, found, strict=True)
+        ]
 
-    def _pinned(self, request: RunRequest, asked: list[Mount], roots: Sequence[str]) -> list[Mount]:
-        fixed = {mount.source: _unswappable_root(mount.source, roots) for mount in asked}
-        deeper = [mount.source for mount in asked if fixed[mount.source] is None]
-        if deeper and os.geteuid() != 0:
+    def _order(
+        self, request: RunRequest, asked: Sequence[Mount], roots: Sequence[str]
+    ) -> Sequence[str]:
+        """Have the sources found, and pinned where this daemon can; return what the engine is given."""
+        own, is_persons = os.geteuid(), os.geteuid() == request.uid
+        person = {"uid": request.uid, "gid": request.gid, "groups": [*request.groups]}
+        answer = self._look(
+            {
+                "do": "pin" if own == 0 and not is_persons else "look",
+                "may_look": is_persons,
+                "can_pin_roots": bool(self.engine_pid),
+                "engine_pid": self.engine_pid,
+                "directory": str(self._directory / request.name),
+                "roots": list(roots),
+                "closed": [] if is_persons else [*self.closed],
+                "sources": [{"path": m.source, "read_only": m.read_only} for m in asked],
+                "home": "" if is_persons else request.home,
+                "uid": request.uid,
+                "person": person if own == 0 and not is_persons else None,
+            },
+            request.uid,
+        )
+        kind, words = answer.get("kind", ""), str(answer.get("words", ""))
+        if kind == "unsafe":
             raise PermissionDenied(
-                f"{deeper[0]} cannot be mounted: this daemon is not root, so only the roots"
+                f"{words} cannot be mounted: this daemon is not root, so only the roots"
                 " themselves are safe",
                 hint="mount one of " + ", ".join(roots) + " and change directory inside",
                 field="mounts",
             )
-        if deeper:
-            self._order(request, deeper, roots)
-        pins = {
-            source: str(self._directory / request.name / str(number))
-            for number, source in enumerate(deeper)
-        }
-        return [
-            Mount(
-                source=fixed[mount.source] or pins[mount.source],
-                target=posixpath.normpath(mount.target),
-                read_only=mount.read_only,
-            )
-            for mount in asked
-        ]
-
-    def _order(self, request: RunRequest, sources: list[str], roots: Sequence[str]) -> None:
-        answer = self._run(
-            {
-                "do": "pin",
-                "engine_pid": self.engine_pid,
-                "directory": str(self._directory / request.name),
-                "roots": list(roots),
-                "sources": sources,
-                "person": {
-                    "uid": request.uid,
-                    "gid": request.gid,
-                    "groups": [*request.groups],
-                },
-            }
-        )
-        kind, words = answer.get("kind", ""), answer.get("words", "")
-        if kind in {"outside", "access"}:
+        if kind in {"outside", "access", "home"}:
             raise PermissionDenied(words, field="mounts")
         if kind in {"missing", "kind"}:
             raise InvalidRequest(words, field="mounts")
@@ -110,6 +128,8 @@ class MountBoard:
                 f"mounts cannot be pinned: {words}",
                 hint="the daemon needs CAP_SYS_ADMIN and the engine's mount namespace",
             )
+        found: list[str] = answer["found"]
+        return found
 
     def release(self, name: str) -> None:
         """Let go of an attempt's pins; fine when there are none."""
@@ -131,88 +151,59 @@ class MountBoard:
         except FileNotFoundError:
             return set()
 
-    def _run(self, order: dict[str, object]) -> dict[str, str]:
+    def _look(self, order: dict[str, object], uid: int) -> dict[str, Any]:
+        """Have a helper look for a person, one at a time."""
+        with self._lock:
+            looking = self._looking.setdefault(uid, threading.Lock())
+        if not looking.acquire(timeout=TURN_TIMEOUT_S):
+            raise Unavailable("the mounts of this person's other jobs are still being looked up")
         try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-S", mount_pin.__file__],
-                input=json.dumps(order).encode(),
-                capture_output=True,
-                timeout=HELPER_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Refused(
-                "looking up the mounts takes too long: a file server is down?",
-                field="mounts",
-            ) from error
-        if done.returncode:
-            words = done.stderr.decode(errors="replace").strip()[-300:]
+            return self._run(order, uid)
+        finally:
+            looking.release()
+
+    def _run(self, order: dict[str, object], uid: int = _OURS) -> dict[str, Any]:
+        self._refuse_hanging(uid)
+        helper = subprocess.Popen(
+            [sys.executable, "-I", "-S", mount_pin.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            stdout, stderr = helper.communicate(json.dumps(order).encode(), HELPER_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._leave(helper, uid)
+            raise _too_long() from None
+        if helper.returncode:
+            words = stderr.decode(errors="replace").strip()[-300:]
             raise HostError(f"the mount helper failed: {words}")
-        answer: dict[str, str] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(stdout)
         return answer
 
+    def _leave(self, helper: subprocess.Popen[bytes], uid: int) -> None:
+        """End a helper without waiting: in the kernel's hands, it may not die before the server answers."""
+        helper.kill()
+        for pipe in (helper.stdin, helper.stdout, helper.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        with self._lock:
+            self._hanging.setdefault(uid, []).append(helper)
 
-def _check_home(request: RunRequest, sources: Sequence[str]) -> None:
-    """Refuse a home that is not the person's own, or that everybody may write."""
-    home = posixpath.normpath(request.home)
-    if not any(is_below("/" + posixpath.normpath(s).lstrip("/"), home) for s in sources):
-        return
-    try:
-        status = Path(home).stat()
-    except OSError:
-        return  # the look as the person will say what is wrong
-    if status.st_uid != request.uid:
-        raise PermissionDenied(f"the home {home} belongs to somebody else", field="mounts")
-    if status.st_mode & stat.S_IWOTH:
-        raise PermissionDenied(
-            f"the home {home} may be written by everybody", field="mounts", hint=f"chmod o-w {home}"
-        )
+    def _refuse_hanging(self, uid: int) -> None:
+        """Refuse at once while an earlier look for this person still hangs: each would hold a worker."""
+        with self._lock:
+            left = [helper for helper in self._hanging.pop(uid, ()) if helper.poll() is None]
+            if left:
+                self._hanging[uid] = left
+        if left:
+            raise _too_long()
 
 
-def _resolved(mount: Mount, roots: Sequence[str]) -> Mount:
-    """Resolve a mount of the daemon's own user."""
-    try:
-        real = Path(mount.source).resolve(strict=True)
-        mode = real.stat().st_mode
-    except PermissionError as error:
-        raise PermissionDenied(f"{mount.source} may not be read", field="mounts") from error
-    except (OSError, RuntimeError) as error:
-        raise InvalidRequest(f"{mount.source} does not exist", field="mounts") from error
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        raise InvalidRequest(
-            f"{mount.source} is neither a directory nor a plain file", field="mounts"
-        )
-    if not any(is_below(str(real), os.path.realpath(root)) for root in roots):
-        raise PermissionDenied(
-            f"{mount.source} leads to {real}, which may not be mounted", field="mounts"
-        )
-    return Mount(
-        source=str(real), target=posixpath.normpath(mount.target), read_only=mount.read_only
+def _too_long() -> Refused:
+    return Refused(
+        "looking up the mounts takes too long: a file server is down?",
+        field="mounts",
+        hint="submit again when `ls` of them answers",
     )
-
-
-def _unswappable_root(source: str, roots: Sequence[str]) -> str | None:
-    """Return the real path of a source that is a root which only root could swap, else None."""
-    path = "/" + posixpath.normpath(source).lstrip("/")
-    if path not in roots:
-        return None
-    real = os.path.realpath(path)
-    try:
-        if not stat.S_ISDIR(os.lstat(real).st_mode):
-            return None
-        chains = (Path(path), Path(real))
-        return real if all(_is_owned_chain(chain) for chain in chains) else None
-    except OSError:
-        return None
-
-
-def _is_owned_chain(path: Path) -> bool:
-    """Whether nobody but root can put something else in the place of a component."""
-    for child, parent in zip((path, *path.parents), path.parents, strict=False):
-        status = parent.stat()
-        if status.st_uid != 0:
-            return False
-        is_open = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if is_open and not (status.st_mode & stat.S_ISVTX and child.lstat().st_uid == 0):
-            return False
-    return True

@@ -59,7 +59,7 @@ from gpuboard.runtimes.protocol import (
     RunState,
     RuntimeCapabilities,
 )
-from gpuboard.runtimes.sandbox import check_command
+from gpuboard.runtimes.sandbox import SandboxSettings, check_command
 
 START_TIMEOUT_S = 30.0
 KILL_GRACE_S = 5.0
@@ -116,6 +116,11 @@ class ProcessRuntime:
             raise HostError("/proc does not show processes", hint="mount proc")
         who = "as the person" if os.geteuid() == 0 else "as the daemon's own user only"
         return RuntimeCapabilities(version=os.uname().release, devices="env", detail=f"runs {who}")
+
+    def take_settings(self, settings: SandboxSettings) -> None:
+        """Have attempts created from now on be bounded by what the admin sets now."""
+        self._memory_bytes = settings.default_memory_bytes or settings.max_memory_bytes
+        self._cpus = settings.max_cpus
 
     def _prepare(self) -> None:
         try:

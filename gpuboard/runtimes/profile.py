@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from gpuboard.errors import InvalidRequest, Refused
+from gpuboard.errors import InvalidRequest
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import Mount
 from gpuboard.runtimes.ports import port_fields
@@ -23,7 +23,9 @@ from gpuboard.runtimes.sandbox import (
     check_command,
     check_devices,
     check_environment,
+    check_image_environment,
     check_stop,
+    check_volume,
     check_workdir,
     is_below,
 )
@@ -49,6 +51,8 @@ class ImageDefaults(msgspec.Struct, frozen=True):
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: Mapping[str, str] = {}
+    workdir: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 def container_profile(
@@ -82,7 +86,8 @@ def container_profile(
     check_workdir(request.workdir)
     check_stop(request.stop_signal, request.grace_s, settings.max_grace_s)
     if has_devices:
-        _check_image_env(image.env)
+        inherited = {**image.env, **_library_path(image.env)}
+        check_image_environment({k: v for k, v in inherited.items() if k not in person_env})
     exposed, bound = port_fields(request.ports, settings.network)
     entrypoint, command, workdir = _launch(request, mounts, image)
     body: dict[str, Any] = {
@@ -93,13 +98,14 @@ def container_profile(
         "StopSignal": request.stop_signal,
         "StopTimeout": request.grace_s,
         **exposed,
+        "Healthcheck": {"Test": ["NONE"]},
         "Tty": False,
         "OpenStdin": False,
         "HostConfig": {
             **_host_config(request, settings, mounts, injection),
             **bound,
             "NetworkMode": network if settings.network != "none" else "none",
-            **_disk(settings, mounts, can_size_disk=can_size_disk),
+            **_disk(settings, mounts, image.volumes, can_size_disk=can_size_disk),
         },
     }
     if command:
@@ -149,17 +155,27 @@ def _host_config(
 
 
 def _disk(
-    settings: SandboxSettings, mounts: Sequence[Mount], *, can_size_disk: bool
+    settings: SandboxSettings,
+    mounts: Sequence[Mount],
+    volumes: Sequence[str],
+    *,
+    can_size_disk: bool,
 ) -> dict[str, Any]:
-    """Return what bounds that which is written beside the mounts."""
+    """Return what bounds that which is written beside the mounts.
+
+    A volume that the image declares would be a directory of the engine's that no bound knows of.
+    """
+    options = f"rw,nosuid,nodev,exec,mode=1777,size={settings.tmp_bytes}"
+    tmpfs = {check_volume(path): options for path in volumes}
+    bounds: dict[str, Any] = {}
     if settings.read_only_root:
-        taken = {mount.target for mount in mounts}
-        options = f"rw,nosuid,nodev,mode=1777,size={settings.tmp_bytes}"
-        tmpfs = {path: options for path in ("/tmp", "/var/tmp") if path not in taken}  # noqa: S108
-        return {"ReadonlyRootfs": True, "Tmpfs": tmpfs}
-    if settings.max_disk_bytes is not None and can_size_disk:
-        return {"StorageOpt": {"size": str(settings.max_disk_bytes)}}
-    return {}
+        tmpfs |= dict.fromkeys(("/tmp", "/var/tmp"), options.replace(",exec", ""))  # noqa: S108
+        bounds["ReadonlyRootfs"] = True
+    elif settings.max_disk_bytes is not None and can_size_disk:
+        bounds["StorageOpt"] = {"size": str(settings.max_disk_bytes)}
+    for mount in mounts:
+        tmpfs.pop(mount.target, None)
+    return {**bounds, "Tmpfs": tmpfs} if tmpfs else bounds
 
 
 def _bind(mount: Mount) -> dict[str, Any]:
@@ -190,6 +206,7 @@ def _environment(
         "USER": request.user,
         "LOGNAME": request.user,
         **{name: "" for name in _HOOK_SWITCHES if name in image.env},
+        **(_library_path(image.env) if request.devices else {}),
         **request.env,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "NVIDIA_VISIBLE_DEVICES": ",".join(request.devices) if opens else "void",
@@ -197,6 +214,12 @@ def _environment(
     if opens:
         env.setdefault("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")
     return env
+
+
+def _library_path(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the image's path without its empty parts, which many have by a slip and mean `.`."""
+    parts = env.get("LD_LIBRARY_PATH", "").split(":")
+    return {"LD_LIBRARY_PATH": ":".join(filter(None, parts))} if any(parts) else {}
 
 
 def _labels(request: RunRequest, box_id: str) -> dict[str, str]:
@@ -208,19 +231,6 @@ def _labels(request: RunRequest, box_id: str) -> dict[str, str]:
         LABEL_BOX: box_id,
         LABEL_DEVICES: ",".join(request.devices),
     }
-
-
-def _check_image_env(env: Mapping[str, str]) -> None:
-    """Refuse images that bend the toolkit's root hooks (CVE-2025-23266)."""
-    for name in ("LD_PRELOAD", "LD_AUDIT"):
-        if env.get(name):
-            raise Refused(
-                f"the image sets {name}: not with GPUs, since hooks that run as root inherit it",
-                field="image",
-                hint="set it in the command instead",
-            )
-    if "/proc" in env.get("LD_LIBRARY_PATH", ""):
-        raise Refused("the image's LD_LIBRARY_PATH leads into /proc", field="image")
 
 
 def _launch(

@@ -12,7 +12,9 @@ import fnmatch
 import ipaddress
 import posixpath
 import re
+import socket
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -33,6 +35,8 @@ MAX_ARGUMENTS = 4096
 MAX_ARGUMENT_BYTES = 131_071
 """The kernel's MAX_ARG_STRLEN, less its NUL."""
 MAX_COMMAND_BYTES = 1 << 20
+MAX_NAME_BYTES = 255
+"""The kernel's NAME_MAX: of one component of a path."""
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DEVICE_UUID = re.compile(rf"GPU-{_UUID}|MIG-{_UUID}|MIG-GPU-{_UUID}/[0-9]{{1,3}}/[0-9]{{1,3}}")
@@ -43,6 +47,7 @@ _IMAGE = re.compile(
     r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
+_THIS_BOX = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _FORBIDDEN_TARGETS = (
     *("/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"),
     *("/libx32", "/run", "/var/run", "/boot"),
@@ -83,6 +88,14 @@ class SandboxSettings(msgspec.Struct, frozen=True):
     """Size of that `/tmp`, and of `/var/tmp`."""
     device_injection: str = "auto"
     """`auto`, `request`, `cdi`, or `label` (simulated devices: recorded, nothing is opened)."""
+
+
+@runtime_checkable
+class TakesSettings(Protocol):
+    """A runtime that can be told what the admin allows now."""
+
+    def take_settings(self, settings: SandboxSettings) -> None:
+        """Have attempts created from now on be what the admin allows now."""
 
 
 def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -> None:
@@ -183,12 +196,50 @@ def _check_reserved(key: str, value: str, *, has_devices: bool) -> None:
         )
     elif upper.startswith("GPUBOARD_"):
         raise InvalidRequest(f"{_shown(key)} cannot be set: GPUBOARD_* is ours", field="env")
-    elif has_devices and upper in {"LD_PRELOAD", "LD_AUDIT"}:
+    elif has_devices and (complaint := hook_complaint(upper, value)):
         raise InvalidRequest(
-            f"{_shown(key)} cannot be set for a job with GPUs: hooks that run as root inherit it",
+            f"{_shown(key)}={_shown(value)} cannot be set for a job with GPUs: {complaint}",
             field="env",
             hint=f"set it in the command: env {upper}=... your-command",
         )
+
+
+def hook_complaint(name: str, value: str) -> str:
+    """Say how a variable bends the hooks that run as root with a job's environment; empty when not.
+
+    They stand in the container's root, so that whatever the loader takes from a relative path is
+    the image's (CVE-2025-23266).
+    """
+    if name in {"LD_PRELOAD", "LD_AUDIT"} and value:
+        return "hooks that run as root inherit it"
+    if name == "LD_LIBRARY_PATH" and value:
+        for part in re.split("[:;]", value):
+            if not part.startswith("/") or "$" in part or ".." in part.split("/"):
+                return f"hooks that run as root inherit it, and {_shown(repr(part))} is no plain absolute path"
+            path = "/" + posixpath.normpath(part).lstrip("/")
+            if any(is_below(path, bad) for bad in ("/proc", "/dev", "/sys")):
+                return f"hooks that run as root inherit it, and {_shown(part)} leads anywhere"
+    return ""
+
+
+def check_image_environment(env: Mapping[str, str]) -> None:
+    """Refuse what an image sets and a hook that runs as root would inherit."""
+    for name, value in env.items():
+        complaint = hook_complaint(name, value)
+        if complaint:
+            raise Refused(
+                f"the image sets {name}={_shown(value)}: not with GPUs, since {complaint}",
+                field="image",
+                hint=f"take it away with --env {name}= and set it in the command",
+            )
+
+
+def check_volume(path: str) -> str:
+    """Return where an image's volume lies, as a plain path; refuse one on the system's parts."""
+    try:
+        return check_target(path)
+    except InvalidRequest as error:
+        raise Refused(f"the image declares a volume: {error.message}", field="image") from error
 
 
 def check_resources(
@@ -276,6 +327,15 @@ def canonical_reference(reference: str) -> str:
     return name
 
 
+def full_reference(reference: str) -> str:
+    """Return the reference with registry and tag: never what the engine could take for an image's id."""
+    name = canonical_reference(reference)
+    host, separator, _ = name.partition("/")
+    if separator and (host == "localhost" or "." in host or ":" in host or host != host.lower()):
+        return name
+    return f"docker.io/{name}" if separator else f"docker.io/library/{name}"
+
+
 def may_pull(reference: str, settings: SandboxSettings) -> bool:
     """Whether a missing image may be fetched: allowed, and not from a bare address that only `*` allows."""
     if settings.pull != "missing" or not is_image_allowed(reference, settings.images):
@@ -287,12 +347,23 @@ def may_pull(reference: str, settings: SandboxSettings) -> bool:
 
 
 def _is_address(host: str) -> bool:
+    """Whether a registry is named by its address, in any spelling that the resolver takes, or is this box."""
     name = host.rsplit(":", 1)[0] if host.count(":") == 1 else host
-    if name == "localhost":
+    name = name.rstrip(".").lower()
+    if name in _THIS_BOX or name.endswith(".localhost"):
         return True
     try:
         ipaddress.ip_address(name)
     except ValueError:
+        return ("." in host or ":" in host) and _is_old_address(name)
+    return True
+
+
+def _is_old_address(name: str) -> bool:
+    """Whether inet_aton(3) takes it: `127.1`, `2130706433`, `0x7f.1`; a bare number is no host."""
+    try:
+        socket.inet_aton(name)
+    except OSError:
         return False
     return True
 
@@ -355,6 +426,11 @@ def _check_path(path: str, field: str) -> None:
         raise InvalidRequest(f"{_shown(path)} is no absolute path", field=field)
     if len(path.encode("utf-8", "surrogateescape")) > 4095:
         raise InvalidRequest("a path is longer than 4095 bytes", field=field)
+    longest = max(len(part.encode("utf-8", "surrogateescape")) for part in path.split("/"))
+    if longest > MAX_NAME_BYTES:
+        raise InvalidRequest(
+            f"{_shown(path)} has a name of {longest} bytes; at most {MAX_NAME_BYTES}", field=field
+        )
     if _CONTROL.search(path) or any("\ud800" <= char <= "\udfff" for char in path):
         raise InvalidRequest(
             f"{_shown(path)} contains control characters or is not UTF-8", field=field

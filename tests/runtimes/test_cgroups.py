@@ -87,6 +87,34 @@ def test_unusual_parent_is_learned_from_a_running_container(unified: Path, proc:
     assert cgroups.pids(other) == {11}
 
 
+def test_parent_that_changes_later_is_learned_too(unified: Path, proc: Path):
+    """The engine was restarted with another one while the daemon lived on: nothing is unkillable."""
+    cgroups = ContainerCgroups(unified, proc)
+    group(unified, f"docker/{ID}", 7)
+    assert cgroups.pids(ID) == {7}
+    other = "cd" * 32
+    (proc / "11").mkdir()
+    (proc / "11" / "cgroup").write_text(f"0::/lab.slice/docker-{other}.scope\n")
+    assert cgroups.pids(other) == {11}
+    assert not cgroups.has_seen(other)
+    group(unified, f"lab.slice/docker-{other}.scope", 11, 12)
+    cgroups.learn(other, 11)
+    assert cgroups.pids(other) == {11, 12}
+    assert cgroups.has_seen(other)
+
+
+def test_group_seen_once_and_not_there_any_more_is_empty(unified: Path, proc: Path):
+    """Whoever names a group of their own after it is not taken for the container."""
+    cgroups = ContainerCgroups(unified, proc)
+    directory = group(unified, f"docker/{ID}", 7)
+    assert cgroups.pids(ID) == {7}
+    (directory / "cgroup.procs").unlink()
+    directory.rmdir()
+    (proc / "9").mkdir()
+    (proc / "9" / "cgroup").write_text(f"0::/mine/docker-{ID}.scope\n")
+    assert cgroups.pids(ID) == set()
+
+
 def test_group_of_a_users_own_making_is_not_the_containers(unified: Path, proc: Path):
     """A user can name a group below user.slice after any container: it holds no lease."""
     (proc / "7").mkdir()

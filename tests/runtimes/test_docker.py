@@ -25,6 +25,7 @@ from gpuboard.errors import (
     Unavailable,
 )
 from gpuboard.model.job import Mount
+from gpuboard.runtimes.cgroups import ContainerCgroups
 from gpuboard.runtimes.docker import DockerRuntime
 from gpuboard.runtimes.protocol import RunState
 from gpuboard.runtimes.sandbox import SandboxSettings
@@ -36,6 +37,7 @@ from tests.support.dockerd import (
     IMAGE_PRELOAD,
     IMAGE_SETUID,
     DockerEngine,
+    busybox_root,
 )
 from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, wait_until
 
@@ -114,6 +116,20 @@ def test_limits_are_the_requests(bench: RuntimeBench):
     assert host["RestartPolicy"]["Name"] in {"", "no"}
 
 
+def test_new_settings_hold_for_the_next_container(
+    docker_engine: DockerEngine, tmp_path: Path, home: Path
+):
+    """As after a reload: nothing of the old ones is kept."""
+    bench = docker_bench_on(docker_engine, tmp_path, home)
+    settings = SandboxSettings(network="none", pids_limit=77, default_memory_bytes=2**26)
+    bench.runtime.take_settings(settings)
+    handle = bench.runtime.create(bench.shell("true"))
+    with contextlib.closing(docker_engine.client()) as client:
+        config = client.inspect_container(handle)["HostConfig"]
+    bench.clear()
+    assert (config["PidsLimit"], config["Memory"]) == (77, 2**26)
+
+
 def test_memory_hog_is_ended_in_its_own_group(bench: RuntimeBench):
     """And told as such."""
     seen, _ = bench.run("tail /dev/zero", memory_bytes=32 * 2**20)
@@ -135,6 +151,36 @@ def test_read_only_root_leaves_the_mounts_and_a_small_tmp(
     assert b"No space left" in log
     assert b"there" in log
     assert b"Read-only file system" in log
+
+
+def test_volume_of_an_image_is_memory_of_a_bounded_size(
+    docker_engine: DockerEngine, tmp_path: Path, home: Path
+):
+    """Nothing is left on the engine's disk, where no bound would know of it; programs run there."""
+    reference = "gpuboard-test/volume:1"
+    settings = SandboxSettings(network="none", max_memory_bytes=2 * 2**30, tmp_bytes=2**20)
+    bench = docker_bench_on(docker_engine, tmp_path, home, settings)
+    script = (
+        "grep ' /data ' /proc/mounts; printf '#!/bin/sh\\necho it ran' > /data/b; chmod 755 /data/b;"
+        " /data/b; dd if=/dev/zero of=/data/big bs=1M count=3"
+    )
+    with contextlib.closing(docker_engine.client()) as client:
+        client.import_image_from_data(
+            busybox_root(),
+            repository="gpuboard-test/volume",
+            tag="1",
+            changes=["ENV PATH=/bin", "VOLUME /data"],
+        )
+        before = client.volumes()["Volumes"] or []
+        handle = bench.runtime.create(bench.shell(script, image=reference))
+        assert (client.volumes()["Volumes"] or []) == before
+        bench.runtime.start(handle)
+        bench.ended(handle)
+    log = b"".join(bench.runtime.read_log(handle))
+    bench.clear()
+    assert log.startswith(b"tmpfs /data tmpfs rw,nosuid,nodev,")
+    assert b"it ran" in log
+    assert b"No space left on device" in log
 
 
 def test_container_that_may_no_longer_open_its_gpus_is_seen(bench: RuntimeBench):
@@ -327,11 +373,12 @@ def test_workdir_below_a_mount_is_entered(bench: RuntimeBench):
     assert bench.log(handle) == b"/work/a b\n$(id) *\n"
 
 
-def test_setuid_file_on_a_mount_is_worth_nothing_on_a_pin(bench: RuntimeBench):
-    """Pins are nosuid and nodev."""
+@pytest.mark.parametrize("part", ["d", ""])
+def test_setuid_file_on_a_mount_is_worth_nothing(bench: RuntimeBench, part: str):
+    """Mounts are nosuid and nodev, the whole home too."""
     own_dir(bench.home / "d")
     _, log = bench.run(
-        "grep ' /work ' /proc/mounts", mounts=(Mount(str(bench.home / "d"), "/work"),)
+        "grep ' /work ' /proc/mounts", mounts=(Mount(str(bench.home / part), "/work"),)
     )
     assert b"nosuid" in log
     assert b"nodev" in log
@@ -585,6 +632,20 @@ def test_renamed_container_is_still_its_attempt(bench: RuntimeBench, docker_engi
     assert bench.ended(handle).exit_code == 137
     bench.runtime.remove(handle)
     assert bench.runtime.observe() == {}
+
+
+def test_container_whose_group_was_never_seen_is_not_taken_for_gone(
+    bench: RuntimeBench, tmp_path: Path
+):
+    """The engine's word counts then: it runs, and the engine is told to end it."""
+    (tmp_path / "proc").mkdir()
+    blind = ContainerCgroups(proc=tmp_path / "proc")
+    blind._templates = []
+    handle = bench.begin(bench.shell("sleep 300"))
+    bench.runtime._cgroups = blind
+    assert not bench.runtime.is_gone(handle)
+    bench.runtime.kill(handle)
+    wait_until(lambda: bench.runtime.is_gone(handle))
 
 
 def test_container_removed_behind_our_back_is_not_observed_and_is_gone(bench: RuntimeBench):

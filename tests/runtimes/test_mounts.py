@@ -7,18 +7,21 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from gpuboard.errors import InvalidRequest, PermissionDenied, Refused
+from gpuboard.errors import InvalidRequest, PermissionDenied, Refused, Unavailable
 from gpuboard.model.job import Mount
 from gpuboard.runtimes import mounts as mounts_module
 from gpuboard.runtimes.mounts import MountBoard
 from gpuboard.runtimes.protocol import RunRequest
 from gpuboard.runtimes.sandbox import SandboxSettings
-from tests.support.runtimes import PERSON
+from tests.support.hangingfs import hanging
+from tests.support.runtimes import PERSON, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="looking up as somebody else needs root")
@@ -47,11 +50,108 @@ def board(tmp_path: Path) -> Iterator[MountBoard]:
 
 
 @needs_root
-def test_home_itself_needs_no_pin(board: MountBoard, home: Path):
+def test_home_is_given_as_it_is_where_no_pin_can_be_made(board: MountBoard, home: Path):
     """Every component above it is root's: nobody can put something else there."""
     found = board.resolve(request(home, Mount(str(home), "/work/")), SandboxSettings())
     assert found == [Mount(str(home), "/work")]
     assert board.names() == set()
+
+
+@needs_root
+def test_home_itself_is_pinned_where_the_engine_is_known(board: MountBoard, home: Path):
+    """So that setuid files in it are worth nothing."""
+    board.engine_pid = os.getpid()
+    (found,) = board.resolve(request(home, Mount(str(home), "/work/")), SandboxSettings())
+    assert found.source != str(home)
+    assert found.target == "/work"
+    assert Path(found.source).samefile(home)
+    assert {"nosuid", "nodev"} <= options_of(found.source)
+
+
+def options_of(path: str) -> set[str]:
+    """Return the options of what is mounted on a path."""
+    rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return next(set(row[5].split(",")) for row in rows if row[4] == path)
+
+
+@pytest.fixture
+def mounted(home: Path) -> Iterator[Path]:
+    """Give a directory of the home on which a read-only file system without programs is mounted."""
+    inner = home / "data" / "disk"
+    inner.mkdir(parents=True)
+    words = ["mount", "-t", "tmpfs", "-o", "ro,noexec,noatime,size=1M", "none", str(inner)]
+    if os.geteuid() != 0 or subprocess.run(words, check=False).returncode:
+        pytest.skip("mounting needs root")
+    for path in (home / "data", home):
+        os.chown(path, PERSON, PERSON)
+    yield inner
+    subprocess.run(["umount", str(inner)], check=True)
+
+
+@pytest.mark.parametrize("part", ["data/disk", "data", ""])
+def test_what_is_read_only_on_the_host_stays_so(
+    board: MountBoard, home: Path, mounted: Path, part: str
+):
+    """Also what is mounted deeper, which comes along; with setuid and device nodes taken away."""
+    board.engine_pid = os.getpid()
+    (found,) = board.resolve(request(home, Mount(str(home / part), "/work")), SandboxSettings())
+    pinned = Path(found.source, mounted.relative_to(home / part))
+    assert {"ro", "noexec", "noatime", "nosuid", "nodev"} <= options_of(str(pinned))
+    board.release("gb-1-1")
+    assert str(board._directory) not in Path("/proc/mounts").read_text()
+    assert mounted.is_mount()
+
+
+@needs_root
+def test_read_only_mount_is_read_only_all_the_way(board: MountBoard, home: Path):
+    """Two mounts of one source are two pins."""
+    (home / "a").mkdir()
+    os.chown(home / "a", PERSON, PERSON)
+    asked = (Mount(f"{home}/a", "/r", read_only=True), Mount(f"{home}/a", "/w"))
+    read, write = board.resolve(request(home, *asked), SandboxSettings())
+    assert "ro" in options_of(read.source)
+    assert "rw" in options_of(write.source)
+
+
+@needs_root
+@pytest.mark.parametrize("target", ["/", "/etc", "/run", "/var", "/dev/shm"])
+@pytest.mark.parametrize("deeper", ["", "/."])
+def test_root_that_a_person_replaced_gives_nothing_more(
+    board: MountBoard, home: Path, target: str, deeper: str
+):
+    """A root in somebody's home may become a link."""
+    settings = SandboxSettings(mount_roots=("{home}/work",))
+    board.closed = ("/var/lib/gpuboard",)
+    (home / "work").symlink_to(target)
+    with pytest.raises(PermissionDenied):
+        board.resolve(request(home, Mount(f"{home}/work{deeper}", "/w")), settings)
+    assert board.names() == set()
+
+
+@needs_root
+def test_root_that_is_a_link_of_the_persons_works(board: MountBoard, home: Path):
+    """To where they may go by themselves."""
+    (home / "real").mkdir()
+    os.chown(home / "real", PERSON, PERSON)
+    (home / "work").symlink_to("real")
+    settings = SandboxSettings(mount_roots=("{home}/work",))
+    (found,) = board.resolve(request(home, Mount(f"{home}/work", "/w")), settings)
+    assert Path(found.source).samefile(home / "real")
+
+
+@needs_root
+@pytest.mark.parametrize("source", ["", "state", "state/logs"])
+def test_daemons_own_is_never_mounted(board: MountBoard, home: Path, tmp_path: Path, source: str):
+    """Neither it, nor what is in it or around it, though a root of the configuration would have it."""
+    shared = tmp_path / "shared"
+    (shared / "state" / "logs").mkdir(parents=True)
+    (shared / "other").mkdir()
+    settings = SandboxSettings(mount_roots=(str(shared),))
+    board.closed = (str(shared / "state"),)
+    with pytest.raises(PermissionDenied):
+        board.resolve(request(home, Mount(str(shared / source), "/w")), settings)
+    (found,) = board.resolve(request(home, Mount(str(shared / "other"), "/w")), settings)
+    assert Path(found.source).samefile(shared / "other")
 
 
 @needs_root
@@ -167,6 +267,32 @@ def test_service_user_mounts_roots_only(board: MountBoard, home: Path, monkeypat
     with pytest.raises(PermissionDenied) as caught:
         board.resolve(request(home, Mount(f"{home}/a", "/w")), SandboxSettings())
     assert "not root" in caught.value.message
+
+
+@needs_root
+def test_file_server_that_never_answers_holds_one_worker_once(
+    board: MountBoard, home: Path, monkeypatch
+):
+    """The first look is cut off in its time, later ones at once; when the server is back, all is well."""
+    monkeypatch.setattr(mounts_module, "HELPER_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(mounts_module, "TURN_TIMEOUT_S", 0.1)
+    asked = request(home, Mount(str(home), "/w"))
+    with hanging(home, PERSON) as is_asked, ThreadPoolExecutor() as pool:
+        first = pool.submit(board.resolve, asked, SandboxSettings())
+        assert is_asked.wait(20)
+        with pytest.raises(Unavailable, match="still being looked up"):
+            board.resolve(asked, SandboxSettings())
+        with pytest.raises(Refused, match="too long"):
+            first.result(20)
+        began = time.monotonic()
+        with pytest.raises(Refused, match="too long"):
+            board.resolve(asked, SandboxSettings())
+        assert time.monotonic() - began < 1.5
+        (helper,) = board._hanging[PERSON]
+        assert helper.poll() is None
+    wait_until(lambda: helper.poll() is not None)
+    (found,) = board.resolve(asked, SandboxSettings())
+    assert Path(found.source).samefile(home)
 
 
 @needs_root

@@ -13,7 +13,7 @@ from gpuboard.errors import (
     StateError,
 )
 from gpuboard.model.job import PublishedPort, RuntimeName
-from gpuboard.runtimes.docker_api import _from_answer
+from gpuboard.runtimes.docker_words import refusal
 from gpuboard.runtimes.ports import is_taken
 from gpuboard.runtimes.profile import container_profile
 from gpuboard.runtimes.sandbox import check_submission
@@ -113,19 +113,10 @@ def test_a_job_cannot_feign_a_taken_port(words):
     assert not is_taken(words)
 
 
-class Answer:
-    status_code = 500
-
-    def __init__(self, words: str) -> None:
-        self.explanation = words
-
-
 def test_a_taken_port_and_a_lack_of_networks_are_the_boxs():
     """Both can be tried again; the second says what the admin can do."""
-    assert isinstance(_from_answer(Answer(ON_20), "starting"), PortTaken)
-    lack = _from_answer(
-        Answer("could not find an available, non-overlapping IPv4 address pool among the defaults"),
-        "making the network",
-    )
+    assert isinstance(refusal("starting", 500, ON_20), PortTaken)
+    words = "could not find an available, non-overlapping IPv4 address pool among the defaults"
+    lack = refusal("making the network", 500, words)
     assert type(lack) is CannotStartNow
     assert "default-address-pools" in lack.hint

@@ -22,6 +22,7 @@ from gpuboard.runtimes.process import ProcessRuntime
 from gpuboard.runtimes.process_files import RunDirectory, Started
 from gpuboard.runtimes.process_table import is_alive, real_uid, row_of, send
 from gpuboard.runtimes.protocol import RunState
+from gpuboard.runtimes.sandbox import SandboxSettings
 from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, open_descriptors, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other people's processes need root")
@@ -88,6 +89,16 @@ def test_log_counts_against_the_persons_quota(bench: RuntimeBench):
     assert log.stat().st_uid == PERSON
     assert log.parent.stat().st_mode & 0o777 == 0o700
     assert log.parent.stat().st_uid == 0
+
+
+@needs_root
+def test_new_settings_bound_the_next_job(bench: RuntimeBench):
+    """As after a reload: who asks for no memory gets what the admin sets now."""
+    if not any(Path("/sys/fs/cgroup").glob("**/memory.*")):
+        pytest.skip("no memory controller")
+    bench.runtime.take_settings(SandboxSettings(default_memory_bytes=64 * 2**20))
+    seen, _ = bench.run("exec tail /dev/zero")
+    assert seen.oom_killed
 
 
 @needs_root

@@ -17,6 +17,7 @@ from gpuboard.runtimes.sandbox import (
     SandboxSettings,
     canonical_reference,
     check_submission,
+    full_reference,
     is_below,
     may_pull,
 )
@@ -180,6 +181,14 @@ def test_two_mounts_on_one_target_and_too_many_are_invalid():
         {"NVIDIA_DRIVER_CAPABILITIES": "compute,display"},
         {"GPUBOARD_JOB_ID": "1"},
         {"LD_PRELOAD": "/proc/self/cwd/evil.so"},
+        {"LD_LIBRARY_PATH": "/opt/lib:/proc/self/cwd"},
+        {"LD_LIBRARY_PATH": "/opt/lib;//proc/./self/cwd"},
+        {"LD_LIBRARY_PATH": "/dev/fd/3"},
+        {"LD_LIBRARY_PATH": "lib"},
+        {"LD_LIBRARY_PATH": "/opt/lib:"},
+        {"LD_LIBRARY_PATH": "."},
+        {"LD_LIBRARY_PATH": "$ORIGIN/lib"},
+        {"LD_LIBRARY_PATH": "/opt/../proc/1/cwd"},
         {"A=B": "x"},
         {"": "x"},
         {"A\nB": "x"},
@@ -245,8 +254,13 @@ def test_bare_address_is_never_pulled_by_a_star():
     pulling = SandboxSettings(pull="missing")
     assert may_pull("python:3.12", pulling)
     assert may_pull("nvcr.io/nvidia/pytorch:24.05", pulling)
-    for image in ("169.254.169.254/x", "127.0.0.1:5000/x", "localhost/x", "localhost:5000/x"):
-        assert not may_pull(image, pulling)
+    assert may_pull("2130706433/x", pulling)  # somebody's name on the hub
+    for host in ("169.254.169.254", "127.0.0.1:5000", "localhost", "localhost:5000"):
+        assert not may_pull(f"{host}/x", pulling)
+    for host in ("127.1", "127.1:5000", "2130706433:5000", "0x7f000001:5000", "0x7f.1", "0177.1"):
+        assert not may_pull(f"{host}/x", pulling), host
+    for host in ("LOCALHOST:5000", "a.localhost", "localhost.localdomain:80", "ip6-localhost:80"):
+        assert not may_pull(f"{host}/x", pulling), host
     assert may_pull(
         "localhost:5000/x:1", SandboxSettings(pull="missing", images=("localhost:5000/*",))
     )
@@ -258,6 +272,22 @@ def test_references_are_compared_as_docker_lists_them():
     for text in ("python", "docker.io/library/python", "python:latest"):
         assert canonical_reference(text) == "python:latest"
     assert canonical_reference("localhost:5000/x") == "localhost:5000/x:latest"
+
+
+@pytest.mark.parametrize(
+    ("reference", "full"),
+    [
+        ("0123456789ab", "docker.io/library/0123456789ab:latest"),
+        ("sha256:" + "a" * 64, "docker.io/library/sha256:" + "a" * 64),
+        ("bob/x:1", "docker.io/bob/x:1"),
+        ("localhost:5000/x", "localhost:5000/x:latest"),
+        ("nvcr.io/nvidia/x:1", "nvcr.io/nvidia/x:1"),
+        ("x@sha256:" + "a" * 64, "docker.io/library/x@sha256:" + "a" * 64),
+    ],
+)
+def test_reference_can_never_be_an_images_id(reference: str, full: str):
+    """The engine takes a short id for a name: a glob for names would let any image in by its id."""
+    assert full_reference(reference) == full
 
 
 @pytest.mark.parametrize(
@@ -349,6 +379,18 @@ def test_disk_is_bounded_as_the_engine_can():
     assert "StorageOpt" not in found
 
 
+def test_volumes_of_an_image_are_bounded():
+    """Else each is a directory of the engine's without a bound; a mount of the person's stays."""
+    image = ImageDefaults(volumes=("/data/", "/work", "/cache"))
+    tmpfs = profile(request(), (Mount("/pins/0", "/work"),), image=image)["HostConfig"]["Tmpfs"]
+    assert set(tmpfs) == {"/data", "/cache"}
+    assert f"size={SETTINGS.tmp_bytes}" in tmpfs["/data"]
+    for path in ("/etc", "/", "relative", "/proc/x", "/a/../etc"):
+        with pytest.raises(Refused, match="volume") as caught:
+            profile(request(), image=ImageDefaults(volumes=(path,)))
+        assert caught.value.field == "image"
+
+
 def test_profile_is_closed():
     """The whole create call, field by field: what is not here is not in the container."""
     body = profile(request(), (Mount("/pins/0", "/work"),))
@@ -357,7 +399,9 @@ def test_profile_is_closed():
     assert body["Image"] == "sha256:" + "a" * 64
     assert set(body) == {
         *("Image", "User", "Env", "Labels", "StopSignal", "StopTimeout", "Tty", "OpenStdin", "Cmd"),
+        "Healthcheck",
     }
+    assert body["Healthcheck"] == {"Test": ["NONE"]}
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges:true"]
     assert host["Privileged"] is False
@@ -439,13 +483,38 @@ def test_images_switches_of_the_toolkit_are_emptied():
     assert f"NVIDIA_VISIBLE_DEVICES={GPU}" in env
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"])
-def test_image_that_bends_root_hooks_gets_no_devices(name: str):
-    """CVE-2025-23266; without devices no hook runs."""
-    image = ImageDefaults(env={name: "/proc/self/cwd/evil.so"})
-    with pytest.raises(Refused):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LD_PRELOAD", "/proc/self/cwd/evil.so"),
+        ("LD_AUDIT", "/evil.so"),
+        ("LD_LIBRARY_PATH", "/proc/self/cwd/evil.so"),
+        ("LD_LIBRARY_PATH", "/usr/lib:.:/opt/lib"),
+        ("LD_LIBRARY_PATH", "lib"),
+    ],
+)
+def test_image_that_bends_root_hooks_gets_no_devices(name: str, value: str):
+    """CVE-2025-23266; without devices no hook runs, and the person can take the variable away."""
+    image = ImageDefaults(env={name: value})
+    with pytest.raises(Refused, match=name):
         profile(request(devices=(GPU,)), image=image)
     profile(request(), image=image)
+    cleared = profile(request(devices=(GPU,), env={name: ""}), image=image)
+    assert f"{name}=" in cleared["Env"]
+
+
+def test_empty_part_of_an_images_library_path_is_dropped():
+    """Many images have one by a slip; the loader takes it for the working directory."""
+    image = ImageDefaults(env={"LD_LIBRARY_PATH": ":/usr/local/nvidia/lib::/opt/lib:"})
+    env = profile(request(devices=(GPU,)), image=image)["Env"]
+    assert "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/opt/lib" in env
+
+
+def test_plain_library_path_is_fine():
+    """As people with conda have it."""
+    env = {"LD_LIBRARY_PATH": "/opt/conda/lib:/usr/lib"}
+    check_submission(spec(env=env), BOB, SETTINGS)
+    check_submission(spec(env={"LD_LIBRARY_PATH": "."}, gpus=0), BOB, SETTINGS)
 
 
 def test_forbidden_environment_in_a_stored_spec_is_refused_at_start():

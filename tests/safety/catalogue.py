@@ -1,4 +1,4 @@
-"""What is tried against gpuboard and what the answer must be: 61 attacks and 48 faults, as data.
+"""What is tried against gpuboard and what the answer must be: 62 attacks and 48 faults, as data.
 
 A test takes a number by its name, `test_attack_07_...` or `test_fault_12_...`, anywhere in tests/,
 and says what it saw with `record_property("seen", "...")`. `report.py` prints the table.
@@ -79,6 +79,7 @@ ATTACKS = (
     Trial(59, "a home that does not exist, is open to all or another's", "no mount of it; a job without one runs"),
     Trial(60, "a setgid program left by a job with more groups than its person", "no group but the person's own"),
     Trial(61, "a job stored by an older version with what is forbidden now", "asked again at the start, fails in words"),
+    Trial(62, "paths, commands and images that speak as the engine does of a full or broken box", "that job fails; nobody is paused, no device drained"),
 )  # fmt: skip
 
 FAULTS = (

@@ -28,6 +28,7 @@ from tests.support.dockerd import (
     IMAGE_SETUID,
     busybox_root,
 )
+from tests.support.hangingfs import hanging
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 
@@ -71,16 +72,23 @@ def test_attack_03_an_image_with_groups_of_its_own(lab: Lab, saw):
 
 
 def _image_with_accounts(lab: Lab, passwd: str, group: str) -> str:
-    """Make an image on top of the tests' own with other accounts, as a Dockerfile would."""
-    reference = "gpuboard-test/groups"
+    members = []
+    for path, text in (("etc/passwd", passwd), ("etc/group", group)):
+        info = tarfile.TarInfo(path)
+        info.size = len(text)
+        members.append((info, text.encode()))
+    return image_on_top(lab, "groups", members)
+
+
+def image_on_top(lab: Lab, name: str, members: list[tuple[tarfile.TarInfo, bytes]]) -> str:
+    """Make an image on top of the tests' own with other files, as a Dockerfile would."""
+    reference = f"gpuboard-test/{name}"
     with contextlib.closing(lab.engine.client()) as client:
         made = client.create_container(IMAGE, ["true"])["Id"]
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for path, text in (("etc/passwd", passwd), ("etc/group", group)):
-                info = tarfile.TarInfo(path)
-                info.size = len(text)
-                tar.addfile(info, io.BytesIO(text.encode()))
+            for info, data in members:
+                tar.addfile(info, io.BytesIO(data))
         client.put_archive(made, "/", buffer.getvalue())
         client.commit(made, repository=reference, tag="1")
         client.remove_container(made)
@@ -97,8 +105,10 @@ def test_attack_05_a_setuid_program_in_the_image(lab: Lab, saw):
     saw("uid stays, CapEff 0, NoNewPrivs 1, seccomp on")
 
 
-def test_attack_06_a_setuid_file_left_on_a_mount(lab: Lab, saw):
-    work = owned(lab.home(lab.mallory) / "setuid", lab.mallory)
+@pytest.mark.parametrize("part", ["setuid", ""])
+def test_attack_06_a_setuid_file_left_on_a_mount(lab: Lab, saw, part: str):
+    """In a directory of the home, and in the home itself."""
+    work = owned(lab.home(lab.mallory) / part, lab.mallory, 0o700)
     _, log = lab.ran(
         lab.mallory, "cp /bin/busybox /work/shell; chmod 6755 /work/shell; grep ' /work ' /proc/mounts",
         mounts=mounted(work),
@@ -208,6 +218,59 @@ def test_attack_19_a_missing_directory_below_a_mount(lab: Lab, saw):
     assert ended["state"] == "failed"
     assert list(work.iterdir()) == []
     saw("the job's own error; nothing was made by root")
+
+
+def test_attack_62_texts_that_speak_as_the_engine(lab: Lab, saw):
+    """Targets, directories, commands and an image that read like a full disk or a dead driver."""
+    work = owned(lab.home(lab.mallory) / "alarms", lab.mallory)
+    deep = "/nvml error/" + "/".join(["x" * 250] * 15)
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/.dockerenv/nvml error"
+    linked = image_on_top(lab, "alarms", [(link, b"")])
+    misplaced = image_of(lab, "misplaced", ["WORKDIR /etc/passwd"])
+    requests = [
+        {"mounts": mounted(work, "/.dockerenv/no space left on device")},
+        {"mounts": mounted(work, "/.dockerenv/CDI device")},
+        {"mounts": mounted(work, deep)},
+        {"mounts": mounted(work, "/link/deeper"), "image": linked},
+        {"workdir": "/etc/passwd"},
+        {"workdir": "/.dockerenv/cannot allocate memory"},
+        {"workdir": deep},
+        {"command": ["/nvml error/too many open files"]},
+        {"image": misplaced},
+    ]
+    tries = [lab.submit(lab.mallory, gpu_ids=["0"], gpus=1, **request) for request in requests]
+    ended = [lab.wait(number) for number in tries]
+    failed = [job["reason"] for job in ended if job["state"] == "failed"]
+    assert len(failed) >= 6, failed  # a long target or an odd directory may well work
+    assert {job["attempt"] for job in ended} == {1}, [job["reason"] for job in ended]
+    honest = lab.submit(lab.victim, command=["true"], gpu_ids=["0"], gpus=1)
+    assert lab.wait(honest)["state"] == "succeeded"
+    assert not any(
+        device["state"] == "drained" for device in lab.ask(0, "GET", "/board")[1]["devices"]
+    )
+    long = lab.refused(lab.mallory, workdir="/" + "x" * 300)
+    assert (long["field"], "255" in long["message"]) == ("workdir", True)
+    saw(
+        f"{len(failed)} of {len(tries)} jobs failed by themselves; the next person's started at once, no drain"
+    )
+
+
+def test_fault_39_home_that_hangs(lab: Lab, saw):
+    """More of its jobs than there are hands that start: they wait or end in words, others go on."""
+    home = lab.home(lab.mallory)
+    with hanging(home, lab.mallory) as is_asked:
+        hung = [
+            lab.submit(lab.mallory, command=["true"], mounts=mounted(home / part))
+            for part in ("", "", "", "deeper", "deeper", "")
+        ]
+        assert is_asked.wait(20)
+        _, log = lab.ran(lab.victim, "echo it runs", mounts=mounted(lab.home(lab.victim)))
+        states = {lab.job(number)["state"] for number in hung}
+    assert log == "it runs\n"
+    assert "succeeded" not in states
+    ended = [lab.wait(number) for number in hung]
+    saw(f"another's job ran meanwhile; then: {ended[0]['reason'] or ended[0]['state']}")
 
 
 @pytest.fixture

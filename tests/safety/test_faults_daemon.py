@@ -430,32 +430,6 @@ def test_fault_38_two_daemons(process_box: FaultBox, record_property) -> None:
     record_property("seen", "second: exit 75, names the first's pid; the first serves on")
 
 
-def test_fault_39_home_that_hangs(tmp_path: Path, monkeypatch, record_property) -> None:
-    """The look as the person is killed after its time; the job's reason says so."""
-    from gpuboard.model.job import Mount
-    from gpuboard.runtimes import mounts
-    from gpuboard.runtimes.mounts import MountBoard
-    from gpuboard.runtimes.protocol import RunRequest
-
-    home = tmp_path / "home"
-    (home / "a").mkdir(parents=True)
-    for path in (home, home / "a"):
-        shutil.chown(path, 4242, 4242)
-    slow = tmp_path / "slow.py"
-    slow.write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(mounts, "HELPER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(mounts.mount_pin, "__file__", str(slow))
-    request = RunRequest(
-        name="gb-1-1", job_id=1, attempt=1, uid=4242, gid=4242, groups=(4242,), user="x",
-        home=str(home), workdir="/", image="i", command=("true",), mounts=(Mount(f"{home}/a", "/w"),),
-    )  # fmt: skip
-    began = time.monotonic()
-    with pytest.raises(GpuboardError, match="too long") as caught:
-        MountBoard(str(tmp_path / "pins")).resolve(request, SandboxSettings())
-    assert time.monotonic() - began < 5
-    record_property("seen", f"in a worker: '{caught.value.message}'")
-
-
 @pytest.mark.skipif(shutil.which("useradd") is None, reason="needs useradd")
 def test_fault_40_account_goes_while_its_job_waits(process_box: FaultBox, record_property) -> None:
     """Not started, and said why."""

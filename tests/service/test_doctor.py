@@ -15,7 +15,7 @@ import pytest
 from gpuboard.config import Config
 from gpuboard.errors import Unavailable
 from gpuboard.model.device import Device, DeviceReading, Health, ProbeSnapshot
-from gpuboard.runtimes.docker_check import _is_reload_a_risk
+from gpuboard.runtimes.docker_check import reload_risk
 from gpuboard.runtimes.protocol import Runtime, RuntimeCapabilities
 from gpuboard.service import boxclock, doctor, enginefault, privatefiles, toolkit
 from gpuboard.service.doctor import Doctor
@@ -69,7 +69,11 @@ def test_gpus_that_a_reload_of_systemd_would_take_are_told_before(tmp_path: Path
 )
 def test_only_a_hook_under_systemd_is_a_risk(driver: str, devices: str, is_risk: bool) -> None:
     """CDI tells the engine of the devices, and cgroupfs is not rewritten by systemd."""
-    assert _is_reload_a_risk({"CgroupDriver": driver}, devices) is is_risk
+    for version in ("1", "2"):
+        info = {"CgroupDriver": driver, "CgroupVersion": version}
+        words = reload_risk(info, devices)
+        assert bool(words) is is_risk
+        assert ("do not show it" in words) is (is_risk and version == "2")
 
 
 def test_trouble_with_the_database_is_an_error_with_its_mending(tmp_path: Path) -> None:
