@@ -13,11 +13,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
+from email import message_from_string
+from email.utils import format_datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGING = ROOT / "packaging"
 LIBRARY = "usr/lib/gpuboard"
+COPYRIGHT_FORMAT = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
+MAINTAINER = "The gpuboard developers <gpuboard@localhost>"
 
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
@@ -52,7 +57,7 @@ fi
 PRERM = """#!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now gpuboard.service || true
+    systemctl disable --now gpuboard.socket gpuboard.service || true
 fi
 find /usr/lib/gpuboard -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 """
@@ -117,7 +122,7 @@ def install_files(stage: Path) -> None:
         "gpuboard.service": "usr/lib/systemd/system/gpuboard.service",
         "gpuboard.sysusers": "usr/lib/sysusers.d/gpuboard.conf",
         "gpuboard.tmpfiles": "usr/lib/tmpfiles.d/gpuboard.conf",
-        "gpuboard.socket": "usr/share/gpuboard/gpuboard.socket",
+        "gpuboard.socket": "usr/lib/systemd/system/gpuboard.socket",
         "gpuboard-containers-only.conf": "usr/share/gpuboard/gpuboard-containers-only.conf",
         "config.toml": "etc/gpuboard/config.toml",
         "completions/gpuboard.bash": "usr/share/bash-completion/completions/gpuboard",
@@ -136,6 +141,48 @@ def install_files(stage: Path) -> None:
             target.write_bytes(gzip.compress(page.read_bytes(), mtime=0))
 
 
+def install_papers(stage: Path, version: str) -> None:
+    """Install what Debian wants to be told: copyright, and what changed."""
+    folder = stage / "usr/share/doc/gpuboard"
+    write(folder / "copyright", copyright_text(stage / LIBRARY))
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    at = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    entry = (
+        f"gpuboard ({version}) unstable; urgency=medium\n\n"
+        "  * What changed for people is in changelog.gz.\n\n"
+        f" -- {MAINTAINER}  {format_datetime(at)}\n"
+    )
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    for name, text in (("changelog.Debian.gz", entry), ("changelog.gz", changes)):
+        (folder / name).write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def copyright_text(libraries: Path) -> str:
+    """Return the machine-readable copyright file: ours, and each library's that comes along."""
+    text = (ROOT / "LICENSE").read_text().strip()
+    _title, owner, *rest = text.split("\n\n")
+    body = "\n".join(f" {line}" if line else " ." for line in "\n\n".join(rest).splitlines())
+    found = [
+        f"Format: {COPYRIGHT_FORMAT}\nUpstream-Name: gpuboard\n",
+        f"Files: *\nCopyright: {owner.removeprefix('Copyright (c) ')}\nLicense: Expat\n{body}\n",
+    ]
+    for metadata in sorted(libraries.glob("*.dist-info/METADATA")):
+        about = message_from_string(metadata.read_text(errors="replace"))
+        if about["Name"] == "gpuboard":
+            continue
+        license = about["License-Expression"] or (about["License"] or "").split("\n")[0]
+        classes = [c for c in about.get_all("Classifier", []) if c.startswith("License ::")]
+        license = license or " or ".join(c.rpartition(":: ")[2] for c in classes) or "see there"
+        by = about["Author"] or about["Author-email"] or about["Maintainer-email"] or "its authors"
+        found.append(
+            f"Files: {LIBRARY}/{about['Name']}/*\n"
+            f"Copyright: {' '.join(by.split())}\n"
+            f"License: {license}\n"
+            f" The text came with {about['Name']} {about['Version']}: /{LIBRARY}/{metadata.parent.name}\n"
+        )
+    return "\n".join(found)
+
+
 def control(stage: Path, version: str) -> str:
     """Return the package's control file."""
     size = sum(f.stat().st_size for f in stage.rglob("*") if f.is_file()) // 1024
@@ -147,7 +194,7 @@ def control(stage: Path, version: str) -> str:
         "Priority: optional\n"
         f"Architecture: {run('dpkg', '--print-architecture').strip()}\n"
         f"Installed-Size: {size}\n"
-        "Maintainer: The gpuboard developers <gpuboard@localhost>\n"
+        f"Maintainer: {MAINTAINER}\n"
         f"Depends: python3 (>= 3.{minor}), python3 (<< 3.{minor + 1})\n"
         "Recommends: docker.io | docker-ce\n"
         "Description: book GPUs, queue and run containers on them, and watch them\n"
@@ -165,6 +212,7 @@ def build(target: Path) -> Path:
         stage.mkdir(mode=0o755)
         install_libraries(stage)
         install_files(stage)
+        install_papers(stage, version)
         write(stage / "DEBIAN/control", control(stage, version))
         write(stage / "DEBIAN/conffiles", "/etc/gpuboard/config.toml\n")
         for name, text in (("postinst", POSTINST), ("prerm", PRERM), ("postrm", POSTRM)):

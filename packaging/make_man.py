@@ -6,6 +6,7 @@ what belongs to all commands: exit codes, variables, files.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from inspect import cleandoc
 from pathlib import Path
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gpuboard import __version__
 from gpuboard.cli.main import cli
+from gpuboard.daemon.__main__ import parser as daemon_parser
 
 COMMON = r"""
 .SH EXIT STATUS
@@ -76,6 +78,20 @@ def main(folder: Path) -> None:
     write_man_pages("gpuboard", cli, version=__version__, target_dir=str(folder))
     with (folder / "gpuboard.1").open("a") as page:
         page.write(COMMON)
+    with (folder / "gpuboard-daemon.1").open("a") as page:
+        page.write(_daemon_options())
+
+
+def _daemon_options() -> str:
+    """Return the options of the daemon, which click passes through unread."""
+    found = [".SH OPTIONS\n"]
+    for option in daemon_parser()._actions:  # noqa: SLF001 - argparse has no other list of them
+        if option.help is argparse.SUPPRESS or not option.option_strings:
+            continue
+        names = ", ".join(f"\\fB{name}\\fP" for name in option.option_strings)
+        takes = "" if option.nargs == 0 else f" \\fI{option.dest.upper()}\\fP"
+        found.append(f".TP\n{names}{takes}\n{option.help}\n".replace("-", "\\-"))
+    return "".join(found)
 
 
 def _load(group: click.Group) -> None:

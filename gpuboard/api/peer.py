@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpuboard.devices.cgroups import CgroupKind, parse_cgroup
+from gpuboard.errors import PermissionDenied
 from gpuboard.model.person import Caller
 
 _CREDENTIALS = struct.Struct("iII")
 _REMEMBER_S = 30.0
 """A person who joins or leaves a group is seen as such after so long."""
+_REFUSE_S = 3.0
+"""Whoever is nobody here is looked up no more often, however often they ask."""
 _REMEMBERED = 4096
 _CONTAINED = frozenset(
     {
@@ -85,6 +88,7 @@ class Identities:
         self._caller_of = caller_of
         self._workers = workers
         self._known: dict[tuple[int, bool], tuple[float, Caller]] = {}
+        self._refused: dict[tuple[int, bool], tuple[float, PermissionDenied]] = {}
 
     async def caller(self, peer: Peer) -> Caller:
         """Return the caller behind a peer. Raises PermissionDenied for one who is nobody here."""
@@ -93,8 +97,17 @@ class Identities:
         known = self._known.get(key)
         if known is not None and now - known[0] < _REMEMBER_S:
             return known[1]
+        refused_at, refused = self._refused.get(key, (0.0, None))
+        if refused is not None and now - refused_at < _REFUSE_S:
+            raise PermissionDenied(refused.message, hint=refused.hint)
         loop = asyncio.get_running_loop()
-        caller = await loop.run_in_executor(self._workers, self._caller_of, peer)
+        try:
+            caller = await loop.run_in_executor(self._workers, self._caller_of, peer)
+        except PermissionDenied as error:
+            if len(self._refused) >= _REMEMBERED:
+                self._refused.clear()
+            self._refused[key] = (now, error)
+            raise
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[key] = (now, caller)
@@ -103,3 +116,4 @@ class Identities:
     def forget(self) -> None:
         """Ask anew for everybody: the configuration may name other admins now."""
         self._known.clear()
+        self._refused.clear()

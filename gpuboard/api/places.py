@@ -38,9 +38,14 @@ def find_socket() -> str:
     named = os.environ.get("GPUBOARD_SOCKET")
     if named:
         return named
-    if os.path.exists(SYSTEM_SOCKET) or any(os.path.exists(mark) for mark in SYSTEM_MARKS):
+    if os.path.exists(SYSTEM_SOCKET) or has_system_daemon():
         return SYSTEM_SOCKET
     return personal_socket()
+
+
+def has_system_daemon() -> bool:
+    """Say whether the box has a daemon of its own, be it down or not."""
+    return any(os.path.exists(mark) for mark in SYSTEM_MARKS)
 
 
 def personal_socket() -> str:

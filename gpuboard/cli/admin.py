@@ -151,11 +151,19 @@ def config() -> None:
 @json_option
 @pass_session
 def config_check(session: Session, file: str | None) -> int:
-    """Say whether a configuration file (by default the box's) is right, without a daemon."""
-    from gpuboard.config import SYSTEM_FILE, load_config
+    """Say whether a configuration file is right, without a daemon.
 
-    load_config(file or SYSTEM_FILE)
-    words = f"{file or SYSTEM_FILE} is right"
+    By default the box's; on a box without a daemon of its own, yours.
+    """
+    import os
+
+    from gpuboard.api.places import has_system_daemon
+    from gpuboard.config import config_file, load_config
+
+    personal = os.geteuid() != 0 and not has_system_daemon()
+    path = config_file(file, personal=personal)
+    load_config(path or None, personal=personal)
+    words = f"{path} is right" if path else "there is no configuration file: the defaults hold"
     if session.as_json:
         session.answer({"schema": 1, "ok": True, "words": words})
     else:

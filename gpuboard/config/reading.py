@@ -112,7 +112,8 @@ def _read(path: str) -> str:
     except OSError as error:
         raise HostError(
             f"the configuration {path} cannot be read: {error.strerror}",
-            hint="name the file with --config, or put it there",
+            hint="put it there, or name another: `gpuboard daemon --config FILE`,"
+            " `gpuboard admin config check FILE`",
         ) from error
     if mode & 0o002:
         raise HostError(

@@ -14,7 +14,7 @@ from gpuboard.errors import GpuboardError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; return the exit code (75: another daemon holds the lock)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from gpuboard.daemon.logs import log_to_stderr
 
     log_to_stderr(logging.DEBUG if options.verbose else logging.INFO)
@@ -32,24 +32,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gpuboard daemon", description="Serve the box.")
-    parser.add_argument(
-        "--config", type=Path, help="configuration file [/etc/gpuboard/config.toml]"
-    )
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the daemon's options."""
+    made = argparse.ArgumentParser(prog="gpuboard daemon", description="Serve the box.")
+    made.add_argument("--config", type=Path, help="configuration file [/etc/gpuboard/config.toml]")
+    made.add_argument(
         "--personal",
         action="store_true",
         help="serve only you, with your own database (what an ordinary user gets without --config)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--check-config",
         action="store_true",
         help="say whether the configuration is right, and end",
     )
-    parser.add_argument("--verbose", action="store_true", help="log every step")
-    parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
-    return parser
+    made.add_argument("--verbose", action="store_true", help="log every step")
+    made.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    return made
 
 
 def _is_personal(options: argparse.Namespace) -> bool:

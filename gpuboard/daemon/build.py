@@ -21,6 +21,7 @@ from gpuboard.daemon.metrics import metrics_of
 from gpuboard.daemon.parts import HeldDevices, make_probe, make_runtimes, reconfigure_runtimes
 from gpuboard.devices.history import HistoryRecorder
 from gpuboard.devices.protocol import Probe
+from gpuboard.engine import audit
 from gpuboard.engine.clock import SystemClock
 from gpuboard.engine.local import LocalEngine
 from gpuboard.engine.workers import ThreadWorkers
@@ -216,6 +217,13 @@ class Box:
 
     def _caller_of(self, peer: Peer) -> Caller:
         """Return the caller behind a peer. Raises PermissionDenied for one who has no business here."""
+        try:
+            return self._looked_up(peer)
+        except PermissionDenied as error:
+            audit.refused(peer.uid, "enter", None, error.message)
+            raise
+
+    def _looked_up(self, peer: Peer) -> Caller:
         if self.personal and peer.uid not in {0, os.geteuid()}:
             raise PermissionDenied("this is somebody's personal daemon")
         return caller_of(

@@ -7,12 +7,11 @@ what only root may see is said to be so. Nothing is changed and nothing is left 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gpuboard.api.places import SYSTEM_MARKS
+from gpuboard.api.places import has_system_daemon
 from gpuboard.config import SYSTEM_FILE, Config, config_file, defaults_for, load_config
 from gpuboard.daemon.parts import HeldDevices, make_probe, sandbox_of
 from gpuboard.errors import GpuboardError, HostError
@@ -26,7 +25,7 @@ _SWEEP_S = 10.0
 
 def examine(unreachable: GpuboardError) -> dict[str, Any]:
     """Return the JSON of all findings, the first that no daemon answers (`unreachable` says how)."""
-    personal = os.geteuid() != 0 and not any(Path(mark).exists() for mark in SYSTEM_MARKS)
+    personal = os.geteuid() != 0 and not has_system_daemon()
     config, wrong = _config(personal=personal)
     runtimes = _runtimes(config)
     try:
@@ -46,17 +45,16 @@ def examine(unreachable: GpuboardError) -> dict[str, Any]:
 
 
 def _daemon(unreachable: GpuboardError, *, personal: bool) -> CheckView:
-    start = "gpuboard daemon --personal" if personal else "sudo systemctl start gpuboard"
-    why = (
-        "it says there why it ends"
-        if personal
-        else "journalctl -u gpuboard -n 50 says why it ended"
-    )
+    mend = "sudo systemctl start gpuboard; why it ended: journalctl -u gpuboard -n 50"
+    if personal:
+        mend = "gpuboard daemon --personal (it says there why it ends)"
+    elif not has_system_daemon():
+        mend = "install gpuboard's Debian package, which has it started by systemd, or: gpuboard daemon"
     return CheckView(
         name="daemon",
         status="error",
         words=f"{unreachable.message} (what follows was seen without it)",
-        mend=f"{start}; {why}",
+        mend=mend,
     )
 
 

@@ -36,7 +36,7 @@ class AdminService:
 
     def drain(self, caller: Caller, request: DrainRequest) -> AdminResult:
         """Take devices out of service; what runs on them goes on."""
-        insist(caller, Action.ADMINISTER, what="drain")
+        self._insist(caller, "drain")
         note = bounded(request.note, MAX_NOTE, "note")
         devices = self._devices(request.gpu_ids)
         self._engine.drain(devices, caller.person.name, note)
@@ -44,7 +44,7 @@ class AdminService:
 
     def resume(self, caller: Caller, request: DrainRequest) -> AdminResult:
         """Put devices back into service."""
-        insist(caller, Action.ADMINISTER, what="resume")
+        self._insist(caller, "resume")
         devices = self._devices(request.gpu_ids)
         drained = [device for device in devices if device in self._engine.drains()]
         self._engine.resume(drained, caller.person.name)
@@ -54,7 +54,7 @@ class AdminService:
 
     def notice(self, caller: Caller, request: NoticeRequest) -> AdminResult:
         """Publish a notice to everybody; empty text clears."""
-        insist(caller, Action.ADMINISTER, what="notice")
+        self._insist(caller, "notice")
         text = bounded(request.text, MAX_NOTE, "text").strip()
         until_at = None
         if request.duration != "":
@@ -68,7 +68,7 @@ class AdminService:
 
     def blackout(self, caller: Caller, request: BlackoutRequest) -> AdminResult:
         """Announce a maintenance window, or take one back."""
-        insist(caller, Action.ADMINISTER, what="blackout")
+        self._insist(caller, "blackout")
         if request.cancel is not None:
             if not 0 < request.cancel < _NO_ID:
                 raise NotFound(f"there is no blackout {request.cancel}")
@@ -135,7 +135,7 @@ class AdminService:
 
         An empty path: beside it, named by the time.
         """
-        insist(caller, Action.ADMINISTER, what="backup")
+        self._insist(caller, "backup")
         if not path:
             now = datetime.fromtimestamp(self._context.clock.now_ms() / 1000, tz=UTC)
             folder = Path(self._context.config.daemon.state_dir) / "backups"
@@ -152,7 +152,7 @@ class AdminService:
 
     def check_database(self, caller: Caller) -> Callable[[], AdminResult]:
         """Return what runs, on a worker, the database's integrity check."""
-        insist(caller, Action.ADMINISTER, what="check_database")
+        self._insist(caller, "check_database")
 
         def check() -> AdminResult:
             words = self._engine.check_database()
@@ -163,16 +163,25 @@ class AdminService:
 
     def state(self, caller: Caller) -> Callable[[], AdminState]:
         """Return what says, on a worker, how the daemon itself is."""
-        insist(caller, Action.ADMINISTER, what="state", is_noted=False)
+        self._insist(caller, "state", is_noted=False)
         return admin_state(self._context, self._started_at, self._checked)
 
     def reload(self, caller: Caller) -> AdminResult:
         """Read the configuration again; a wrong one raises and leaves the old one in force."""
-        insist(caller, Action.ADMINISTER, what="reload")
+        self._insist(caller, "reload")
         if self._context.reload_config is None:
             return AdminResult(words="there is no configuration file to read again")
         self._context.config = self._context.reload_config()
         return AdminResult(words="configuration read again")
+
+    def _insist(self, caller: Caller, what: str, *, is_noted: bool = True) -> None:
+        """Raise PermissionDenied, with the way to become one, for whoever is no administrator."""
+        daemon = self._context.config.daemon
+        ways = ["use sudo"]
+        if daemon.admin_group:
+            ways.append(f"have an administrator add you to the group {daemon.admin_group}")
+        hint = ", or ".join(ways)
+        insist(caller, Action.ADMINISTER, what=what, hint=hint, is_noted=is_noted)
 
     def _devices(self, words: list[str]) -> list[DeviceUuid]:
         names = DeviceNames(self._engine.snapshot())

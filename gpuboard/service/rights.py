@@ -109,6 +109,7 @@ def insist(
     what: str = "",
     *,
     words: str = "this is not yours",
+    hint: str = "",
     is_noted: bool = True,
 ) -> None:
     """Raise PermissionDenied with these words unless the caller may do this.
@@ -122,12 +123,8 @@ def insist(
         return
     audit.refused(caller.uid, action, owner_uid, what)
     if RULES[action] == _ADMINS:
-        raise PermissionDenied(
-            "only an administrator may do this",
-            hint="administrators: root (sudo gpuboard ...), and those that [daemon] admins and"
-            " admin_group name; `gpuboard doctor` shows what is amiss to everybody",
-        )
-    raise PermissionDenied(words)
+        raise PermissionDenied("only an administrator may do this", hint=hint)
+    raise PermissionDenied(words, hint=hint)
 
 
 def no_such_job(selector: str) -> NotFound:

@@ -664,6 +664,26 @@ def test_config_check_needs_no_daemon(gpuboard: Gpuboard, tmp_path: Any) -> None
     ran = gpuboard("admin", "config", "check", str(bad))
     assert ran.code == 1
     assert "default_tim" in ran.err
+    ran = gpuboard("admin", "config", "check", str(tmp_path / "none.toml"))
+    assert (ran.code, "`gpuboard admin config check FILE`" in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_config_check_looks_where_the_box_s_daemon_or_one_s_own_would(
+    gpuboard: Gpuboard, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, has_file: bool
+) -> None:
+    """Without a daemon of the box's, a person's own file; no file is as right."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("gpuboard.api.places.SYSTEM_MARKS", ())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    if has_file:
+        (tmp_path / "gpuboard").mkdir()
+        (tmp_path / "gpuboard/config.toml").write_text('[jobs]\ndefault_time = "2h"\n')
+    ran = gpuboard("admin", "config", "check")
+    assert ran.code == 0
+    assert (
+        f"{tmp_path}/gpuboard/config.toml is right" if has_file else "the defaults hold"
+    ) in ran.out
 
 
 def test_without_a_command_a_pipe_gets_the_board_as_text(

@@ -58,6 +58,14 @@ def test_main_page_lists_commands_exit_codes_and_variables(pages: Path) -> None:
         assert word in text
 
 
+def test_the_daemon_s_options_are_in_its_man_page(pages: Path) -> None:
+    """They are read by the daemon itself, not by the command line."""
+    text = (pages / "gpuboard-daemon.1").read_text().replace("\\-", "-")
+    for flag in ("--config", "--personal", "--check-config", "--verbose"):
+        assert f"\\fB{flag}\\fP" in text
+    assert "--ready-fd" not in text
+
+
 def test_man_pages_are_clean_roff(pages: Path) -> None:
     """groff has no complaint about any page."""
     if shutil.which("groff") is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gpuboard.daemon import examine
+from gpuboard.errors import Unavailable
 
 NEEDED = {"daemon", "configuration", "driver", "engine", "permissions", "disk", "clock"}
 
@@ -26,9 +27,23 @@ def test_what_a_command_sees_by_itself_is_told_and_how_to_start_a_daemon(tmp_pat
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert set(checks) >= NEEDED
     assert (checks["daemon"]["status"], "none.sock" in checks["daemon"]["words"]) == ("error", True)
-    start = "sudo systemctl start gpuboard" if os.geteuid() == 0 else "gpuboard daemon --personal"
-    assert checks["daemon"]["mend"].startswith(start)
+    assert "gpuboard" in checks["daemon"]["mend"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("personal", "has_system", "start"),
+    [
+        (True, False, "gpuboard daemon --personal"),
+        (False, True, "sudo systemctl start gpuboard"),
+        (False, False, "install gpuboard's Debian package"),
+    ],
+)
+def test_how_to_start_a_daemon_is_told_for_the_box_at_hand(
+    monkeypatch: pytest.MonkeyPatch, personal: bool, has_system: bool, start: str
+):
+    monkeypatch.setattr(examine, "has_system_daemon", lambda: has_system)
+    assert examine._daemon(Unavailable("x"), personal=personal).mend.startswith(start)
 
 
 def test_a_wrong_configuration_is_a_finding_and_no_end(

@@ -194,3 +194,31 @@ def test_what_of_a_job_is_shown_to_whom(house: House):
         OWNER: [True, True],
         ADMIN: [True, True],
     }
+
+
+def test_decisions_about_rights_are_a_line_each(house: House):
+    """Who has no account, an administrator who looks and acts, a manager; and none of what is one's own."""
+    things = house.things()
+    job = things["job"]
+    begins = house.daemon.log.stat().st_size
+    house.uids["nobody"] = 3_999_999_999
+    for _ in range(3):
+        assert house.ask("nobody", "GET", "/jobs")[0] == 403
+    house.ask(ADMIN, "GET", f"/jobs/{job}")
+    house.ask(ADMIN, "GET", f"/jobs/{job}/log")
+    house.ask(MANAGER, "POST", "/jobs/release", {"jobs": [job]})
+    house.ask(OWNER, "POST", "/jobs/update", {"jobs": [job], "account": "lab"})
+    house.ask(ADMIN, "POST", "/admin/notice", {"text": "hello"})
+    house.ask(OWNER, "GET", f"/jobs/{job}")
+    house.tidy(things)
+    log = house.daemon.log.read_text()[begins:]
+    lines = [line.partition("gpuboard.audit: ")[2] for line in log.splitlines() if "audit" in line]
+    owner = house.uids[OWNER]
+    assert lines == [
+        "refused: uid=3999999999 action=enter owner=- uid 3999999999 has no account on this box",
+        f"allowed: uid={house.uids[ADMIN]} action=read_private owner={owner} jobs {job}",
+        f"allowed: uid={house.uids[ADMIN]} action=read_log owner={owner} jobs {job}",
+        f"allowed: uid={house.uids[MANAGER]} action=stop_job owner={owner} jobs {job}",
+        f"refused: uid={owner} action=change_job owner={owner} jobs {job}: you are not in group lab",
+        f"allowed: uid={house.uids[ADMIN]} action=administer owner=- notice",
+    ]

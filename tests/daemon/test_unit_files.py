@@ -53,14 +53,19 @@ def test_the_unit_keeps_the_promises_of_the_daemon():
         assert tie not in unit, "a restart of Docker would take the queue with it"
 
 
-def test_every_directive_is_explained():
-    """Each block of directives stands under a comment."""
-    blocks = (PACKAGING / "gpuboard.service").read_text().split("\n\n")
-    for block in blocks:
-        lines = block.strip().splitlines()
-        if lines[0].startswith("[Install]"):
-            continue
-        assert any(line.startswith("#") for line in lines), block
+@pytest.mark.parametrize("name", UNITS)
+def test_every_directive_is_explained(name: str):
+    """A comment stands right above each, or above the first of several with the same name."""
+    bare, section, above = [], "", ""
+    for line in (PACKAGING / name).read_text().splitlines():
+        if line.startswith("["):
+            section = line
+        key = line.partition("=")[0] if "=" in line and not line.startswith("#") else ""
+        if key and section != "[Install]" and key not in ("Description", "Documentation"):
+            is_told = above.startswith("#") or above.partition("=")[0] == key
+            bare += [] if is_told else [line]
+        above = line
+    assert bare == []
 
 
 @pytest.mark.parametrize("name", ["gpuboard.service", "gpuboard.socket"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +94,9 @@ def test_everything_an_admin_expects_is_there(debian: Path):
     """Unit, sysusers, tmpfiles, man pages and completions are where the system looks for them."""
     for path in (
         "usr/lib/systemd/system/gpuboard.service",
+        "usr/lib/systemd/system/gpuboard.socket",
+        "usr/share/doc/gpuboard/copyright",
+        "usr/share/doc/gpuboard/changelog.gz",
         "usr/lib/sysusers.d/gpuboard.conf",
         "usr/lib/tmpfiles.d/gpuboard.conf",
         "usr/share/gpuboard/gpuboard-containers-only.conf",
@@ -103,6 +108,22 @@ def test_everything_an_admin_expects_is_there(debian: Path):
         "usr/share/fish/vendor_completions.d/gpuboard.fish",
     ):
         assert (debian / path).is_file(), path
+
+
+def test_the_papers_are_debian_s(debian: Path):
+    """Whose each part is, in the format that programs read; what changed, as dpkg's own tools read it."""
+    papers = debian / "usr/share/doc/gpuboard"
+    text = (papers / "copyright").read_text()
+    assert text.startswith("Format: https://www.debian.org/doc/")
+    assert all(f"Files: {part}" in text for part in ("*", "usr/lib/gpuboard/aiohttp/*"))
+    entry = gzip.decompress((papers / "changelog.Debian.gz").read_bytes()).decode()
+    assert re.match(r"gpuboard \(\S+\) unstable; urgency=medium\n\n  \* .*\n\n -- .*> +\w", entry)
+
+
+def test_the_socket_of_systemd_s_is_there_to_be_enabled(debian: Path):
+    """And only that: the daemon's own is what the package starts with."""
+    enabled = [path.name for path in (debian / "etc/systemd/system").rglob("gpuboard*")]
+    assert "gpuboard.socket" not in enabled
 
 
 def test_the_state_is_closed_to_others(debian: Path):

@@ -114,6 +114,15 @@ def test_each_use_is_open_to_whom_the_table_says(
             use(services, caller)
 
 
+def test_who_is_no_administrator_is_told_how_to_be_one(services: Services) -> None:
+    """By the names of this very box."""
+    with pytest.raises(PermissionDenied) as refused:
+        services.admin.resume(AS_BEN, DrainRequest())
+    assert refused.value.hint == (
+        "use sudo, or have an administrator add you to the group gpuboard-admin"
+    )
+
+
 def test_root_runs_no_jobs(services: Services) -> None:
     """Jobs belong to people: uids below min_uid are refused."""
     with pytest.raises(PermissionDenied):
