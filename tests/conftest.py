@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from tests.support.bridged import BridgedEngine, missing_bridge_parts  # noqa: E402
 from tests.support.dockerd import DockerEngine, missing_parts, running_engine  # noqa: E402
 
 # how long an example takes says more about the box's other tenants than about the code
@@ -45,6 +46,15 @@ def docker_engine() -> Iterator[DockerEngine]:
             engine = stack.enter_context(running_engine())
         except RuntimeError as error:
             _without_engine(str(error))
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def bridged_engine() -> Iterator[BridgedEngine]:
+    """Give an engine that has bridges and ports, in a network namespace of its own."""
+    if reason := missing_bridge_parts():
+        _without_engine(reason)
+    with running_engine(BridgedEngine) as engine:
         yield engine
 
 

@@ -1,30 +1,29 @@
 """`simulate`: play a trace, or the box's own past, under several policies and compare them.
 
 The simulator is imported only when it is asked for; nothing here touches the box, except that
-`--history` reads the daemon's record.
+`--history` reads the daemon's record (`boxrecord.py`).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from gpuboard.cli import boxrecord
 from gpuboard.cli.session import Session, json_option, pass_session
 from gpuboard.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from gpuboard.simulate.baseline import Baseline
     from gpuboard.simulate.played import Played
     from gpuboard.simulate.policies import Policy
-    from gpuboard.simulate.record import Past
     from gpuboard.simulate.simulation import Conditions
     from gpuboard.simulate.trace import TraceJob
 
-PAGE = 1000
-"""Rows of the record asked for at once."""
 BAR_CELLS = 30
 
 
@@ -54,6 +53,8 @@ class _Stage(NamedTuple):
     jobs: list[TraceJob]
     gpus: int
     conditions: Conditions
+    baseline: Baseline | None = None
+    """The box's own settings, where its own record is played."""
 
 
 @click.command("simulate", short_help="Compare policies on a trace, or on the box's own past.")
@@ -128,19 +129,24 @@ def simulate(session: Session, /, **options: Any) -> None:
     gpuboard simulate --history --compare running_gpus=none,4,8 --plot quota.svg
     gpuboard simulate log.csv -g 16 --preemptible all --compare lease=0s,1h,4h
     gpuboard simulate --history --forecast
+
+    --history starts from the settings of this box, which it shows to administrators.
     """
     asked = _Asked(**options)
-    chosen = _policies(asked)
+    chosen = _policies(asked, None)
     _check_plot(asked)
     stage = _stage(session, asked)
+    if stage.baseline is not None:
+        chosen = _policies(asked, stage.baseline)
     if asked.forecast:
         _forecast(session, stage, chosen)
     else:
         _compare(session, asked, stage, chosen)
 
 
-def _policies(asked: _Asked) -> dict[str, Policy]:
-    """Return the policies, or the variants of them, by name."""
+def _policies(asked: _Asked, baseline: Baseline | None) -> dict[str, Policy]:
+    """Return the policies, or the variants of them, by name; with the box's own settings."""
+    from gpuboard.simulate.baseline import on_box
     from gpuboard.simulate.comparing import variants
     from gpuboard.simulate.policies import policy_of
     from gpuboard.simulate.run import USUAL
@@ -148,6 +154,8 @@ def _policies(asked: _Asked) -> dict[str, Policy]:
     names = [name.strip() for name in asked.policies.split(",") if name.strip()]
     usual = ["fairshare"] if asked.compare or asked.forecast else USUAL
     policies = {name: policy_of(name) for name in names or usual}
+    if baseline is not None:
+        policies = {name: on_box(name, policy, baseline) for name, policy in policies.items()}
     chosen = variants(policies, asked.compare) if asked.compare else policies
     if asked.forecast and len(chosen) > 1:
         raise InvalidRequest(
@@ -186,12 +194,17 @@ def _stage(session: Session, asked: _Asked) -> _Stage:
             "say what to play: a TRACE or --history, and not both", hint="gpuboard simulate --help"
         )
     conditions = _conditions(asked)
-    gpus = asked.gpus
+    gpus, baseline = asked.gpus, None
     if asked.trace is None:
         devices = [device["uuid"] for device in session.client.get("/board")["devices"]]
-        past = _past_of_box(session, devices)
+        past = boxrecord.read_past(session, devices)
         gpus = gpus or len(devices)
-        name, jobs, conditions = "history", past.jobs, _as_it_was(past, conditions, gpus)
+        name, jobs, conditions = "history", past.jobs, boxrecord.as_it_was(past, conditions, gpus)
+        baseline = boxrecord.read_baseline(session)
+        if baseline is not None:
+            conditions = boxrecord.as_allowed(
+                past, conditions, baseline, has_checkpoint=bool(asked.checkpoint)
+            )
     else:
         path = Path(asked.trace)
         name, jobs = path.name, read_trace(path)
@@ -204,7 +217,7 @@ def _stage(session: Session, asked: _Asked) -> _Stage:
                 f"{len(jobs) - len(fitting)} of {len(jobs)} jobs want more than {gpus} GPUs"
             )
         jobs = fitting
-    return _Stage(name, jobs, gpus, conditions)
+    return _Stage(name, jobs, gpus, conditions, baseline)
 
 
 def _conditions(asked: _Asked) -> Conditions:
@@ -215,7 +228,9 @@ def _conditions(asked: _Asked) -> Conditions:
     return Conditions(
         shares=dict(_weight(text) for text in asked.weights),
         preemptible=_part(asked.preemptible, "--preemptible"),
-        checkpoint_s=parse_duration(checkpoint, field="--checkpoint") if checkpoint else 0,
+        checkpoint_s=parse_duration(checkpoint, field="--checkpoint", least_s=0)
+        if checkpoint
+        else 0,
         bookings_a_day=_a_day(asked.bookings),
         no_show=_part(asked.no_show, "--no-show"),
         seed=asked.seed,
@@ -312,46 +327,6 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < float("inf") else None
-
-
-def _past_of_box(session: Session, devices: Sequence[str]) -> Past:
-    """Return what the daemon's record says of the past."""
-    from gpuboard.simulate.record import past_of_record
-
-    bookings = session.client.get("/reservations", past=True)["reservations"]
-    return past_of_record(list(_ended_jobs(session)), list(_events(session)), bookings, devices)
-
-
-def _ended_jobs(session: Session) -> Iterator[dict[str, Any]]:
-    before: int | None = None
-    while True:
-        query = {} if before is None else {"before": before}
-        page = session.client.get("/history", limit=PAGE, **query)["jobs"]
-        yield from page
-        if len(page) < PAGE:
-            return
-        before = min(job["id"] for job in page)
-
-
-def _events(session: Session) -> Iterator[dict[str, Any]]:
-    after = 0
-    while True:
-        page = session.client.get("/events", limit=PAGE, after=after)["events"]
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = page[-1]["id"]
-
-
-def _as_it_was(past: Past, conditions: Conditions, gpus: int) -> Conditions:
-    """Return the conditions with the bookings and closed devices of the past, as far as they fit."""
-    import msgspec
-
-    return msgspec.structs.replace(
-        conditions,
-        bookings=tuple(booking for booking in past.bookings if booking.gpus <= gpus),
-        closures=tuple(closure for closure in past.closures if closure.device < gpus),
-    )
 
 
 def _progress(session: Session) -> Callable[[str, float], None]:

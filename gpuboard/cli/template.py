@@ -48,6 +48,7 @@ def over_template(
     env = {key: value for key, value in template.get("env", {}).items() if key not in by_hand}
     merged["env"] = {**body.get("env", {}), **env}
     merged["mounts"] = [*template.get("mounts", ()), *body.get("mounts", ())]
+    merged["ports"] = list(dict.fromkeys([*template.get("ports", ()), *body.get("ports", ())]))
     if "image" not in body:
         merged.pop("image", None)
     return merged

@@ -103,6 +103,7 @@ PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
         re.compile(r"(?:/|\{home\})[^:\0]*:/[^:\0]*(?::r[ow])?"),
         'texts such as "/data/{user}:/data" or "/data:/data:ro"',
     ),
+    "templates.*.ports": (re.compile(r"[0-9]{1,5}"), 'texts such as "8888"'),
     "daemon.socket": (
         re.compile(rf"(?=.{{2,{_LONGEST_SOCKET_PATH}}}$)/[^\0]*[^/\0]"),
         "an absolute path of at most 107 characters",

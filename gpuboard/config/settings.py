@@ -167,6 +167,8 @@ class TemplateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`NAME=value`."""
     mounts: tuple[str, ...] = ()
     """`/host:/inside` or `/host:/inside:ro`; `{home}` and `{user}` are the caller's, here as in `workdir`."""
+    ports: tuple[str, ...] = ()
+    """TCP ports of the container to publish."""
     workdir: str = ""
     shm_size: str = ""
     cpus: float | None = None

@@ -26,8 +26,8 @@ _WORD = rf"({_NUMBER})\s*({_UNIT})"
 _CLOCK = r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?"
 
 
-def parse_duration(text: str | int, *, field: str) -> int:
-    """Return the seconds that `text` says: always >= 1.
+def parse_duration(text: str | int, *, field: str, least_s: int = 1) -> int:
+    """Return the seconds that `text` says: always >= 1, or >= `least_s`.
 
     Clock forms are Slurm's: `M:S`, `H:M:S`, `D-H`, `D-H:M`, `D-H:M:S`. Fractions are rounded to
     whole seconds. Raises InvalidRequest that names the field, the value and the accepted forms.
@@ -35,7 +35,7 @@ def parse_duration(text: str | int, *, field: str) -> int:
     seconds = _seconds_of(text)
     if seconds is None:
         raise _invalid(text, field, "is not a span of time")
-    if seconds <= 0:
+    if seconds < least_s:
         raise _invalid(text, field, "is not longer than nothing")
     if seconds > MAX_S:
         raise _invalid(text, field, "is longer than 100 years")

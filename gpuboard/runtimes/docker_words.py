@@ -57,6 +57,8 @@ _ADDRESSES_HINT = (
     'the engine has room for about 30 networks: give it more in /etc/docker/daemon.json, "default-address-pools":'
     ' [{"base": "10.201.0.0/16", "size": 26}]'
 )
+_NETWORK_GONE = re.compile(r"network [\w.-]+ not found")
+"""Pruned by somebody between the create and the start: the next attempt makes it anew."""
 _CDI = r"CDI device"
 _DRIVER = (
     r"nvidia-container-cli: (?:initialization|detection|device|driver) error|nvml error"
@@ -83,6 +85,8 @@ def refusal(what: str, status: int, words: str, persons: Iterable[str] = ()) -> 
         return NotExecutable(f"command not found: {shown}", status=127)
     if _NOT_EXECUTABLE.search(words) and "exec" in words:
         return NotExecutable(f"command cannot be executed: {shown}", status=126)
+    if _NETWORK_GONE.match(words):
+        return CannotStartNow(message)
     if status == requests.codes.not_found:
         return NotFound(message)
     if status == requests.codes.conflict:

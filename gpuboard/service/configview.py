@@ -14,6 +14,7 @@ from gpuboard.model.sizes import format_size
 from gpuboard.model.text import plain
 
 _SECRET = re.compile(r"secret|password|token|urls?$|credential", re.IGNORECASE)
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 HIDDEN = "(not shown)"
 
 
@@ -60,11 +61,16 @@ def _written(field: str, value: object) -> str:
     if isinstance(value, str):
         return f'"{plain(value)}"'
     if isinstance(value, dict):
-        pairs = (f"{name} = {_shown(str(name), one)}" for name, one in value.items())
+        pairs = (f"{_key(str(name))} = {_shown(str(name), one)}" for name, one in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list | tuple | set | frozenset):
         return "[" + ", ".join(_written(field, one) for one in value) + "]"
     return _written(field, msgspec.to_builtins(value))
+
+
+def _key(name: str) -> str:
+    """Return a name as TOML writes it: one with a dot in it needs quotes."""
+    return name if _BARE.fullmatch(name) else f'"{plain(name)}"'
 
 
 def _number(field: str, value: float) -> str:

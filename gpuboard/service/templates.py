@@ -39,6 +39,7 @@ def _request(template: TemplateConfig, person: Person) -> SubmitRequest:
         time_limit=template.time,
         env={key: value for key, _, value in pairs},
         mounts=[_mount(_own(text, person)) for text in template.mounts],
+        ports=list(template.ports),
         workdir=_own(template.workdir, person),
         shm_size=template.shm_size,
         cpus=template.cpus,

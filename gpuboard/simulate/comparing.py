@@ -88,7 +88,7 @@ def _refused(message: str, hint: str) -> InvalidRequest:
 
 
 def _span(text: str) -> int:
-    return parse_duration(text, field="--compare")
+    return parse_duration(text, field="--compare", least_s=0)
 
 
 def _optional_span(text: str) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from gpuboard.model.ids import Uid
 from gpuboard.model.world import Spent, Usage
@@ -14,38 +15,45 @@ HALF_LIVES_AHEAD = 20
 written up; after so many half-lives all is written down again, lest numbers outgrow a float's digits."""
 
 
-class Ledger:
-    """Devices held and charged, person by person. Instants in ms."""
+class Payer(NamedTuple):
+    """Who is charged: a person, for one of their groups where there are any."""
 
-    def __init__(self, half_life_s: int, shares: Mapping[Uid, float], *, is_weekly: bool) -> None:
+    uid: Uid
+    account: str
+    shares: float
+
+
+class Ledger:
+    """Devices held and charged, payer by payer. Instants in ms."""
+
+    def __init__(self, half_life_s: int, *, is_weekly: bool) -> None:
         self._half_life_s = half_life_s
-        self._shares = shares
         self._is_weekly = is_weekly
         """Whether anybody asks for the hours of the last week."""
-        self._held: dict[Uid, int] = {}
-        self._charged_at: dict[Uid, int] = {}
-        self._used: dict[Uid, float] = {}
+        self._held: dict[Payer, int] = {}
+        self._charged_at: dict[Payer, int] = {}
+        self._used: dict[Payer, float] = {}
         """Device-seconds as they count at `_decayed_at`; what came later is written up to it."""
-        self._usage: dict[Uid, Usage] = {}
+        self._usage: dict[Payer, Usage] = {}
         """The same, as the policy wants it."""
         self._decayed_at = 0
-        self._spent: dict[tuple[Uid, int], float] = {}
+        self._spent: dict[tuple[Payer, int], float] = {}
 
-    def hold(self, uid: Uid, gpus: int, now: int) -> None:
+    def hold(self, payer: Payer, gpus: int, now: int) -> None:
         """Let a person hold so many devices more."""
-        self._charge(uid, now)
-        self._held[uid] = self._held.get(uid, 0) + gpus
+        self._charge(payer, now)
+        self._held[payer] = self._held.get(payer, 0) + gpus
 
-    def release(self, uid: Uid, gpus: int, held_from: int, now: int) -> None:
+    def release(self, payer: Payer, gpus: int, held_from: int, now: int) -> None:
         """Let a person hold so many devices less, which they have held since `held_from`."""
-        self._charge(uid, now)
-        self._held[uid] -= gpus
-        if not self._held[uid]:
-            del self._held[uid]
+        self._charge(payer, now)
+        self._held[payer] -= gpus
+        if not self._held[payer]:
+            del self._held[payer]
         if self._is_weekly:
             for hour_at, span_ms in _hours(held_from, now):
-                known = self._spent.get((uid, hour_at), 0.0)
-                self._spent[uid, hour_at] = known + gpus * span_ms / 1000
+                known = self._spent.get((payer, hour_at), 0.0)
+                self._spent[payer, hour_at] = known + gpus * span_ms / 1000
 
     def age(self, now: int) -> None:
         """Let usage fade before its numbers become too large."""
@@ -56,14 +64,14 @@ class Ledger:
     def decay(self, now: int) -> None:
         """Write all usage down to what it counts at `now`: needed where not only ratios count."""
         left = decayed(1.0, self._decayed_at, now, self._half_life_s)
-        for uid, used in self._used.items():
-            self._set_used(uid, used * left)
+        for payer, used in self._used.items():
+            self._set_used(payer, used * left)
         self._decayed_at = now
 
     def usage(self, now: int) -> tuple[Usage, ...]:
         """Return everybody's usage, in the right proportions, charged up to `now`."""
-        for uid in self._held:
-            self._charge(uid, now)
+        for payer in self._held:
+            self._charge(payer, now)
         return tuple(self._usage.values())
 
     def spent(self, now: int) -> tuple[Spent, ...]:
@@ -73,21 +81,22 @@ class Ledger:
             for key in old:
                 del self._spent[key]
         return tuple(
-            Spent(uid, "", hour_at, seconds) for (uid, hour_at), seconds in self._spent.items()
+            Spent(payer.uid, payer.account, hour_at, seconds)
+            for (payer, hour_at), seconds in self._spent.items()
         )
 
-    def _charge(self, uid: Uid, now: int) -> None:
+    def _charge(self, payer: Payer, now: int) -> None:
         """Charge a person for what they held since they were last charged."""
-        held = self._held.get(uid, 0)
+        held = self._held.get(payer, 0)
         if held:
-            new = charge(0.0, held, self._charged_at[uid], now, self._half_life_s)
+            new = charge(0.0, held, self._charged_at[payer], now, self._half_life_s)
             left = decayed(1.0, self._decayed_at, now, self._half_life_s)
-            self._set_used(uid, self._used.get(uid, 0.0) + new / left)
-        self._charged_at[uid] = now
+            self._set_used(payer, self._used.get(payer, 0.0) + new / left)
+        self._charged_at[payer] = now
 
-    def _set_used(self, uid: Uid, device_seconds: float) -> None:
-        self._used[uid] = device_seconds
-        self._usage[uid] = Usage(uid, device_seconds, self._shares.get(uid, 1.0))
+    def _set_used(self, payer: Payer, device_seconds: float) -> None:
+        self._used[payer] = device_seconds
+        self._usage[payer] = Usage(payer.uid, device_seconds, payer.shares, payer.account)
 
 
 def _hours(from_at: int, until_at: int) -> Iterator[tuple[int, int]]:

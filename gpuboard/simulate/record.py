@@ -60,7 +60,17 @@ def past_of_record(
 def _trace_job(job: Mapping[str, Any], submit_s: int) -> TraceJob:
     ran_s = max(0, from_iso(job["ended_at"]) - from_iso(job["started_at"])) // 1000
     limit_s = max(1, ran_s, job["limit_s"])
-    return TraceJob(job["id"], job["user"], submit_s, job["gpus"], ran_s, limit_s)
+    return TraceJob(
+        job["id"],
+        job["user"],
+        submit_s,
+        job["gpus"],
+        ran_s,
+        limit_s,
+        account=job.get("account", ""),
+        class_name=job.get("class", ""),
+        preemptible=job.get("preemptible", False),
+    )
 
 
 def _came_at(

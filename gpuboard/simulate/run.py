@@ -47,6 +47,11 @@ def run_simulation(
 
         under = conditions_under(policy, conditions)
         played = Simulation(jobs, gpus, policy.settings, under).play(report)
+        if not played.outcomes:
+            raise InvalidRequest(
+                f"under {name} none of the {len(jobs)} jobs may ever run: its quota is too small",
+                field="--compare",
+            )
         on_played(name, played)
         results[name] = metrics_of(played, gpus)
     return {
@@ -68,7 +73,13 @@ def without_wider(jobs: Sequence[TraceJob], gpus: int) -> list[TraceJob]:
 
 
 def check(jobs: Sequence[TraceJob], gpus: int, conditions: Conditions) -> None:
-    """Raise InvalidRequest for jobs that are wider than the box, or shares of nobody."""
+    """Raise InvalidRequest for no jobs, for ones wider than the box, or for shares of nobody."""
+    if not jobs:
+        raise InvalidRequest(
+            f"no job is left that a box of {gpus} GPUs could run",
+            hint="more --gpus",
+            field="--gpus",
+        )
     wider = [job.gpus for job in jobs if job.gpus > gpus]
     if wider:
         raise InvalidRequest(

@@ -17,13 +17,13 @@ import msgspec
 
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan
-from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Waiting, World
+from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Quota, Waiting, World
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from gpuboard.policy.quota import has_weekly_quota, never_fits
 from gpuboard.simulate.bookings import BookingBook, Closure, PastBooking
-from gpuboard.simulate.ledger import Ledger
+from gpuboard.simulate.ledger import Ledger, Payer
 from gpuboard.simulate.orders import MAX_AGE_MS, SaturatingOrder
 from gpuboard.simulate.played import Outcome, Played, Run
 from gpuboard.simulate.policies import Order
@@ -41,6 +41,8 @@ class Conditions(msgspec.Struct, frozen=True):
     order: Order = Order.VIRTUAL_SUBMIT_TIME
     shares: Mapping[str, float] = {}
     """By user; others have 1."""
+    quotas: Mapping[str, Quota] = {}
+    """By user; others have the policy's default."""
     preemptible: float = 0.0
     """The part (0..1) of the jobs that may be stopped and go on later."""
     checkpoint_s: int = 0
@@ -71,8 +73,13 @@ class Simulation:
         self._conditions = conditions or Conditions()
         devices = tuple(DeviceFact(DeviceUuid(f"GPU-{n}"), n) for n in range(gpus))
         self._box = DeviceBox(devices)
+        people = dict.fromkeys(job.user for job in jobs)
+        self._uids = {user: Uid(number) for number, user in enumerate(people, 1)}
+        quotas = self._conditions.quotas.items()
         settings = msgspec.structs.replace(
-            settings, checkpoint_cost_s=self._conditions.checkpoint_s
+            settings,
+            checkpoint_cost_s=self._conditions.checkpoint_s,
+            quotas={self._uids[user]: quota for user, quota in quotas if user in people},
         )
         self._refresh_ms = USAGE_REFRESH_MS
         if settings.lease_s:
@@ -81,13 +88,7 @@ class Simulation:
         self._gpus = gpus
         self._numbers = {fact.uuid: fact.index for fact in devices}
         self._jobs = {JobId(number): job for number, job in enumerate(jobs, 1)}
-        people = dict.fromkeys(job.user for job in jobs)
-        self._uids = {user: Uid(number) for number, user in enumerate(people, 1)}
-        self._shares = {
-            self._uids[user]: share
-            for user, share in self._conditions.shares.items()
-            if user in self._uids
-        }
+        self._payers = self._payers_of(jobs, with_groups=bool(settings.groups))
         self._dice = random.Random(self._conditions.seed)  # noqa: S311 - a sample, not a secret
         self._left_s: dict[JobId, int] = {}
         """What is left to run of jobs that were stopped."""
@@ -115,7 +116,7 @@ class Simulation:
         """How many of them may be stopped."""
         self._idle = gpus
         self._is_weekly = has_weekly_quota(settings)
-        self._ledger = Ledger(settings.half_life_s, self._shares, is_weekly=self._is_weekly)
+        self._ledger = Ledger(settings.half_life_s, is_weekly=self._is_weekly)
         self._order: ServingOrder | None = None
         self._order_at = 0
         self._last_runs: dict[tuple[str, int, int], tuple[int, ...]] = {}
@@ -172,6 +173,17 @@ class Simulation:
             self._refused,
         )
 
+    def _payers_of(
+        self, jobs: Sequence[TraceJob], *, with_groups: bool
+    ) -> dict[tuple[str, str], Payer]:
+        """Return who is charged, by user and account: people alone where there are no groups."""
+        shares, payers = self._conditions.shares, dict[tuple[str, str], Payer]()
+        for job in jobs:
+            account = job.account if with_groups else ""
+            payer = Payer(self._uids[job.user], account, shares.get(job.user, 1.0))
+            payers.setdefault((job.user, job.account), payer)
+        return payers
+
     def _advance(self, to_at: int) -> None:
         self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
         self._now = to_at
@@ -183,7 +195,7 @@ class Simulation:
         Behind a head only backfill starts anything, and nothing wider than the idle devices.
         """
         part = self._conditions.preemptible
-        preemptible = part > 0 and self._dice.random() < part
+        preemptible = job.preemptible or (part > 0 and self._dice.random() < part)
         waiting = self._waiting(job_id, job, preemptible=preemptible)
         if never_fits(self._world.settings, waiting):
             self._refused += 1
@@ -211,6 +223,8 @@ class Simulation:
             preemptible=preemptible,
             predicted_s=predicted_s,
             ran_s=self._ran_s.get(job_id, 0),
+            account=self._payers[job.user, job.account].account,
+            class_name=job.class_name,
         )
 
     def _end_jobs(self) -> bool:
@@ -233,12 +247,13 @@ class Simulation:
         holder = self._holders.pop(job_id)
         del self._ends_at[job_id]
         gpus = len(holder.devices)
-        self._ledger.release(holder.uid, gpus, holder.started_at, self._now)
+        job = self._jobs[job_id]
+        payer = self._payers[job.user, job.account]
+        self._ledger.release(payer, gpus, holder.started_at, self._now)
         self._idle += gpus
         self._preemptibles -= holder.preemptible
         numbers = tuple(self._numbers[uuid] for uuid in holder.devices)
-        user = self._jobs[job_id].user
-        self._runs.append(Run(user, numbers, holder.started_at / 1000, self._now / 1000))
+        self._runs.append(Run(job.user, numbers, holder.started_at / 1000, self._now / 1000))
         return holder
 
     def _stop(self, job_id: JobId) -> None:
@@ -292,8 +307,8 @@ class Simulation:
     ) -> None:
         job = self._jobs[job_id]
         waiting = self._queue.get(job_id)
-        uid = self._uids[job.user]
-        self._ledger.hold(uid, job.gpus, self._now)
+        payer = self._payers[job.user, job.account]
+        self._ledger.hold(payer, job.gpus, self._now)
         self._idle -= job.gpus
         self._queue.remove(job_id)
         self._started.setdefault(job_id, self._now)
@@ -302,7 +317,7 @@ class Simulation:
         left_s = self._left_s.get(job_id, job.runtime_s)
         self._holders[job_id] = Holder(
             job_id,
-            uid,
+            payer.uid,
             devices,
             self._now + job.limit_s * 1000,
             started_at=self._now,
@@ -310,6 +325,7 @@ class Simulation:
             preemptible=preemptible,
             lease_until_at=lease_until_at,
             ran_before_s=self._ran_s.get(job_id, 0),
+            account=payer.account,
         )
         ends_at = self._ends_at[job_id] = self._now + left_s * 1000
         heapq.heappush(self._ends, (ends_at, job_id))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from gpuboard.config import Config, parse_config
+from gpuboard.errors import PermissionDenied
+from gpuboard.service.configview import settings_of
 from tests.cli.conftest import Gpuboard
 from tests.support.fake_server import FakeServer
 
@@ -40,6 +44,8 @@ def record(server: FakeServer) -> None:
     }
     server.answers["GET", "/events"] = {"schema": 1, "events": []}
     server.answers["GET", "/reservations"] = {"schema": 1, "reservations": []}
+    rows = [msgspec.to_builtins(row) for row in settings_of(Config(), Config())]
+    server.answers["GET", "/admin/state"] = {"schema": 1, "settings": rows}
 
 
 def test_json_has_exactly_the_keys_that_are_promised(gpuboard: Gpuboard, trace: str) -> None:
@@ -64,6 +70,8 @@ def test_the_table_has_a_column_a_policy_and_a_pipe_gets_no_bar(
 def test_settings_are_compared_under_their_own_names(gpuboard: Gpuboard, trace: str) -> None:
     ran = gpuboard("simulate", trace, "--gpus", "4", "--compare", "half_life=1d,7d", "--json")
     assert list(ran.json["policies"]) == ["half_life=1d", "half_life=7d"]
+    off = gpuboard("simulate", trace, "--gpus", "4", "--compare", "lease=0s,1h", "--json")
+    assert list(off.json["policies"]) == ["lease=0s", "lease=1h"]
 
 
 def test_the_record_of_the_box_is_played_on_its_own_devices(
@@ -75,12 +83,30 @@ def test_the_record_of_the_box_is_played_on_its_own_devices(
     assert ran.json["policies"]["easy"]["makespan_s"] == 25
 
 
+def test_the_record_is_played_with_the_settings_of_the_box(
+    gpuboard: Gpuboard, server: FakeServer
+) -> None:
+    """A member, who is not shown them, is told that the usual ones stand in."""
+    record(server)
+    server.answers["GET", "/admin/state"] = PermissionDenied("only an administrator may do this")
+    usual = gpuboard("simulate", "--history", "--policy", "fairshare", "--json")
+    assert (usual.code, usual.json["trace"]) == (0, "history")
+    assert "the box's own are shown to administrators" in usual.err
+    strict = parse_config("[quota.users.ann]\nrunning_gpus = 0\n")
+    rows = [msgspec.to_builtins(row) for row in settings_of(strict, Config())]
+    server.answers["GET", "/admin/state"] = {"schema": 1, "settings": rows}
+    here = gpuboard("simulate", "--history", "--policy", "fairshare")
+    assert (here.code, "none of the 1 jobs may ever run" in here.err) == (2, True), here
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ((), "how many GPUs"),
         (("--gpus", "4", "--history"), "not both"),
         (("--gpus", "3"), "wants 4 GPUs"),
+        (("--gpus", "1", "--skip-wider"), "no job is left"),
+        (("--gpus", "4", "--compare", "running_gpus=1"), "none of the 3 jobs may ever run"),
         (("--gpus", "4", "--policy", "best"), "no policy 'best'"),
         (("--gpus", "4", "--weight", "ann"), "no weight"),
         (("--gpus", "4", "--weight", "eve=2"), "no job of the trace is eve's"),

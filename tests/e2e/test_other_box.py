@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.box import Box, people
+from tests.support.box import Box, people, wait_until
 from tests.support.sshd import Sshd, login_of, running_sshd, why_no_sshd
+from tests.support.tmux import terminal, why_no_tmux
 
 pytestmark = [
     pytest.mark.root,
@@ -155,6 +156,39 @@ def test_a_line_that_breaks_costs_the_follower_nothing(far, laptop: Laptop) -> N
     assert process.stdout is not None
     assert process.stdout.readline() == "line 1\n"
     server.cut()
-    out, err = process.communicate(timeout=90)
-    assert process.returncode == 5, err
+    out = process.stdout.read()  # communicate() would lose what readline() has in hand
+    assert process.wait(90) == 5
     assert out == "".join(f"line {n}\n" for n in range(2, 7))
+
+
+@pytest.mark.skipif(bool(why_no_tmux()), reason=why_no_tmux() or "-")
+def test_the_app_in_a_terminal_shows_the_other_box_and_outlives_a_cut_line(
+    far, laptop: Laptop
+) -> None:
+    """A job typed here runs over there; when the line breaks the app says so and dials again."""
+    box, server, uid = far
+    command = [sys.executable, "-m", "gpuboard", "--host", "box2"]
+    with terminal(laptop.folder, command, laptop.environment) as app:
+        app.wait("Welcome to gpuboard")
+        app.press("Escape")
+        app.wait("1 Board", "of 8 free", without="Welcome")
+        app.press("n")
+        app.wait("New job")
+        app.press("Tab")
+        app.type("sleep 600")
+        app.press("Tab", "Tab", "Tab", "Tab", "Tab", "Tab")
+        app.type("from-afar")
+        app.wait("would start now", "--name from-afar")
+        app.press("Enter")
+        app.wait("1 running", without="New job")
+        [job_id] = [job["id"] for job in box.json("ps", "--all")["jobs"]]
+        job = box.job(job_id)
+        assert (job["user"], job["name"]) == (login_of(uid), "from-afar")
+        server.cut()
+        app.wait("no answer for")
+        app.wait("1 running", without="no answer for")
+        box.run("cancel", str(job_id))
+        box.wait_state(job_id, "cancelled")
+        app.wait("0 running")
+        app.press("q")
+        wait_until(app.is_over, what="the app to end")

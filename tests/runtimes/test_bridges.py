@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,9 @@ import pytest
 
 from gpuboard.errors import PortTaken
 from gpuboard.model.job import PublishedPort
-from gpuboard.runtimes.profile import LABEL_BOX, LABEL_UID
 from gpuboard.runtimes.sandbox import SandboxSettings
 from tests.runtimes.conftest import docker_bench_on
-from tests.support.bridged import BridgedEngine, missing_bridge_parts
-from tests.support.dockerd import running_engine
+from tests.support.bridged import BridgedEngine
 from tests.support.runtimes import PERSON, RuntimeBench, wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
@@ -24,20 +21,18 @@ OTHER = PERSON + 1
 SERVE = "while :; do echo hello from $(id -u) | busybox nc -l -p 8888; done"
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[BridgedEngine]:
-    if reason := missing_bridge_parts():
-        if os.environ.get("GPUBOARD_REQUIRE_ENGINE") == "1":
-            pytest.fail(f"GPUBOARD_REQUIRE_ENGINE=1, but {reason}", pytrace=False)
-        pytest.skip(reason)
-    with running_engine(BridgedEngine) as found:
-        yield found
+@pytest.fixture
+def engine(bridged_engine: BridgedEngine) -> BridgedEngine:
+    return bridged_engine
 
 
 @pytest.fixture
-def bench(engine: BridgedEngine, tmp_path: Path, home: Path) -> Iterator[RuntimeBench]:
+def bench(bridged_engine: BridgedEngine, tmp_path: Path, home: Path) -> Iterator[RuntimeBench]:
     bench = docker_bench_on(
-        engine, tmp_path, home, SandboxSettings(max_memory_bytes=2**30, default_shm_bytes=2**20)
+        bridged_engine,
+        tmp_path,
+        home,
+        SandboxSettings(max_memory_bytes=2**30, default_shm_bytes=2**20),
     )
     yield bench
     bench.clear()
@@ -58,13 +53,6 @@ def address_of(engine: BridgedEngine, handle: str) -> str:
     with engine.client() as client:
         [network] = client.inspect_container(handle)["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
-
-
-def networks(engine: BridgedEngine) -> dict[str, str]:
-    """Return our networks on the engine: whose, by name."""
-    with engine.client() as client:
-        rows = client.networks(filters={"label": LABEL_BOX})
-    return {row["Name"]: row["Labels"][LABEL_UID] for row in rows}
 
 
 def test_a_published_port_answers_on_loopback_and_nowhere_else(
@@ -101,7 +89,7 @@ def test_networks_come_with_the_first_job_and_go_with_the_last(
     handles = [
         bench.begin(bench.shell("sleep 60", uid=uid, gid=uid)) for uid in (PERSON, PERSON, OTHER)
     ]
-    assert networks(engine) == {
+    assert engine.person_networks() == {
         f"gb-net-{PERSON}": str(PERSON),
         f"gb-net-{OTHER}": str(OTHER),
     }
@@ -109,7 +97,7 @@ def test_networks_come_with_the_first_job_and_go_with_the_last(
         bench.runtime.kill(handle)
         wait_until(lambda handle=handle: bench.runtime.is_gone(handle))
         bench.runtime.remove(handle)
-        assert len(networks(engine)) == left
+        assert len(engine.person_networks()) == left
 
 
 def test_a_network_left_by_a_crash_goes_at_the_next_start(
@@ -118,11 +106,11 @@ def test_a_network_left_by_a_crash_goes_at_the_next_start(
     """And one that an attempt still needs, created but not started yet, stays."""
     handle = bench.runtime.create(bench.shell("echo ran"))
     with bench.runtime._networks.lent(OTHER):
-        assert set(networks(engine)) == {f"gb-net-{PERSON}", f"gb-net-{OTHER}"}
+        assert set(engine.person_networks()) == {f"gb-net-{PERSON}", f"gb-net-{OTHER}"}
         bench.runtime._networks.tidy()
-        assert len(networks(engine)) == 2
+        assert len(engine.person_networks()) == 2
     bench.reborn()
-    assert set(networks(engine)) == {f"gb-net-{PERSON}"}
+    assert set(engine.person_networks()) == {f"gb-net-{PERSON}"}
     bench.runtime.start(handle)
     bench.ended(handle)
     assert bench.log(handle) == b"ran\n"
@@ -139,7 +127,7 @@ def test_many_first_jobs_at_once_share_one_network(
     for hand in hands:
         hand.join()
     assert len(bench.runtime.observe()) == 4
-    assert list(networks(engine)) == [f"gb-net-{PERSON}"]
+    assert list(engine.person_networks()) == [f"gb-net-{PERSON}"]
 
 
 def test_a_foreign_network_of_the_name_is_not_joined(
@@ -150,7 +138,7 @@ def test_a_foreign_network_of_the_name_is_not_joined(
         made = client.create_network(f"gb-net-{PERSON}", driver="bridge")["Id"]
         handle = bench.runtime.create(bench.shell("true"))
         used = client.inspect_container(handle)["HostConfig"]["NetworkMode"]
-        [name] = networks(engine)
+        [name] = engine.person_networks()
         assert name.startswith(f"gb-net-{PERSON}-")
         assert client.inspect_network(name)["Id"] == used
         client.remove_network(made)

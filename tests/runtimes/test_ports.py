@@ -116,6 +116,8 @@ def test_a_job_cannot_feign_a_taken_port(words):
 def test_a_taken_port_and_a_lack_of_networks_are_the_boxs():
     """Both can be tried again; the second says what the admin can do."""
     assert isinstance(refusal("starting", 500, ON_20), PortTaken)
+    gone = refusal("starting", 404, "network gb-net-1001 not found")
+    assert type(gone) is CannotStartNow
     words = "could not find an available, non-overlapping IPv4 address pool among the defaults"
     lack = refusal("making the network", 500, words)
     assert type(lack) is CannotStartNow

@@ -18,6 +18,7 @@ gpus = 2
 time = "12h"
 env = ["WANDB_MODE=offline"]
 mounts = ["{home}/data:/data:ro", "/scratch/{user}:/scratch"]
+ports = ["8888"]
 class_name = "night"
 """
 
@@ -35,6 +36,7 @@ def test_a_template_is_told_with_the_callers_own_paths(box: Box, services: Servi
         ["python", "train.py"],
         2,
     )
+    assert request.ports == ["8888"]
     assert request.env == {"WANDB_MODE": "offline"}
     assert [(m.source, m.target, m.read_only) for m in request.mounts] == [
         (f"{AS_ANN.person.home}/data", "/data", True),

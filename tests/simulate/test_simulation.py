@@ -68,6 +68,16 @@ def test_metrics_are_what_they_are_called():
     assert table["promise_violations"] == 0
 
 
+def test_utilisation_counts_while_jobs_come():
+    """A long job at the very end leaves the box empty, whatever the policy; one that waits does not."""
+    steady = [job(n, n * 100, 4, 100) for n in range(10)]
+    last = job(99, 1000, 1, 1500)
+    table = run_simulation([*steady, last], gpus=4, policies=["easy"])["policies"]["easy"]
+    assert (table["utilisation"], table["makespan_s"]) == (1.0, 2500)
+    half = run_simulation([job(1, 0, 2, 1000), job(2, 1000, 1, 1)], gpus=4, policies=["easy"])
+    assert half["policies"]["easy"]["utilisation"] == 0.5
+
+
 def test_the_nearest_rank_is_the_quantile():
     assert [quantile([1, 2, 3, 4], part) for part in (0.0, 0.25, 0.5, 0.51, 1.0)] == [1, 1, 2, 3, 4]
 

@@ -9,6 +9,7 @@ import pytest
 from gpuboard.errors import InvalidRequest
 from gpuboard.simulate.trace import TraceJob, read_trace
 
+HEAD = "job_id,user,submit,gpus,runtime,limit\n"
 CSV = "job_id,user,submit,gpus,runtime,limit\n2,bob,60,4,10,30\n1,ann,0,1,90,60\n"
 
 
@@ -50,6 +51,14 @@ def test_swf_takes_requested_processors_and_time_and_leaves_out_what_never_ran(t
         ("job_id,user,submit,gpus,runtime,limit\n", "has no job"),
         ("job_id,user,submit,gpus,runtime,limit\n1,ann,0,one,9,9\n", "line 2"),
         ("job_id,user,submit,gpus,runtime,limit\n1,ann\n", "line 2"),
+        (f"{HEAD}1,,0,1,9,9\n", "line 2 .* user: nobody"),
+        (f"{HEAD}1,ann,0,-2,9,9\n", "gpus: -2"),
+        (f"{HEAD}1,ann,0,0,9,9\n", "leave out jobs that had none"),
+        (f"{HEAD}1,ann,0,1,-5,9\n", "runtime: -5 s"),
+        (f"{HEAD}1,ann,-1,1,5,9\n", "submit: -1 s"),
+        (f"{HEAD}1,ann,0,1,inf,9\n", "'inf' is not a number of seconds"),
+        (f"{HEAD}1,ann,0,1,9,1e30\n", "'1e30' is not a number of seconds"),
+        (f"{HEAD}1,{'a' * 140_000},0,1,9,9\n", "cannot read"),
     ],
 )
 def test_what_is_no_trace_is_refused_with_its_line(tmp_path, text, words):
@@ -66,3 +75,26 @@ def test_a_missing_or_broken_file_is_refused(tmp_path):
     broken.write_bytes(b"no gzip")
     with pytest.raises(InvalidRequest, match="cannot read"):
         read_trace(broken)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-12], lambda data: data[:30] + b"\xff" * 20])
+def test_a_damaged_archive_is_refused_in_words(tmp_path, spoil):
+    """One that ends early is not an interruption, and broken data no fault of ours."""
+    path = tmp_path / "trace.csv.gz"
+    path.write_bytes(spoil(gzip.compress((CSV + CSV[len(HEAD) :] * 200).encode())))
+    with pytest.raises(InvalidRequest, match="cannot read the trace"):
+        read_trace(path)
+
+
+def test_a_short_swf_line_is_refused(tmp_path):
+    path = tmp_path / "log.swf"
+    path.write_text("1 0 5 100 2\n")
+    with pytest.raises(InvalidRequest, match="5 columns, SWF has 18"):
+        read_trace(path)
+
+
+def test_submissions_count_from_the_first_one(tmp_path):
+    """A file that counts from 1970, or that begins with a mark of its encoding, is no other trace."""
+    path = tmp_path / "trace.csv"
+    path.write_text("\ufeff" + HEAD + "1,ann,1700000000,1,9,9\n2,ann,1700000005,1,9,9\n")
+    assert [one.submit_s for one in read_trace(path)] == [0, 5]

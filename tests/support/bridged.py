@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from gpuboard.runtimes.profile import LABEL_UID
 from tests.support.dockerd import DockerEngine, missing_parts
 from tests.support.runtimes import wait_until
 
@@ -66,6 +67,12 @@ class BridgedEngine(DockerEngine):
         with subprocess.Popen(words, stdin=subprocess.PIPE):  # its stdin is closed at the end
             wait_until(lambda: port in self.listeners())
             yield
+
+    def person_networks(self) -> dict[str, str]:
+        """Return people's networks on the engine: whose, by name."""
+        with contextlib.closing(self.client()) as client:
+            rows = client.networks(filters={"label": LABEL_UID})
+        return {row["Name"]: row["Labels"][LABEL_UID] for row in rows}
 
     def listeners(self) -> dict[int, str]:
         """Return what listens in the engine's network: address by port, of TCP."""

@@ -94,7 +94,8 @@ class Sshd:
 
     def cut(self) -> None:
         """End all conversations, as a broken line does; the server goes on listening."""
-        for pid in _children(self._process.pid):
+        # the session's monitor, and below it who holds the connection
+        for pid in _descendants(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
 
@@ -139,6 +140,8 @@ def _path_with_gpuboard(folder: Path) -> str:
     return f"{programs}:/usr/bin:/bin"
 
 
-def _children(pid: int) -> list[int]:
-    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(word) for word in words]
+def _descendants(pid: int) -> list[int]:
+    with contextlib.suppress(FileNotFoundError):
+        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [each for word in words for each in (int(word), *_descendants(int(word)))]
+    return []
