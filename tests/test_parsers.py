@@ -24,6 +24,7 @@ from gpuboard.model.ids import Uid
 from gpuboard.model.instants import from_iso, iso, parse_instant
 from gpuboard.model.job import Mount
 from gpuboard.model.person import Person
+from gpuboard.model.ports import parse_port, parse_range
 from gpuboard.model.recurrence import read_rule
 from gpuboard.model.sizes import format_size, parse_size
 from gpuboard.runtimes.sandbox import (
@@ -61,6 +62,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
         (Mount(source=f"/home/ann/{text}", target=f"/work/{text}"),),
         mount_roots(SandboxSettings(), ANN.name, ANN.home),
     ),
+    "port": parse_port,
+    "port range": lambda text: parse_range(text, field="port_range"),
     "environment": lambda text: check_environment({text: text}, 65_536, has_devices=True),
 }
 

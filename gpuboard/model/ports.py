@@ -10,7 +10,7 @@ from gpuboard.model.text import plain
 
 FIRST, LAST = 1, 65_535
 FIRST_UNPRIVILEGED = 1024
-_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
+_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 
 
 def parse_port(text: str | int, *, field: str = "ports") -> int:

@@ -53,7 +53,16 @@ def test_a_port_named_twice_is_refused():
 def test_a_range_has_both_its_ends_and_no_port_that_only_root_may_open():
     assert parse_range("20000-20002", field="x") == range(20000, 20003)
     assert not parse_range("", field="x")
-    for text in ("80-90", "1023-2000", "20002-20000", "20000-70000", "20000", "a-b", "1-2-3"):
+    for text in (
+        "80-90",
+        "1023-2000",
+        "20002-20000",
+        "20000-70000",
+        "20000",
+        "a-b",
+        "1-2-3",
+        "٢٠٠٠٠-٢٠٩٩٩",
+    ):
         with pytest.raises(InvalidRequest, match="is no range of ports"):
             parse_range(text, field="x")
 

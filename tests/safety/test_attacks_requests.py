@@ -431,3 +431,19 @@ def test_attack_56_arrays_that_multiply(lab: Lab, saw, array: str):
 def test_attack_57_names_and_kernel_settings(lab: Lab, saw, key: str):
     assert key in lab.refused(lab.mallory, **{key: {"x": "y"}})["message"]
     saw("no such fields")
+
+
+def test_attack_57_ports_and_addresses_of_the_box(lab: Lab, saw):
+    """What is published where is not a person's to say: no such fields, and no such words in `ports`."""
+    for key in ("port_bindings", "host_port", "host_ip", "publish_all", "network_mode", "links"):
+        assert key in lab.refused(lab.mallory, **{key: "80"})["message"]
+    wrong: tuple[object, ...] = (
+        *("80:8888", "0.0.0.0:20017:8888", "127.0.0.1:20017:8888", "8888/udp", "20000-20999"),
+        *(0, -1, 65536, "0", "²", "", True, 8888.5, None, {"port": 80}, [8888]),
+    )
+    errors = [lab.refused(lab.mallory, ports=[word]) for word in wrong]
+    errors += [lab.refused(lab.mallory, ports=[8888, "8888/tcp"])]
+    errors += [lab.refused(lab.mallory, ports=list(range(1, 1001)))]
+    assert {error["code"] for error in errors} <= {"invalid", "refused"}
+    assert all(error["field"].startswith("ports") for error in errors), errors
+    saw(f"6 keys and {len(errors)} ports refused by name")

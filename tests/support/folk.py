@@ -131,6 +131,8 @@ class Folk:
             fields["class_name"] = "quick"
         if dice.random() < 0.3:
             fields["account"] = dice.choice(("vision", "robots"))
+        if len(self.submitted) % 5 == 0:  # no die is thrown: the stories of old seeds stay theirs
+            fields["ports"] = (8888, 6006)
         spec = self.box.spec(
             gpus=gpus,
             image=dice.choice(IMAGES),

@@ -72,6 +72,9 @@ class Invariants:
             return
         self._seen = seen
         assert ledger.jobs == {job.id: job for job in box.store.load_live_jobs()}
+        ports = [(e.host_port, job.id) for job in ledger.holding.values() for e in job.ports]
+        assert box.store.live_ports() == dict(ports), "I1 ports are not those of live attempts"
+        assert len(ports) == len(dict(ports)), "I1 a port of the box is two attempts'"
         leases = box.store.live_leases()
         assert sorted(ledger.every_lease(), key=lambda lease: lease.id) == leases
         alone = [lease.device for lease in leases if lease.share is None]
