@@ -116,6 +116,19 @@ def test_a_port_taken_meanwhile_is_the_boxs_fault_and_another_is_tried(box: Box)
     assert box.engine.core.health["simulated"].create_failures == 0
 
 
+def test_ports_found_taken_are_left_alone_for_a_while(box: Box) -> None:
+    """Where all of them are, the job waits in the queue instead of going round."""
+    with_range(box, "20000-20001")
+    box._script = lambda _request: Script(start_error=PortTaken(TAKEN))
+    job_id = box.submit(ports=(8888,))
+    box.advance(300)
+    job = box.job(job_id)
+    assert (job.state, job.attempt, job.ports) == ("queued", 3, ())
+    box._script = lambda _request: Script(run_s=3600)
+    box.advance(400)
+    assert box.state(job_id) == "running"
+
+
 def test_a_taken_port_is_known_by_the_engines_word_after_a_lost_answer(box: Box) -> None:
     """A restart finds the attempt created with that error: it goes back to the queue, not to `failed`."""
     job_id = box.submit(ports=(8888,), script=Script(run_s=60))
