@@ -21,8 +21,9 @@ from tests.runtimes.test_docker import (  # noqa: F401
     test_missing_workdir_below_a_mount_is_never_created_on_the_host,
     test_neighbours_closed_directory_cannot_be_mounted,
     test_paused_container_is_seen_as_such_and_can_be_killed,
-    test_setuid_file_on_a_mount_is_worth_nothing_on_a_pin,
+    test_setuid_file_on_a_mount_is_worth_nothing,
     test_setuid_root_in_the_image_gives_nothing,
     test_swapped_directory_never_shows_the_neighbours,
+    test_volume_of_an_image_is_memory_of_a_bounded_size,
     test_what_is_no_directory_or_file_cannot_be_mounted,
 )
