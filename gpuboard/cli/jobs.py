@@ -12,7 +12,7 @@ from gpuboard.cli import follow, words
 from gpuboard.cli.completion import complete_jobs
 from gpuboard.cli.session import Session, json_option, pass_session, quiet_option
 from gpuboard.errors import TimedOut
-from gpuboard.model.text import change_words, plain, quote_command
+from gpuboard.model.text import change_words, plain, shown_command
 
 _one_job = click.argument("job", metavar="JOB", shell_complete=complete_jobs)
 
@@ -73,7 +73,9 @@ def _facts(session: Session, answer: dict[str, Any], now: int) -> Iterator[tuple
     yield "started", words.clock(job["started_at"], now)
     yield "runtime", job["runtime"]
     yield "image", f"{job['image']} {answer['image_id'][:19]}".strip()
-    yield "command", quote_command(job["command"])
+    yield "command", shown_command(job["command"])
+    lines = answer["script"].count("\n") + 1 if answer.get("script") else 0
+    yield "script", f"{lines} lines, as they were at the submission" if lines else ""
     yield "workdir", answer["workdir"]
     for mount in answer["mounts"]:
         yield "mount", f"{mount['source']}:{mount['target']}{':ro' if mount['read_only'] else ''}"

@@ -74,7 +74,7 @@ def gather(
     warnings: list[str] = []
     if file is not None:
         flags, warnings = _with_directives(file, flags)
-        command = file.command(words[1:])
+        command = [file.word, *words[1:]]
     refuse_empty(flags)
     has_image_flag = bool(
         flags.get("image") or flags.get("process") or flags.get("runtime") == "process"
@@ -90,6 +90,7 @@ def gather(
     body["command"] = command
     if file is not None:
         body["name"] = body["name"] or file.name
+        body["script"] = file.content
     said = {key: value for key, value in body.items() if value or key == "gpus"}
     return said, warnings
 

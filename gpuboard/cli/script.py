@@ -13,15 +13,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpuboard.errors import InvalidRequest
-
-MAX_BYTES = 120 * 1024
-"""Linux takes no argument beyond 128 KiB (execve(2), MAX_ARG_STRLEN)."""
-
-_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh"})
+from gpuboard.model.scripts import MAX_BYTES, check_script
 
 
 class Directive(NamedTuple):
@@ -43,23 +39,10 @@ class Script(NamedTuple):
         """Return the file's name: the job's name unless another is given."""
         return "script" if self.path == "-" else os.path.basename(self.path)
 
-    def command(self, arguments: Sequence[str]) -> list[str]:
-        """Return the command that runs this content. Raises InvalidRequest."""
-        argv = self.content.split("\n", 1)[0].removeprefix("#!").split()
-        if argv and os.path.basename(argv[0]) == "env":
-            argv = [word for word in argv[1:] if word != "-S"]
-        program = os.path.basename(argv[0]) if argv else ""
-        if program in _SHELLS:
-            return [*argv, "-c", self.content, self.name, *arguments]
-        if program.startswith("python"):
-            return [*argv, "-c", self.content, *arguments]
-        if program in ("perl", "ruby"):
-            return [*argv, "-e", self.content, *arguments]
-        raise InvalidRequest(
-            f"{self.path}: a script of '{program}' cannot be captured, only those of a shell, python, perl or ruby",
-            hint=f"give the command instead: gpuboard submit [OPTIONS] -- {program or 'PROGRAM'} {self.path}",
-            field="command",
-        )
+    @property
+    def word(self) -> str:
+        """Return what stands for it in the command: the path as it was given, which is the script's `$0`."""
+        return self.name if self.path == "-" else self.path
 
     def directives(self) -> Iterator[Directive]:
         """Yield the directive lines, #SBATCH before #GPUBOARD, each with its line number."""
@@ -109,9 +92,12 @@ def read(path: str) -> Script | None:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path}: the script is not UTF-8 text") from error
-    if "\0" in text:
-        raise InvalidRequest(f"{path}: the script has a NUL in it")
-    return Script(path, text.replace("\r\n", "\n"))
+    found = Script(path, text.replace("\r\n", "\n"))
+    try:
+        check_script(found.content, (found.name,))
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{path}: {error.message}", hint=error.hint) from None
+    return found
 
 
 def _content(path: str) -> bytes | None:

@@ -64,6 +64,7 @@ def make_runtimes(config: Config) -> dict[str, Runtime]:
                 floor_bytes=FLOOR_BYTES,
                 memory_bytes=sandbox.default_memory_bytes or sandbox.max_memory_bytes,
                 cpus=sandbox.max_cpus,
+                script_dir=str(Path(config.daemon.socket).parent / "scripts"),
             )
         elif name == "docker":
             from gpuboard.runtimes.docker import DockerRuntime

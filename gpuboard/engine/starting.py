@@ -37,7 +37,9 @@ from gpuboard.errors import (
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.job import Job, JobState, RuntimeName, StopCause
 from gpuboard.model.plan import Start
+from gpuboard.model.scripts import has_sbatch_lines
 from gpuboard.runtimes.protocol import Observed, RunRequest
+from gpuboard.runtimes.scripts import in_container
 
 
 class Starter:
@@ -310,7 +312,7 @@ class Starter:
 def run_request(core: Core, job: Job) -> RunRequest:
     """Return what the runtime is asked for; its spec hash is the same for every repetition."""
     spec, owner = job.spec, job.owner
-    return RunRequest(
+    request = RunRequest(
         name=job.runtime_name,
         job_id=job.id,
         attempt=job.attempt,
@@ -321,7 +323,13 @@ def run_request(core: Core, job: Job) -> RunRequest:
         home=owner.home,
         image=spec.image if spec.runtime is not RuntimeName.PROCESS else "",
         command=spec.command,
-        env={**_budget_environment(core, job), **spec.env, **_own_environment(job)},
+        script=spec.script,
+        env={
+            **_budget_environment(core, job),
+            **_slurm_environment(job),
+            **spec.env,
+            **_own_environment(job),
+        },
         mounts=spec.mounts,
         ports=job.ports,
         workdir=spec.workdir,
@@ -335,6 +343,7 @@ def run_request(core: Core, job: Job) -> RunRequest:
         grace_s=spec.grace_s,
         granted_at=job.leased_at or 0,
     )
+    return in_container(request) if spec.runtime is RuntimeName.DOCKER else request
 
 
 def _near_cpus(core: Core, job: Job) -> str:
@@ -372,4 +381,20 @@ def _own_environment(job: Job) -> dict[str, str]:
     if job.array_id is not None and job.array_index is not None:
         env["GPUBOARD_ARRAY_ID"] = str(job.array_id)
         env["GPUBOARD_ARRAY_INDEX"] = str(job.array_index)
+    return env
+
+
+def _slurm_environment(job: Job) -> dict[str, str]:
+    """Return what a script that was written for Slurm reads of itself; what the person sets beats it.
+
+    Not SLURM_NTASKS and the like, by which frameworks would take the box for a cluster.
+    """
+    if not has_sbatch_lines(job.spec.script):
+        return {}
+    env = {"SLURM_JOB_ID": str(job.id), "SLURM_JOB_NAME": job.spec.name}
+    if job.spec.workdir:
+        env["SLURM_SUBMIT_DIR"] = job.spec.workdir
+    if job.array_id is not None and job.array_index is not None:
+        env["SLURM_ARRAY_JOB_ID"] = str(job.array_id)
+        env["SLURM_ARRAY_TASK_ID"] = str(job.array_index)
     return env

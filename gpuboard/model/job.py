@@ -91,6 +91,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runtime: RuntimeName = RuntimeName.DOCKER
     image: str = ""
     command: tuple[str, ...] = ()
+    script: str = ""
+    """Content of the captured script whose name and arguments `command` has; empty: a plain command."""
     name: str = ""
     gpus: int = 1
     """Whole devices wanted; 0 = a job without devices."""

@@ -12,6 +12,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     image: str = ""
     command: list[str] = []
+    script: str = ""
+    """Content of a script to capture, from its `#!` on; `command` is its name and arguments then."""
     runtime: str = ""
     """`docker` or `process`; empty: docker when an image is named, else the box's default, or
     `process` where that is `docker` and plain processes are allowed."""

@@ -65,6 +65,30 @@ def quote_command(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
+def shown_command(argv: Sequence[str]) -> str:
+    r"""Return the command as one line to read and to copy: line breaks in a word are written `$'a\nb'`.
+
+    bash, zsh and ksh read that back to the same words (POSIX has it since 2024).
+    """
+    import shlex
+
+    return " ".join(
+        shlex.quote(word) if word.isprintable() else _escaped_word(word) for word in argv
+    )
+
+
+def _escaped_word(word: str) -> str:
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
+    return (
+        "$'"
+        + "".join(
+            named.get(char) or (f"\\x{ord(char):02x}" if char < " " or char == "\x7f" else char)
+            for char in word
+        )
+        + "'"
+    )
+
+
 def _harmless(text: str) -> Iterator[str]:
     from unicodedata import category
 

@@ -136,6 +136,8 @@ class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     """Private; values of names that look secret are not masked for the owner, always for admins."""
     mounts: list[MountView] = []
+    script: str = ""
+    """Private: content of the captured script whose name and arguments the command has."""
     workdir: str = ""
     shm_bytes: int | None = None
     cpus: float | None = None

@@ -60,6 +60,7 @@ from gpuboard.runtimes.protocol import (
     RuntimeCapabilities,
 )
 from gpuboard.runtimes.sandbox import SandboxSettings, check_command
+from gpuboard.runtimes.scripts import ScriptFiles
 
 START_TIMEOUT_S = 30.0
 KILL_GRACE_S = 5.0
@@ -81,6 +82,7 @@ class ProcessRuntime:
         log_bytes: what is kept of a job's log.
         memory_bytes: what a job may have that names no memory; None: all.
         cpus: the same of CPUs.
+        script_dir: where files of captured scripts are: every person's job passes through it.
         floor_bytes: output is let go while less than this is free on the run directories' disk.
     """
 
@@ -96,6 +98,7 @@ class ProcessRuntime:
         floor_bytes: int = 0,
         memory_bytes: int | None = None,
         cpus: float | None = None,
+        script_dir: str = "",
     ) -> None:
         self._run_dir = Path(run_dir).absolute()
         self._cgroup_parent = cgroup_parent if os.geteuid() == 0 else ""
@@ -104,6 +107,7 @@ class ProcessRuntime:
         self._floor_bytes = floor_bytes
         self._memory_bytes = memory_bytes
         self._cpus = cpus
+        self._scripts = ScriptFiles(script_dir or f"{self._run_dir}-scripts")
         self._fifo = self._run_dir / ".wake"
         self._wake: int | None = None
 
@@ -114,6 +118,7 @@ class ProcessRuntime:
         self._prepare()
         if row_of(os.getpid()) is None:
             raise HostError("/proc does not show processes", hint="mount proc")
+        self._sweep_scripts()
         who = "as the person" if os.geteuid() == 0 else "as the daemon's own user only"
         return RuntimeCapabilities(version=os.uname().release, devices="env", detail=f"runs {who}")
 
@@ -121,6 +126,12 @@ class ProcessRuntime:
         """Have attempts created from now on be bounded by what the admin sets now."""
         self._memory_bytes = settings.default_memory_bytes or settings.max_memory_bytes
         self._cpus = settings.max_cpus
+
+    def _sweep_scripts(self) -> None:
+        """Remove the files of scripts whose attempts are gone: what a crash left behind."""
+        for name in self._scripts.names():
+            if not name.startswith(".") and not (self._run_dir / name).exists():
+                self._scripts.drop(name)
 
     def _prepare(self) -> None:
         try:
@@ -156,10 +167,11 @@ class ProcessRuntime:
                 "this daemon is not root: it runs processes of its own user only",
                 hint="use --runtime docker",
             )
-        check_command(request.command)
         self._prepare()
         try:
-            RunDirectory.make(self._run_dir, self._order(request))
+            placed = self._scripts.placed(request)
+            check_command(placed.command)
+            RunDirectory.make(self._run_dir, self._order(placed, request.spec_hash()))
         except FileExistsError:
             found = RunDirectory(self._run_dir / request.name).order()
             if found.spec_hash != request.spec_hash():
@@ -168,7 +180,7 @@ class ProcessRuntime:
             raise HostError(f"{self._run_dir}: {error.strerror}") from error
         return request.name
 
-    def _order(self, request: RunRequest) -> Order:
+    def _order(self, request: RunRequest, spec_hash: str) -> Order:
         groups = []
         if self._cgroup_parent:
             box = hashlib.sha256(os.fsencode(self._run_dir)).hexdigest()[:8]
@@ -180,7 +192,7 @@ class ProcessRuntime:
             groups = make_groups(bounded, self._cgroup_parent, f"{request.name}-{box}")
         return Order(
             name=request.name,
-            spec_hash=request.spec_hash(),
+            spec_hash=spec_hash,
             command=request.command,
             env={**_environment(request), MARKER: str(self._run_dir / request.name)},
             uid=request.uid,
@@ -297,6 +309,7 @@ class ProcessRuntime:
         if not self.is_gone(handle):
             raise Conflict(f"processes of {handle} still live")
         drop_groups(list(order.cgroups))
+        self._scripts.drop(order.name)
         run.remove()
 
     # --- what is there -------------------------------------------------------------------------

@@ -207,6 +207,7 @@ def _environment(
         "LOGNAME": request.user,
         **{name: "" for name in _HOOK_SWITCHES if name in image.env},
         **(_library_path(image.env) if request.devices else {}),
+        "CUDA_VISIBLE_DEVICES": _cuda_devices(request.devices),
         **request.env,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "NVIDIA_VISIBLE_DEVICES": ",".join(request.devices) if opens else "void",
@@ -220,6 +221,16 @@ def _library_path(env: Mapping[str, str]) -> dict[str, str]:
     """Return the image's path without its empty parts, which many have by a slip and mean `.`."""
     parts = env.get("LD_LIBRARY_PATH", "").split(":")
     return {"LD_LIBRARY_PATH": ":".join(filter(None, parts))} if any(parts) else {}
+
+
+def _cuda_devices(devices: Sequence[DeviceUuid]) -> str:
+    """Return how CUDA calls the devices inside, where there are no others: from 0 on.
+
+    Launchers read numbers here. MIG instances have none that is sure; `-1` hides every device.
+    """
+    if any(device.startswith("MIG-") for device in devices):
+        return ",".join(devices)
+    return ",".join(map(str, range(len(devices)))) or "-1"
 
 
 def _labels(request: RunRequest, box_id: str) -> dict[str, str]:

@@ -43,6 +43,8 @@ class RunRequest(msgspec.Struct, frozen=True):
     image: str = ""
     image_id: str = ""
     command: tuple[str, ...] = ()
+    script: str = ""
+    """Content of the script whose name and arguments `command` has (`runtimes.scripts`)."""
     env: dict[str, str] = {}
     """The person's and gpuboard's own (job id, array index, ...); device variables are the runtime's."""
     mounts: tuple[Mount, ...] = ()

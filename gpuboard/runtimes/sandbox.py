@@ -23,6 +23,7 @@ from gpuboard.model.durations import format_duration
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.job import JobSpec, Mount, RuntimeName
 from gpuboard.model.person import Person
+from gpuboard.model.scripts import check_script
 from gpuboard.model.sizes import format_size
 from gpuboard.runtimes.ports import check_ports
 
@@ -109,6 +110,7 @@ def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -
             f"uid {person.uid} may not run jobs here",
             hint=f"jobs belong to people: uids from {settings.min_uid} up",
         )
+    check_script(spec.script, spec.command)
     check_command(spec.command)
     check_environment(spec.env, settings.max_env_bytes, has_devices=spec.gpus > 0)
     check_resources(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from gpuboard.model.requests import SubmitRequest
+from gpuboard.model.scripts import base_name
+from gpuboard.model.text import shown_command
 
 _FLAGS = (
     ("runtime", "--runtime"),
@@ -38,6 +38,8 @@ def submit_line(request: SubmitRequest) -> str:
         words += ["--image", request.image]
     for field, flag in _FLAGS:
         value = getattr(request, field)
+        if field == "name" and request.script and value == base_name(request.command[0]):
+            continue  # the script's own
         if value not in ("", None):
             words += [flag, str(value)]
     for key in request.env:
@@ -51,5 +53,5 @@ def submit_line(request: SubmitRequest) -> str:
         words += ["--depends-on", dependency]
     words += [f"--{switch}" for switch in _SWITCHES if getattr(request, switch)]
     if request.command:
-        words += ["--", *request.command]
-    return shlex.join(words)
+        words += request.command if request.script else ["--", *request.command]
+    return shown_command(words)

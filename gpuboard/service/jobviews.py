@@ -117,6 +117,7 @@ class JobViews:
             job=self.view(job),
             env={k: v if is_own else _masked(k, v) for k, v in spec.env.items()},
             mounts=[MountView(m.source, m.target, m.read_only) for m in spec.mounts],
+            script=spec.script,
             workdir=spec.workdir,
             shm_bytes=spec.shm_bytes,
             cpus=spec.cpus,

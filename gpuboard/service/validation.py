@@ -145,6 +145,7 @@ class SpecReader:
             runtime=runtime,
             image=request.image,
             command=tuple(request.command),
+            script=request.script,
             name=name,
             gpus=self._gpus(request, uuids),
             gpu_uuids=uuids,

@@ -44,7 +44,9 @@ def submit_line(request: SubmitRequest) -> str:
     words += [f"--{name}" for name in SWITCHES if getattr(request, name)]
     if request.image:
         words += ["--image", request.image]
-    return quote_command([*words, "--", *request.command] if request.command else words)
+    if request.command:
+        words += request.command if request.script else ["--", *request.command]
+    return quote_command(words)
 
 
 def reserve_line(request: ReserveRequest) -> str:

@@ -62,6 +62,7 @@ def request_of(values: dict[str, str], like: SubmitRequest) -> SubmitRequest:
         like,
         image=values["image"],
         command=command,
+        script=like.script if command[:1] == like.command[:1] else "",
         runtime=runtime,
         name=values["name"],
         gpus=_count(values["gpus"]),

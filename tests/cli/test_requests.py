@@ -90,6 +90,7 @@ def test_no_field_of_the_request_is_out_of_reach() -> None:
     assert {field.encode_name for field in msgspec.structs.fields(SubmitRequest)} - reached == {
         "image",
         "command",
+        "script",
         "token",
     }
 

@@ -156,6 +156,23 @@ def test_run_is_transparent(here: Workstation) -> None:
     assert done.stderr == "" or "exit code 7" in done.stderr
 
 
+def test_a_python_script_is_captured_and_told_as_one_can_ask_for_it_again(
+    here: Workstation,
+) -> None:
+    """It knows its file; what --dry-run and show print of it is a line to type."""
+    script = here.folder / "train.py"
+    script.write_text(
+        "#!/usr/bin/env python3\n#GPUBOARD -t 5m\nimport os, sys\n"
+        "print(os.path.basename(__file__), sys.argv[1:], os.path.exists(__file__))\n"
+    )
+    line = f"{script} --lr 3"
+    assert here.says("submit", "--dry-run", str(script), "--lr", "3").rstrip().endswith(line)
+    assert here.says("run", str(script), "--lr", "3") == "train.py ['--lr', '3'] True\n"
+    shown = here.says("show", "@")
+    assert f"command      {line}\n" in shown
+    assert "5 lines, as they were at the submission" in shown
+
+
 @pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/passwd", 126)])
 def test_run_of_what_is_no_program_ends_as_in_a_shell(
     here: Workstation, program: str, status: int

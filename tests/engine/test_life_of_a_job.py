@@ -174,6 +174,34 @@ def test_array_limit_holds_the_rest_back(box: Box) -> None:
     assert [box.state(i) for i in ids[2:]] == ["running", "running"]
 
 
+def test_script_written_for_slurm_finds_the_variables_it_reads(box: Box) -> None:
+    """Its job and task, and the folder of the submission; the person's own word beats ours."""
+    slurm = msgspec.structs.replace(
+        box.spec(script=Script(run_s=10), name="a"),
+        command=("a.sh",),
+        script="#!/bin/sh\n#SBATCH --array=0-1\n",
+        workdir="/w",
+        env={"SLURM_JOB_NAME": "mine"},
+    )
+    ordinary = msgspec.structs.replace(slurm, script="#!/bin/sh\n", env={})
+    first, second = [job.id for job in box.engine.submit(ANN, [NewJob(slurm, 0), NewJob(slurm, 1)])]
+    (third,) = [job.id for job in box.engine.submit(ANN, [NewJob(ordinary)])]
+    box.settle()
+
+    def told(job_id: JobId) -> dict[str, str]:
+        env = box.runtime.containers[box.job(job_id).runtime_name].request.env
+        return {key: value for key, value in env.items() if key.startswith("SLURM_")}
+
+    assert told(second) == {
+        "SLURM_JOB_ID": str(second),
+        "SLURM_JOB_NAME": "mine",
+        "SLURM_SUBMIT_DIR": "/w",
+        "SLURM_ARRAY_JOB_ID": str(first),
+        "SLURM_ARRAY_TASK_ID": "1",
+    }
+    assert told(third) == {}
+
+
 def test_preempted_job_gives_way_and_comes_back(box: Box) -> None:
     """It gets its signal, goes back to the queue with a new attempt, and runs again later."""
     spare = box.submit(gpus=4, preemptible=True, limit_s=3000, script=Script(run_s=2000))

@@ -1,13 +1,15 @@
 """Hostile text: what comes out is one line that a terminal shows as it is."""
 
 import shlex
+import shutil
+import subprocess
 from unicodedata import category
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuboard.model.text import cell_width, plain, quote_command
+from gpuboard.model.text import cell_width, plain, quote_command, shown_command
 
 
 @pytest.mark.parametrize(
@@ -81,3 +83,22 @@ def test_ten_thousand_hostile_characters_cost_linear_time():
 def test_a_quoted_command_is_read_back_to_the_same_words(argv):
     """What is shown can be pasted."""
     assert shlex.split(quote_command(argv)) == argv
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["sh", "-c", "a b"], "sh -c 'a b'"),
+        (["sh", "-c", "a\n'b\\n'\t\x01"], r"sh -c $'a\n\'b\\n\'\t\x01'"),
+        (["echo", "é", ""], "echo 'é' ''"),
+    ],
+)
+def test_shown_command_is_one_line_that_bash_reads_back(argv: list[str], shown: str):
+    """A script in an argument is not torn into words that mean something else."""
+    assert shown_command(argv) == shown
+    assert plain(shown) == shown
+    bash = shutil.which("bash")
+    if bash:
+        words = [bash, "-c", f"printf '%s\\0' {shown}"]
+        told = subprocess.run(words, capture_output=True, check=True)
+        assert told.stdout.decode().split("\0")[:-1] == argv

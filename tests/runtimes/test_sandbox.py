@@ -23,6 +23,7 @@ from gpuboard.runtimes.sandbox import (
 )
 from tests.support.runtimes import GPU, GPU_2
 
+MIG = DeviceUuid("MIG-11111111-2222-3333-4444-555555555555")
 BOB = Person(uid=Uid(1001), gid=1001, name="bob", home="/home/bob", groups=(1001, 2000))
 SETTINGS = SandboxSettings(
     mount_roots=("{home}", "/data/{user}"),
@@ -426,6 +427,24 @@ def test_profile_is_closed():
     ]
     for field in ("Binds", "Devices", "CapAdd", "PidMode", "UsernsMode", "CgroupParent", "Sysctls"):
         assert field not in host
+
+
+@pytest.mark.parametrize(
+    ("devices", "env", "told"),
+    [
+        ((GPU, GPU_2), {}, "0,1"),
+        ((), {}, "-1"),
+        ((MIG,), {}, MIG),
+        ((GPU, GPU_2), {"CUDA_VISIBLE_DEVICES": "1"}, "1"),
+    ],
+)
+def test_cuda_is_told_what_is_inside(
+    devices: tuple[DeviceUuid, ...], env: dict[str, str], told: str
+):
+    """Only the leased devices are there, numbered from 0; whoever says otherwise can only have fewer."""
+    made = profile(request(devices=devices, env=env))["Env"]
+    assert f"CUDA_VISIBLE_DEVICES={told}" in made
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in made
 
 
 def test_shared_memory_never_exceeds_the_memory():

@@ -6,7 +6,7 @@ from gpuboard.errors import GpuboardError
 from gpuboard.model.job import Mount
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import format_size
-from gpuboard.model.text import quote_command
+from gpuboard.model.text import shown_command
 from gpuboard.model.views import JobDetail, WhyView
 from gpuboard.tui import jobwords
 from gpuboard.tui.bindings import DETAIL, ON_A_JOB, bindings
@@ -164,7 +164,7 @@ class JobScreen(Page):
         job = detail.job
         facts: list[tuple[str, str]] = [
             ("image", job.image),
-            ("command", quote_command(job.command) if job.command else ""),
+            ("command", shown_command(job.command) if job.command else ""),
             ("workdir", detail.workdir),
             ("note", job.note),
             ("after", ", ".join(job.depends_on)),
@@ -194,6 +194,7 @@ def request_like(detail: JobDetail) -> SubmitRequest:
     return SubmitRequest(
         image=job.image,
         command=job.command,
+        script=detail.script,
         runtime=job.runtime,
         name=job.name,
         gpus=job.gpus,
