@@ -9,6 +9,7 @@ import contextlib
 import os
 import posixpath
 from collections.abc import Callable
+from typing import cast
 from unittest.mock import patch
 
 import pytest
@@ -17,13 +18,15 @@ from hypothesis import strategies as st
 
 from gpuboard.cli import script
 from gpuboard.cli.request import parse_volume
-from gpuboard.errors import GpuboardError, PermissionDenied, RequestError
+from gpuboard.engine.protocol import Engine
+from gpuboard.errors import GpuboardError, NotFound, PermissionDenied, RequestError
 from gpuboard.model.arrays import parse_array
+from gpuboard.model.device import Device, DeviceReading, ProbeSnapshot
 from gpuboard.model.durations import format_duration, parse_duration
 from gpuboard.model.ids import Uid
 from gpuboard.model.instants import from_iso, iso, parse_instant
 from gpuboard.model.job import Mount
-from gpuboard.model.person import Person
+from gpuboard.model.person import Caller, Person
 from gpuboard.model.ports import parse_port, parse_range
 from gpuboard.model.recurrence import read_rule
 from gpuboard.model.sizes import format_size, parse_size
@@ -36,6 +39,9 @@ from gpuboard.runtimes.sandbox import (
     check_workdir,
     mount_roots,
 )
+from gpuboard.service.devices import DeviceNames
+from gpuboard.service.selectors import JobSelectors
+from tests.support.engine import uuid
 
 FUZZ = settings(max_examples=int(os.environ.get("GPUBOARD_FUZZ_EXAMPLES", "100")))
 NOW_MS = 1_795_000_000_000
@@ -46,7 +52,31 @@ PIECES = st.sampled_from(
      "sha256:", "a" * 64, "@", "ro", "rw", "/home/ann", "/etc", "\udcff", "İ", "ß", "{", "}", "[", "]", "="],
 )  # fmt: skip
 TEXT = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=8).map("".join))
+BOX = ProbeSnapshot(
+    at=0, readings=tuple(DeviceReading(device=Device(uuid(n), n, "GPU", 1)) for n in range(3))
+)
+
+
+class EmptyRecord:
+    """An engine without a job: whatever is meant is not there."""
+
+    def job(self, job_id: int) -> object:
+        raise NotFound(f"there is no job {job_id}")
+
+    def last_job(self, _uid: int) -> None:
+        return None
+
+    def find_jobs(self, **wanted: object) -> list[object]:
+        numbers = [
+            wanted.get(key) or 0 for key in ("array_id", "array_index", "from_id", "before_id")
+        ]
+        assert all(0 <= number < 2**63 for number in numbers), "more than the database takes"
+        return []
+
+
 ANN = Person(Uid(1001), 1001, "ann", "/home/ann", (1001,))
+
+JOBS = JobSelectors(cast("Engine", EmptyRecord()))
 
 PARSERS: dict[str, Callable[[str], object]] = {
     "duration": lambda text: parse_duration(text, field="time_limit"),
@@ -58,6 +88,9 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "volume": lambda text: parse_volume(text, lambda path, _field: posixpath.join("/w", path)),
     "image": lambda text: check_image(text, ("*",)),
     "workdir": check_workdir,
+    "device": lambda text: DeviceNames(BOX).resolve([text], "gpu_ids", with_parts=True),
+    "job": lambda text: JOBS.one(Caller(ANN), text),
+    "jobs": lambda text: JOBS.many(Caller(ANN), [text]),
     "mount": lambda text: check_mounts(
         (Mount(source=f"/home/ann/{text}", target=f"/work/{text}"),),
         mount_roots(SandboxSettings(), ANN.name, ANN.home),

@@ -1,6 +1,7 @@
 """`make safety-report`: runs the test of every attack and fault, and prints a row for each.
 
-It fails when a number has no test, a red one, or only ones that were skipped. `--only attack` or
+It fails when a number has no test, a red one, or only ones that were skipped; one of which some were
+skipped is told as partly tried. `--only attack` or
 `--only fault` takes one of the lists; `--quiet` prints the table alone.
 """
 
@@ -41,7 +42,7 @@ class Row(NamedTuple):
     kind: str
     trial: Trial
     verdict: str
-    """`ok`, `RED`, `skipped` or `NO TEST`."""
+    """`ok`, `partly` (some of its tests could not be run here), `RED`, `skipped` or `NO TEST`."""
     seen: str
 
 
@@ -57,8 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     rows = [row for kind in kinds for row in table(kind, LISTS[kind], outcomes)]
     width = max(100, shutil.get_terminal_size((170, 40)).columns)
     print("\n".join(drawn(rows, width)))
-    red = [row for row in rows if row.verdict != "ok"]
-    print(f"\n{len(rows) - len(red)} of {len(rows)} as expected" + _named(red))
+    red = [row for row in rows if row.verdict not in ("ok", "partly")]
+    part = [row for row in rows if row.verdict == "partly"]
+    tried = f", {len(part)} of them only partly tried here" if part else ""
+    print(f"\n{len(rows) - len(red)} of {len(rows)} as expected{tried}" + _named(red))
     return 1 if red else 0
 
 
@@ -114,6 +117,9 @@ def table(
         worst = next((v for v in ("RED", "ok", "skipped") if v in verdicts), "NO TEST")
         words = dict.fromkeys(o.seen for o in said if o.seen and o.verdict == worst)
         silent = f"{len(said)} test{'' if len(said) == 1 else 's'} passed" if worst == "ok" else ""
+        if verdicts == {"ok", "skipped"}:
+            worst = "partly"
+            words.update(dict.fromkeys(o.seen for o in said if o.verdict == "skipped"))
         yield Row(kind, trial, worst, "; ".join(words) or silent)
 
 
