@@ -147,6 +147,7 @@ LOG = (
 )
 DETAIL = (
     Key("job.rerun", "r", "rerun", "a new job like this one", "again", palette=False),
+    Key("job.copy", "y,ctrl+y", "copy", "copy the ssh line to its ports", palette=False),
     Key("dialog.close", "escape,q", "close", "back", "back", palette=False),
 )
 

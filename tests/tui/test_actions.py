@@ -240,6 +240,26 @@ class TestCancel:
             assert source.called("cancel") == []
 
 
+class TestPorts:
+    """Where a job's ports lead, on its page."""
+
+    async def test_the_ssh_line_to_a_jobs_ports_is_copied(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("4", "enter")
+            await until(pilot, lambda: "8888 at 127.0.0.1:20017" in screen_text(pilot.app))
+            await pilot.press("y")
+            await until(pilot, lambda: pilot.app.clipboard == "ssh -L 8888:127.0.0.1:20017 hopper")
+
+    async def test_a_job_without_ports_has_nothing_to_copy(self, source):
+        async with opened(source) as pilot:
+            await pilot.press("4", "down", "enter")
+            await until(pilot, lambda: current(pilot) == "JobScreen")
+            await settled(pilot)
+            await pilot.press("y")
+            await until(pilot, lambda: "no port of this job" in screen_text(pilot.app))
+            assert pilot.app.clipboard == ""
+
+
 class TestNewJob:
     async def test_form_says_where_it_would_start_while_one_types(self, source):
         async with opened(source) as pilot:

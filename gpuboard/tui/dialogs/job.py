@@ -9,7 +9,7 @@ from gpuboard.model.sizes import format_size
 from gpuboard.model.text import shown_command
 from gpuboard.model.views import JobDetail, WhyView
 from gpuboard.tui import jobwords
-from gpuboard.tui.bindings import DETAIL, ON_A_JOB, bindings
+from gpuboard.tui.bindings import DETAIL, ON_A_JOB, bindings, key_words, keys_of
 from gpuboard.tui.dialogs.base import Line, Page, fact, fault_lines, titled
 from gpuboard.tui.dialogs.why import why_lines
 from gpuboard.tui.ink import clean, wrapped
@@ -17,6 +17,8 @@ from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, limit_words
 from gpuboard.tui.jobactions import JobTarget
 from gpuboard.tui.jobpage import attempt_lines, attempts_of, chart_lines
 from gpuboard.tui.widgets.painted import Item
+
+COPY = next(key for key in DETAIL if key.id == "job.copy")
 
 
 class JobScreen(Page):
@@ -99,6 +101,15 @@ class JobScreen(Page):
             JobTarget.of(self._detail.job) if self._detail else self._target
         )
 
+    def action_copy(self) -> None:
+        """Copy the ssh line that leads to its ports from another machine."""
+        line = self._detail and jobwords.tunnel_line(self._detail.job, self.gpuboard.box_name)
+        if not line:
+            self.gpuboard.say("no port of this job is open now")
+            return
+        self.app.copy_to_clipboard(line)
+        self.gpuboard.say("copied")
+
     def action_rerun(self) -> None:
         """Open the form with what this job asked for."""
         if self._detail is not None:
@@ -153,6 +164,8 @@ class JobScreen(Page):
             first, *rest = wrapped(line, width - 15)
             lines.append(fact("from afar", first))
             lines += [fact("", more) for more in rest]
+            key = key_words(keys_of(COPY, self.gpuboard.settings.keys).split(",")[0])
+            lines.append(fact("", f"{key} copies the line", "dim"))
         if job.exit_code is not None:
             meaning = f": {clean(job.exit_words)}" if job.exit_words else ""
             lines.append(fact("exit code", f"{job.exit_code}{meaning}"))
