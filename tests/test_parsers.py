@@ -29,6 +29,7 @@ from gpuboard.model.job import Mount
 from gpuboard.model.person import Caller, Person
 from gpuboard.model.ports import parse_port, parse_range
 from gpuboard.model.recurrence import read_rule
+from gpuboard.model.scripts import interpreter
 from gpuboard.model.sizes import format_size, parse_size
 from gpuboard.runtimes.sandbox import (
     SandboxSettings,
@@ -182,4 +183,4 @@ def test_a_script_of_any_directives_is_read_or_refused(lines: list[tuple[str, st
         assert found is not None
         for directive in found.directives():
             assert all(isinstance(word, str) for word in directive.arguments)
-        assert found.command(["x"])
+        assert interpreter(found.content)
