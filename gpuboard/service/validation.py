@@ -173,13 +173,6 @@ class SpecReader:
 
     def _runtime(self, request: SubmitRequest) -> RuntimeName:
         allowed = self._config.jobs.runtimes
-        if request.image and not request.runtime and allowed == ("process",):
-            raise InvalidRequest(
-                "there are no containers on this box: it has no Docker Engine that gpuboard uses",
-                field="image",
-                hint="leave the image out, or: apt-get install docker.io, [jobs] runtimes, and"
-                " restart the daemon",
-            )
         wanted = request.runtime or self._runtime_meant(request.image)
         if wanted not in allowed:
             raise InvalidRequest(
@@ -217,10 +210,11 @@ class SpecReader:
             )
         words = [request.image, *request.command[:1], *(["..."] if request.command[1:] else [])]
         raise InvalidRequest(
-            f"{plain(request.image, 60)!r} stands where the image of a container would, and this box"
-            " runs no containers",
+            f"{plain(request.image, 60)!r} stands where the image of a container would, and there are no"
+            " containers on this box: it has no Docker Engine that gpuboard uses",
             field="image",
-            hint="put -- before the command: -- " + plain(quote_command(words), 80),
+            hint=f"for a plain process put -- before the command: -- {plain(quote_command(words), 80)};"
+            " for containers: apt-get install docker.io, [jobs] runtimes, and restart the daemon",
         )
 
     def _name(self, request: SubmitRequest) -> str:

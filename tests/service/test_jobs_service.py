@@ -369,7 +369,8 @@ def test_command_on_a_box_without_containers_is_shown_where_the_dashes_go(box: B
     services.jobs._context.config = msgspec.structs.replace(box.config, jobs=jobs)
     with pytest.raises(InvalidRequest) as caught:
         services.jobs.submit(AS_ANN, SubmitRequest(image="python", command=["train.py", "-x"]))
-    assert caught.value.hint == "put -- before the command: -- python train.py ..."
+    assert "put -- before the command: -- python train.py ...;" in caught.value.hint
+    assert "apt-get install docker.io" in caught.value.hint
 
 
 def test_all_that_is_waited_for_is_counted(box: Box, services: Services) -> None:
