@@ -27,6 +27,7 @@ SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
 AT_FDCWD = -100
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 16384
+MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 MOUNT_FLAGS = {
     "ro": MS_RDONLY,
@@ -80,33 +81,35 @@ def enter_namespace(pid: int) -> None:
     os.close(namespace)
 
 
-def open_as(person: dict[str, object] | None, path: str) -> int:
-    """Return an O_PATH descriptor of a path, looked up with a person's rights (None: with ours)."""
-    if person is None:
-        return open_path(path)
+def open_as(person: dict[str, object], path: str) -> int:
+    """Return an O_PATH descriptor of a path, looked up with a person's rights, without magic links."""
     own_groups = os.getgroups()
     os.setgroups(person["groups"])  # type: ignore[arg-type]
     os.setegid(person["gid"])  # type: ignore[arg-type]
     os.seteuid(person["uid"])  # type: ignore[arg-type]
     try:
-        return open_path(path)
+        how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
+        found: int = checked(
+            libc.syscall(SYS_OPENAT2, AT_FDCWD, os.fsencode(path), how, len(how)), path
+        )
+        check_access(found, path)
+        return found
     finally:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(own_groups)
 
 
-def open_path(path: str) -> int:
-    """Return an O_PATH descriptor of what may be entered or read; follow no magic links."""
-    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
-    found: int = checked(
-        libc.syscall(SYS_OPENAT2, AT_FDCWD, os.fsencode(path), how, len(how)), path
-    )
+def open_ours(path: str) -> int:
+    """Return an O_PATH descriptor of a path that nobody else can swap, or that is our own person's."""
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
+
+
+def check_access(found: int, path: str) -> None:
+    """Refuse what may not be entered or read."""
     needed = os.X_OK if stat.S_ISDIR(os.fstat(found).st_mode) else os.R_OK
     if not os.access(f"/proc/self/fd/{found}", needed, effective_ids=True):
-        os.close(found)
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-    return found
 
 
 def path_of(found: int) -> str:
@@ -179,7 +182,7 @@ class Bounds:
         if fixed:
             return fixed
         try:
-            found = open_as(self._person, name)
+            found = open_as(self._person, name) if self._person else open_ours(name)
         except OSError:
             return ""
         try:
@@ -209,7 +212,7 @@ def check_home(order: dict[str, object], person: dict[str, object] | None) -> No
     if not any(is_below("/" + os.path.normpath(s["path"]).lstrip("/"), home) for s in sources):
         return
     try:
-        found = open_as(person, home)
+        found = open_as(person, home) if person else open_ours(home)
     except OSError:
         return  # the look for the source itself will say what is wrong
     status = os.fstat(found)
@@ -234,6 +237,8 @@ def pin(found: int, target: str, *, read_only: bool) -> None:
     target = os.path.realpath(target)
     source = f"/proc/self/fd/{found}".encode()
     checked(libc.mount(source, target.encode(), None, MS_BIND | MS_REC, None), target)
+    # else what is let go of here would be unmounted on the host as well
+    make_private(target, MS_REC)
     for path, kind, options in mounts_below(target):
         if kind in FORBIDDEN_TYPES:
             checked(libc.umount2(path, MNT_DETACH), target)
@@ -258,6 +263,19 @@ def mounts_below(target: str) -> list[tuple[bytes, str, list[str]]]:
     return found[::-1]
 
 
+def make_room(directory: str) -> None:
+    """Make the directory of an attempt's pins, from which no pin spreads into other namespaces."""
+    os.makedirs(directory, mode=0o700)
+    path = directory.encode()
+    checked(libc.mount(path, path, None, MS_BIND, None), directory)
+    make_private(directory)
+
+
+def make_private(path: str, how_deep: int = 0) -> None:
+    """Cut mounts off from those on the host of which they are copies (mount_namespaces(7))."""
+    checked(libc.mount(None, path.encode(), None, MS_PRIVATE | how_deep, None), path)
+
+
 def unpin(directory: str) -> None:
     """Take all pins below a directory away, and the directory; whatever is gone already is fine."""
     if not os.path.isdir(directory):
@@ -270,6 +288,8 @@ def unpin(directory: str) -> None:
             os.rmdir(path)
         except NotADirectoryError:
             os.unlink(path)
+    while libc.umount2(directory.encode(), MNT_DETACH) == 0:
+        continue
     os.rmdir(directory)
 
 
@@ -289,13 +309,16 @@ def serve(order: dict[str, object]) -> dict[str, object]:
     bounds = Bounds(order, person)
     if order["do"] == "look":
         return {"found": [look(bounds, order, source["path"]) for source in sources]}
-    os.makedirs(directory, mode=0o700)
+    try:
+        make_room(directory)
+    except PermissionError:  # then no pin can be made, as each source says
+        pass
     found = [
         pinned(bounds, order, source, f"{directory}/{number}")
         for number, source in enumerate(sources)
     ]
     if not os.listdir(directory):
-        os.rmdir(directory)
+        unpin(directory)
     return {"found": found}
 
 
@@ -304,8 +327,10 @@ def look(bounds: Bounds, order: dict[str, object], path: str) -> str:
     fixed = bounds.fixed(path)
     if not (fixed or order["may_look"]):
         raise Refusal("unsafe", path)
-    found = open_path(fixed or path)
+    found = open_ours(fixed or path)
     try:
+        if not fixed:
+            check_access(found, path)
         return bounds.check(found, path)
     finally:
         os.close(found)
@@ -320,7 +345,7 @@ def pinned(bounds: Bounds, order: dict[str, object], source: dict[str, object], 
     person, path = order["person"], str(source["path"])
     assert isinstance(person, dict)
     fixed = bounds.fixed(path)
-    found = open_path(fixed) if fixed else open_as(person, path)
+    found = open_ours(fixed) if fixed else open_as(person, path)
     try:
         bounds.check(found, path)
         if fixed and not order["can_pin_roots"]:

@@ -102,6 +102,41 @@ def test_what_is_read_only_on_the_host_stays_so(
     assert mounted.is_mount()
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """Make the test's folder a mount that spreads, as systemd has all of a box's."""
+    words = [["mount", "--bind", str(tmp_path), str(tmp_path)]]
+    words.append(["mount", "--make-shared", str(tmp_path)])
+    if os.geteuid() != 0 or any(subprocess.run(line, check=False).returncode for line in words):
+        pytest.skip("mounting needs root")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare (util-linux)")
+def test_letting_pins_go_unmounts_nothing_of_the_hosts(
+    shared: Path, home: Path, mounted: Path, board: MountBoard
+):
+    """Nor do pins spread into the namespaces of others, whose file systems they would hold."""
+    board.engine_pid = os.getpid()
+    ready = "echo ready; exec sleep 60"
+    words = ["unshare", "-m", "--propagation", "slave", "sh", "-c", ready]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout
+            assert other.stdout.readline() == b"ready\n"
+            (found,) = board.resolve(request(home, Mount(str(home), "/work")), SandboxSettings())
+            elsewhere = Path(f"/proc/{other.pid}/mountinfo")
+            assert found.source not in elsewhere.read_text()
+            assert f"{found.source}/data/disk" in Path("/proc/self/mountinfo").read_text()
+            board.release("gb-1-1")
+            assert mounted.is_mount()
+            assert str(mounted) in elsewhere.read_text()
+            assert str(board._directory) not in elsewhere.read_text()
+        finally:
+            other.kill()
+
+
 @needs_root
 def test_read_only_mount_is_read_only_all_the_way(board: MountBoard, home: Path):
     """Two mounts of one source are two pins."""
@@ -188,7 +223,7 @@ def test_pinning_again_replaces_the_pins(board: MountBoard, home: Path):
     os.chown(home / "a", PERSON, PERSON)
     for _ in range(3):
         board.resolve(request(home, Mount(f"{home}/a", "/work")), SandboxSettings())
-    assert Path("/proc/mounts").read_text().count(str(board._directory)) == 1
+    assert Path("/proc/mounts").read_text().count(f"{board._directory}/gb-1-1/") == 1
 
 
 @needs_root
