@@ -21,6 +21,8 @@ from gpuboard.model.job import Job, JobState, Verdict
 from gpuboard.runtimes.protocol import Observed, RunState, Runtime, RuntimeCapabilities
 
 _LIVING = (RunState.RUNNING, RunState.PAUSED)
+PAUSED = "paused: somebody stopped its container by hand; its time limit counts on"
+"""What is said of a job whose container was paused, which gpuboard never does."""
 _RECHECK_MS = 15_000
 """Before a runtime that was found unusable is tested again."""
 
@@ -180,6 +182,7 @@ class Reconciler:
         if seen is not None and seen.state in _LIVING:
             self._unsure.discard(job.id)
             self._rebooted.discard(job.id)
+            self._show_pause(job, is_paused=seen.state is RunState.PAUSED)
             if job.started_at is None:
                 self._starter.adopt(job, seen)
             return
@@ -187,6 +190,17 @@ class Reconciler:
             return
         fence = seen is not None and seen.state is RunState.CREATED
         self._ender.end(job, self._conclude(job, seen), fence=fence)
+
+    def _show_pause(self, job: Job, *, is_paused: bool) -> None:
+        """Say of a job that somebody paused its container, for as long as it is so."""
+        core, told = self._core, self._core.progress.get(job.id)
+        if is_paused and not told:
+            core.progress[job.id] = PAUSED
+        elif not is_paused and told == PAUSED:
+            del core.progress[job.id]
+        else:
+            return
+        core.ledger.revision += 1
 
     def _may_still_start(self, job: Job, seen: Observed) -> bool:
         """Whether a start whose answer was lost may still take effect."""

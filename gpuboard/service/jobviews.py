@@ -228,6 +228,8 @@ class JobViews:
             return f"{job.state} for {span}"
         if is_private:
             return ""
+        if job.state is JobState.RUNNING:
+            return self._engine.progress_of(job.id) or job.reason
         return job.reason
 
     def _waiting_reason(self, job: Job, *, is_private: bool) -> str:
