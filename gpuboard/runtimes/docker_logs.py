@@ -119,14 +119,20 @@ def _close_when(
 
 
 def save(connection: DockerConnection, handle: str, path: Path) -> None:
-    """Write the whole log to a file only its owner may read, in place by rename."""
+    """Write the whole log to a file only its owner may read, in place by rename.
+
+    Raises OSError where there is no room for it; a part of it is not left, which would take room.
+    """
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-        for data in read_once(connection, handle, None, None):
-            file.write(data)
-    part.replace(path)
+    try:
+        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
+            for data in read_once(connection, handle, None, None):
+                file.write(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _query(tail: int | None, since_at: int | None) -> dict[str, Any]:
