@@ -26,8 +26,17 @@ from gpuboard.store.connection import JOURNAL_LIMIT_BYTES
 from gpuboard.store.database import Store
 from tests.support.box import ROOT, people, wait_until
 from tests.support.canned_engine import speaking
+from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.fakenvml import gpu_uuid, process_line
-from tests.support.faultbox import PROCESS, FaultBox, fault_box
+from tests.support.faultbox import (
+    DOCKER,
+    PROCESS,
+    FaultBox,
+    container_of,
+    container_rows,
+    fault_box,
+    fill,
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.cc]
 
@@ -166,6 +175,59 @@ def test_fault_29_database_disk_full(small_disk: Path, fault_folder: Path, recor
             "seen",
             f"alarm and submit: '{caught.value.message[:60]}...'; exit 5 recorded; goes on",
         )
+
+
+@pytest.mark.engine
+def test_fault_29_no_room_for_the_log_of_a_container(
+    small_disk: Path, docker_engine: DockerEngine, fault_folder: Path, record_property
+) -> None:
+    """The job ends truly; its log stays with the container, whole, and is kept when there is room."""
+    with fault_box(fault_folder, DOCKER.format(host=docker_engine.host)) as box:
+        box.start()
+        job = box.shell("seq 1 100000; sleep 1; exit 5")
+        box.wait_state(job, "running")
+        fill(small_disk / "filler")
+        with contextlib.closing(docker_engine.client(10)) as client:
+            client.wait(container_of(docker_engine, job))
+        words = wait_until(lambda: box.client.get("/board")["host"]["store_fault"], 15, "the alarm")
+        kept = small_disk / "logs" / f"{job}-1.log"
+        assert not kept.exists()
+        (small_disk / "filler").unlink()
+        assert box.ended(job)["exit_code"] == 5
+        assert box.job_log(job) == "".join(f"{n}\n" for n in range(1, 100_001)).encode()
+        wait_until(lambda: not container_rows(docker_engine), 20, "the container's removal")
+        assert kept.exists()
+        record_property("seen", f"'{words[:50]}...'; exit 5, the log whole, kept after")
+
+
+@pytest.mark.engine
+def test_fault_29_disk_that_fills_while_a_log_is_saved(
+    docker_engine: DockerEngine, fault_folder: Path, record_property
+) -> None:
+    """An error, no half of a log that takes the room left, and all of it once there is room."""
+    folder = fault_folder / "logs"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    command = ["sh", "-c", "seq 1 300000"]
+    runtime = DockerRuntime(docker_engine.host, SandboxSettings(), "box")
+    try:
+        with contextlib.closing(docker_engine.client()) as client:
+            handle = client.create_container(IMAGE, command, name="log-without-room")["Id"]
+            client.start(handle)
+            client.wait(handle)
+            with pytest.raises(OSError, match="No space left"):
+                runtime.save_log(handle, str(folder / "1-1.log"))
+            assert not list(folder.iterdir())
+            subprocess.run(["mount", "-o", "remount,size=8m", str(folder)], check=True)
+            runtime.save_log(handle, str(folder / "1-1.log"))
+            assert (folder / "1-1.log").read_bytes().endswith(b"\n300000\n")
+            client.remove_container(handle, force=True)
+    finally:
+        runtime.close()
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+    record_property("seen", "an error, nothing left behind; saved whole when there was room")
 
 
 def _damage(path: Path, kind: str) -> None:

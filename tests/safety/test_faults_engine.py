@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,19 +13,19 @@ import pytest
 
 from gpuboard.runtimes.cgroups import ContainerCgroups
 from tests.support.box import wait_until
-from tests.support.dockerd import IMAGE, DockerEngine, busybox_root
+from tests.support.dockerd import (
+    IMAGE,
+    DockerEngine,
+    busybox_root,
+    missing_parts,
+    running_engine,
+)
 from tests.support.fakenvml import built, gpu_uuid
-from tests.support.faultbox import DOCKER, FaultBox, container_rows, fault_box
+from tests.support.faultbox import DOCKER, FaultBox, container_of, fault_box, fill
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 
 LIVE = "while :; do sleep 0.1; done"
-
-
-def container(engine: DockerEngine, job: int) -> str:
-    """Return the id of the job's container."""
-    [row] = [r for r in container_rows(engine) if r["Names"][0].startswith(f"/gb-{job}-")]
-    return str(row["Id"])
 
 
 def test_fault_10_start_that_takes_long(
@@ -87,7 +88,7 @@ def test_fault_20_container_removed_behind_our_back(
     assert box.daemon is not None
     box.daemon.send_signal(signal.SIGSTOP)  # else a look between kill and removal sees exit 137
     with contextlib.closing(docker_engine.client()) as client:
-        client.remove_container(container(docker_engine, job), force=True)
+        client.remove_container(container_of(docker_engine, job), force=True)
     box.daemon.send_signal(signal.SIGCONT)
     view = box.ended(job)
     assert view["state"] == "lost", view
@@ -106,7 +107,7 @@ def test_fault_21_renamed_and_strangers(
     box.wait_state(job, "running")
     with contextlib.closing(docker_engine.client()) as client:
         stranger = client.create_container(IMAGE, ["sleep", "60"], name="gb-987654-1")["Id"]
-        client.rename(container(docker_engine, job), "renamed-by-hand")
+        client.rename(container_of(docker_engine, job), "renamed-by-hand")
         view = box.ended(job)
         time.sleep(3.5)  # a whole listing must leave it alone
         kept = {row["Id"] for row in client.containers(all=True)}
@@ -131,7 +132,7 @@ def test_attack_42_the_writable_layer(
         view = box.ended(greedy)
         box.wait_state(modest, "running")
         with contextlib.closing(docker_engine.client()) as client:
-            row = client.inspect_container(container(docker_engine, modest))
+            row = client.inspect_container(container_of(docker_engine, modest))
         upper = Path(row["GraphDriver"]["Data"].get("UpperDir", "/nonexistent"))
         box.cancel(modest, force=True)
         assert box.ended(modest)["state"] == "cancelled"
@@ -144,17 +145,23 @@ def test_attack_42_the_writable_layer(
 def test_fault_22_container_paused_by_hand(
     docker_box: FaultBox, docker_engine: DockerEngine, record_property
 ) -> None:
-    """It keeps its device, and can be stopped."""
+    """It is shown as paused for as long as it is, keeps its device, and can be stopped."""
     box = docker_box
     box.start()
     job = box.shell(LIVE, grace="2s")
     box.wait_state(job, "running")
     with contextlib.closing(docker_engine.client()) as client:
-        client.pause(container(docker_engine, job))
+        client.pause(container_of(docker_engine, job))
+        words = wait_until(lambda: box.job(job)["reason"], 15, "the pause to be shown")
+        assert "paused" in words
+        assert "paused" in box.run("ps").stdout
+        client.unpause(container_of(docker_engine, job))
+        wait_until(lambda: not box.job(job)["reason"], 15, "the pause to be over")
+        client.pause(container_of(docker_engine, job))
     box.cancel(job)
     view = box.ended(job)
     assert view["state"] == "cancelled"
-    record_property("seen", f"cancelled, exit {view['exit_code']}")
+    record_property("seen", f"'{words}'; cancelled, exit {view['exit_code']}")
 
 
 def test_fault_23_exit_codes_are_kept(docker_box: FaultBox, record_property) -> None:
@@ -243,7 +250,7 @@ def test_fault_13_engine_killed_inside_a_start(
     mortal_engine.hook.behave("3")
     job = box.shell("sleep 2; exit 5", requeue=True)
     wait_until(lambda: list(mortal_engine.hook.directory.glob("*.state")), 15)
-    stuck = container(mortal_engine, job)
+    stuck = container_of(mortal_engine, job)
     mortal_engine.kill()
     mortal_engine.hook.behave("0")
     mortal_engine.start()
@@ -341,3 +348,42 @@ def test_fault_19_engine_hangs(
     record_property(
         "seen", f"answers in {took_s * 1000:.0f} ms, no decision; exit 2 after it went on"
     )
+
+
+class SmallEngine(DockerEngine):
+    """An engine whose disk is a small one of its own."""
+
+    def prepare(self) -> None:
+        """Mount it before anything is written."""
+        super().prepare()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(self.directory / "data")]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("mounting is not permitted here")
+
+
+def test_fault_30_real_engines_disk_is_full(fault_folder: Path, saw) -> None:
+    """The job waits with the engine's words, tried seldom, and runs once there is room."""
+    built()
+    if reason := missing_parts():
+        pytest.skip(reason)
+    with (
+        running_engine(SmallEngine) as engine,
+        fault_box(fault_folder, DOCKER.format(host=engine.host)) as box,
+    ):
+        box.start()
+        filler = engine.directory / "data" / "filler"
+        fill(filler)
+        job = box.shell("exit 3")
+        wait_until(
+            lambda: "no space left" in box.job(job)["reason"],
+            20,
+            f"{box.job(job)} {box.log.read_text()}",
+        )
+        began = time.monotonic()
+        filler.unlink()
+        view = box.ended(job)
+        tries = box.log.read_text().count("no space left")
+        assert view["exit_code"] == 3, view
+        assert time.monotonic() - began < 30
+        assert tries <= 3, "tried again and again"
+        saw(f"queued with its words, tried {tries} times, ran when there was room: exit 3")

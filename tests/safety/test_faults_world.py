@@ -1,4 +1,8 @@
-"""Faults that need a world of their own: lost answers, hours, reboots, clocks; on simulated runtime and clock."""
+"""Faults that need a world of their own: lost answers, hours, reboots, clocks; on simulated runtime and clock.
+
+Each of them that can be had on a real engine is tried there too: `test_faults_answers.py` (8, 9),
+`test_faults_time.py` (14, 17, 24, 28, 35), `test_faults_engine.py` (30).
+"""
 
 from __future__ import annotations
 
@@ -134,7 +138,11 @@ def test_fault_25_device_lost_under_a_job(tmp_path: Path, choice: str, record_pr
 def test_fault_25_container_may_no_longer_open_its_gpus(
     tmp_path: Path, choice: str, record_property
 ) -> None:
-    """As after a daemon-reload: the job is stopped or kept as configured; the device stays in use."""
+    """As after a daemon-reload: the job is stopped or kept as configured; the device stays in use.
+
+    "NVML: Unknown Error" is simulated here: no NVML is asked, the runtime says that its container was
+    shut out. A real container's rules are changed in `test_faults_points.py` (device.closed).
+    """
     from gpuboard.config import Config, JobsConfig
 
     box = Box(tmp_path / "s", config=Config(jobs=JobsConfig(on_device_fault=choice)))

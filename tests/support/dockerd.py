@@ -240,6 +240,10 @@ class DockerEngine:
                 time.sleep(0.05)
         record.unlink(missing_ok=True)
 
+    def is_up(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
     def restart(self, number: int = signal.SIGKILL, *, live_restore: bool = False) -> None:
         """Kill the engine and start it again."""
         self.kill(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -65,6 +66,7 @@ class FaultBox(Box):
                     **self.environment,
                     "PYTHONPATH": str(ROOT),
                     "MORTAL_ARMED": str(self._armed),
+                    "MORTAL_CLOCK": str(self._clock),
                     "MORTAL_DEAF": "1" if deaf else "",
                     **self.mortality,
                     **env,
@@ -89,6 +91,16 @@ class FaultBox(Box):
         fresh = self._armed.with_suffix(".new")
         fresh.write_text(point)
         fresh.rename(self._armed)
+
+    def set_clock(self, **off: int | str) -> None:
+        """Have the daemon's clock off by so many `wall_ms` and `boot_ms`, or of another `boot_id`."""
+        fresh = self._clock.with_suffix(".new")
+        fresh.write_text(json.dumps(off))
+        fresh.rename(self._clock)
+
+    @property
+    def _clock(self) -> Path:
+        return self.folder / "clock"
 
     def die_at(self, point: str, act: Callable[[], object]) -> object:
         """Do what leads the daemon past the point, await its death there, start it again.
@@ -206,3 +218,18 @@ def container_rows(engine: DockerEngine) -> list[dict[str, Any]]:
     """Return what the engine has of our jobs."""
     with contextlib.closing(engine.client(10)) as client:
         return [r for r in client.containers(all=True) if r["Names"][0].startswith("/gb-")]
+
+
+def container_of(engine: DockerEngine, job: int) -> str:
+    """Return the id of the job's container."""
+    [row] = [r for r in container_rows(engine) if r["Names"][0].startswith(f"/gb-{job}-")]
+    return str(row["Id"])
+
+
+def fill(path: Path) -> None:
+    """Write the disk of that file full, to the last block."""
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 512):
+            with contextlib.suppress(OSError):
+                while file.write(b"x" * size) == size:
+                    pass
