@@ -7,7 +7,8 @@ first process answers the daemon with `stage errno` on stdout (`ok 0`: it runs) 
 as the command was executed or could not be. The supervisor writes `started.json` and `ended.json`
 into the run directory (by rename), ends what the job left behind, as the end of a container would,
 and pokes the daemon's FIFO. It keeps no pipe to the daemon, so nothing that happens to the daemon
-happens to the job; the job's output comes to it through one and goes into files that stay bounded.
+happens to the job; the job's output comes to it through one and goes into files that stay bounded. A
+job whose supervisor was killed ends like any that writes to a closed pipe.
 """
 # a script that starts without pathlib is twice as fast
 # ruff: noqa: PTH100, PTH104, PTH106, PTH120, PTH123, PTH208, S606

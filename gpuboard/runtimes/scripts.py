@@ -1,7 +1,7 @@
 """How a captured script reaches its job: as the shell's argument, or as a file of the job's own.
 
 A shell gets the content by `-c`, with the script's name as `$0`, so that `cd "$(dirname "$0")"`
-stays in the working directory. Every other interpreter gets a file, which it may ask for by name
+leads where it would have. Every other interpreter gets a file, which it may ask for by name
 (`__file__`, `sys.argv[0]`) and give to processes that it starts anew (multiprocessing's spawn):
 
 - of a process: below a folder of root's that can be passed through and not listed, readable by the
