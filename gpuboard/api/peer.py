@@ -88,6 +88,8 @@ class Identities:
         self._caller_of = caller_of
         self._workers = workers
         self._known: dict[tuple[int, bool], tuple[float, Caller]] = {}
+        self._looks: dict[tuple[int, bool], asyncio.Future[Caller]] = {}
+        """Under way: one a person, however many requests of theirs wait for it."""
         self._refused: dict[tuple[int, bool], tuple[float, PermissionDenied]] = {}
 
     async def caller(self, peer: Peer) -> Caller:
@@ -100,20 +102,36 @@ class Identities:
         refused_at, refused = self._refused.get(key, (0.0, None))
         if refused is not None and now - refused_at < _REFUSE_S:
             raise PermissionDenied(refused.message, hint=refused.hint)
-        loop = asyncio.get_running_loop()
+        look = self._looks.get(key) or self._look(key, peer)
         try:
-            caller = await loop.run_in_executor(self._workers, self._caller_of, peer)
+            return await asyncio.shield(look)
         except PermissionDenied as error:
             if len(self._refused) >= _REMEMBERED:
                 self._refused.clear()
             self._refused[key] = (now, error)
             raise
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[key] = (now, caller)
-        return caller
+
+    def _look(self, key: tuple[int, bool], peer: Peer) -> asyncio.Future[Caller]:
+        """Begin to look a peer up; what comes of it is remembered unless all is forgotten before."""
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        look = loop.run_in_executor(self._workers, self._caller_of, peer)
+        self._looks[key] = look
+
+        def keep(done: asyncio.Future[Caller]) -> None:
+            is_ours = self._looks.get(key) is done
+            if is_ours:
+                del self._looks[key]
+            if not done.cancelled() and done.exception() is None and is_ours:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = (began, done.result())
+
+        look.add_done_callback(keep)
+        return look
 
     def forget(self) -> None:
         """Ask anew for everybody: the configuration may name other admins now."""
         self._known.clear()
         self._refused.clear()
+        self._looks.clear()

@@ -77,7 +77,8 @@ class JobService:
             array_limit=submission.array_limit,
             held_by=submission.held_by,
         )
-        self._engine.vouch(jobs)
+        # a known token gives jobs of an earlier request: nothing was checked of those
+        self._engine.vouch([job for job in jobs if job.spec is submission.jobs[0].spec])
         views = self._views(caller)
         shown = [views.view(job) for job in jobs[:_SHOWN_AFTER_SUBMIT]]
         return SubmitResult(ids=[job.id for job in jobs], jobs=shown)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from gpuboard import errors
 from gpuboard.api.client import Client
 from gpuboard.api.peer import Identities, Peer, is_in_foreign_container
+from gpuboard.errors import PermissionDenied
 from gpuboard.model.person import Caller
 from gpuboard.runtimes.cgroups import hierarchies
 from tests.support.api import ScriptedBox, person, serving
@@ -185,3 +188,45 @@ async def test_a_person_is_looked_up_once_until_forgotten():
     identities.forget()
     await identities.caller(peer)
     assert looked == [7, 7, 7]
+
+
+async def test_requests_of_one_person_wait_for_one_look():
+    """While it hangs they take one worker, and a newcomer has the others."""
+    looked: list[int] = []
+    answer = threading.Event()
+
+    def look(peer: Peer) -> Caller:
+        looked.append(peer.uid)
+        if peer.uid == 7:
+            answer.wait(20)
+        return Caller(person=person(peer.uid))
+
+    with ThreadPoolExecutor(2) as workers:
+        identities = Identities(look, workers)
+        waiting = [
+            asyncio.ensure_future(identities.caller(Peer(pid=pid, uid=7, gid=7)))
+            for pid in range(1, 5)
+        ]
+        assert (await identities.caller(Peer(pid=9, uid=8, gid=8))).uid == 8
+        answer.set()
+        assert {caller.uid for caller in await asyncio.gather(*waiting)} == {7}
+    assert sorted(looked) == [7, 8]
+
+
+async def test_whoever_is_nobody_is_looked_up_seldom():
+    """However often they ask; and again once all is forgotten."""
+    looked: list[int] = []
+
+    def look(peer: Peer) -> Caller:
+        looked.append(peer.uid)
+        raise PermissionDenied("no account")
+
+    identities = Identities(look, ThreadPoolExecutor(1))
+    for _ in range(3):
+        with pytest.raises(PermissionDenied, match="no account"):
+            await identities.caller(Peer(pid=1, uid=7, gid=7))
+    assert looked == [7]
+    identities.forget()
+    with pytest.raises(PermissionDenied):
+        await identities.caller(Peer(pid=1, uid=7, gid=7))
+    assert looked == [7, 7]
