@@ -281,6 +281,8 @@ class Starter:
         """Drop what is remembered of a start."""
         self._looks.pop(job_id, None)
         self._issued.pop(job_id, None)
+        if job_id not in self._core.ledger.jobs:
+            self._core.progress.pop(job_id, None)
 
     def _read_back(self, job: Job) -> None:
         """Ask the runtime which devices the attempt really got."""

@@ -40,7 +40,6 @@ from gpuboard.runtimes.profile import (
     LABEL_BOX,
     LABEL_DEVICES,
     LABEL_SPEC,
-    LABEL_UID,
     ImageDefaults,
     container_profile,
 )
@@ -297,14 +296,13 @@ class DockerRuntime:
 
     def remove(self, handle: str) -> None:
         """Remove the container and let go of its mounts; one that is removed already is fine."""
-        name = uid = ""
+        name, is_networked = "", False
         try:
             with self._connection.reading("removing the container", 120.0) as api:
                 found = api.inspect_container(handle)
                 labels = found["Config"].get("Labels") or {}
                 name = attempt_name(labels, [str(found["Name"])])
-                if found["HostConfig"]["NetworkMode"] != "none":
-                    uid = labels.get(LABEL_UID, "")
+                is_networked = found["HostConfig"]["NetworkMode"] != "none"
                 api.remove_container(handle, v=True, force=True)
         except NotFound:
             pass
@@ -315,8 +313,8 @@ class DockerRuntime:
             known = self._known.pop(handle, None)
             self._persons.pop(handle, None)
         self._mounts.release(name or (known.name if known else ""))
-        if uid:
-            self._networks.tidy(uid=int(uid))
+        if is_networked:
+            self._networks.tidy()
 
     # --- what is there -------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gpuboard.errors import GpuboardError, NotFound
+from gpuboard.errors import GpuboardError
 from gpuboard.runtimes.docker_api import DockerConnection
 from gpuboard.runtimes.ports import LOOPBACK
 from gpuboard.runtimes.profile import LABEL_BOX, LABEL_UID
@@ -51,13 +51,13 @@ class PersonNetworks:
             with self._lock:
                 self._lent[uid] -= 1
 
-    def tidy(self, *, uid: int | None = None) -> None:
-        """Remove our networks (that person's) of which no container is there, ended ones included.
+    def tidy(self) -> None:
+        """Remove our networks of which no container is there, ended ones included.
 
         What cannot be removed now is left for the next time.
         """
         with self._lock, contextlib.suppress(GpuboardError):
-            networks = [one for one in self._ours() if uid is None or _uid_of(one) == uid]
+            networks = self._ours()
             if not networks:
                 return
             used = self._used()
@@ -101,7 +101,7 @@ class PersonNetworks:
 
     def _remove(self, network_id: str) -> None:
         with (
-            contextlib.suppress(NotFound),
+            contextlib.suppress(GpuboardError),
             self._connection.reading("removing a network") as api,
         ):
             api.remove_network(network_id)
