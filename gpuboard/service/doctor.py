@@ -16,6 +16,7 @@ from gpuboard.model.views import CheckView, DoctorView
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.service.boxclock import clock_check
 from gpuboard.service.enginefault import engine_fault
+from gpuboard.service.portcheck import port_check
 from gpuboard.service.privatefiles import own_umask, private_files, socket_file
 from gpuboard.service.toolkit import toolkit_check
 
@@ -64,6 +65,7 @@ class Doctor:
                 *self._permissions(),
                 *self._disk(),
                 *self._record(),
+                *port_check(self._config),
                 *clock_check(),
             ]
         )

@@ -17,7 +17,7 @@ from gpuboard.errors import Unavailable
 from gpuboard.model.device import Device, DeviceReading, Health, ProbeSnapshot
 from gpuboard.runtimes.docker_check import reload_risk
 from gpuboard.runtimes.protocol import Runtime, RuntimeCapabilities
-from gpuboard.service import boxclock, doctor, enginefault, privatefiles, toolkit
+from gpuboard.service import boxclock, doctor, enginefault, portcheck, privatefiles, toolkit
 from gpuboard.service.doctor import Doctor
 from tests.support.engine import uuid
 
@@ -330,3 +330,31 @@ def test_an_engine_that_may_not_be_opened_is_no_matter_of_starting_it(
         folder.rmdir()
     assert "may not be opened by uid 65534" in check.words
     assert mend in check.mend
+
+
+@pytest.mark.parametrize(
+    ("outgoing", "reserved", "is_told"),
+    [
+        ("32768\t60999\n", "\n", False),
+        ("16384\t60999\n", "\n", True),
+        ("20999\t60999\n", "\n", True),
+        ("16384\t60999\n", "8080,20000-20999\n", False),
+        ("16384\t60999\n", "20000-20500\n", True),
+    ],
+)
+def test_a_range_of_ports_that_the_kernel_gives_out_too_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outgoing: str,
+    reserved: str,
+    is_told: bool,
+) -> None:
+    """Jobs would now and then find their port taken; what is reserved for us is ours."""
+    for name, text in (("_OUTGOING", outgoing), ("_RESERVED", reserved)):
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(portcheck, name, tmp_path / name)
+    check = findings(tmp_path).get("port-range")
+    assert (check is not None) is is_told
+    if check is not None:
+        assert check.status == "warning"
+        assert "ip_local_reserved_ports=2" in check.mend
