@@ -16,7 +16,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.views import EventView
+from gpuboard.model.views import DeviceView, EventView
 from gpuboard.tui import header
 from gpuboard.tui.bindings import EVERYWHERE, ON_A_JOB, bindings, key_words, keys_of
 from gpuboard.tui.bookingactions import BookingActions
@@ -231,7 +231,7 @@ class GpuboardApp(App[None]):
         """Do anything by name."""
         from gpuboard.tui.dialogs.palette import PaletteScreen
 
-        self.push_screen(PaletteScreen(self.focused, self._tab))
+        self.push_screen(PaletteScreen(self._tab))
 
     def action_help(self) -> None:
         """Show all keys."""
@@ -243,6 +243,26 @@ class GpuboardApp(App[None]):
         """Do what a key of the shown tab does (a click on the key bar)."""
         if self.pane is not None:
             await self.run_action(action_of(self._tab, key_id), default_namespace=self.pane)
+
+    def show_device(self, device: DeviceView) -> None:
+        """Open a device's page."""
+        from gpuboard.tui.dialogs.device import DeviceScreen
+
+        self.push_screen(DeviceScreen(device))
+
+    async def show_person(self, tab: str, name: str) -> None:
+        """Show a person's row on the people's tab, or only their jobs on the queue."""
+        await self.action_tab(tab)
+        if self.pane is not None:
+            self.pane.show_person(name)
+
+    def known_people(self) -> set[str]:
+        """Return everybody of whom the shown box has told."""
+        board, queue, booked = self.snapshot.board, self.snapshot.queue, self.snapshot.reservations
+        names = {device.user for device in board.devices} | {board.user} if board else set()
+        names |= {job.user for job in queue.jobs} if queue else set()
+        names |= {row.user for row in booked.reservations} if booked else set()
+        return names - {""}
 
     def action_pause(self) -> None:
         """Freeze the display, or go on."""

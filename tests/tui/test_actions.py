@@ -474,6 +474,36 @@ class TestPaletteAndHelp:
             await pilot.press("enter")
             await until(pilot, lambda: source.called("job") == ["415"])
 
+    @pytest.mark.parametrize(
+        ("words", "screen", "seen"),
+        [
+            ("gpu 3 ", "DeviceScreen", "notebook"),
+            ("person carl use", "Screen", "  carl  "),
+            ("person carl jobs", "Screen", "carl's, 1 of 7 shown"),
+            ("people: by group", "Screen", "GROUP"),
+            ("admin: notice", "NoticeScreen", "everybody"),
+        ],
+    )
+    async def test_palette_reaches_what_is_on_another_tab(self, words, screen, seen, source):
+        """Devices by their page, people by their rows, actions by their tab."""
+        source.board = msgspec.structs.replace(source.board, is_admin=True)
+        async with opened(source) as pilot:
+            await pilot.press("colon")
+            for letter in words:
+                await pilot.press("space" if letter == " " else letter)
+            await pilot.press("enter")
+            await until(pilot, lambda: current(pilot) == screen)
+            await until(pilot, lambda: seen in screen_text(pilot.app))
+            rows = pilot.app.query("#people") if "use" in words else ()
+            assert all(row.current.name == "carl" for row in rows)
+
+    async def test_palette_offers_people_whom_only_the_usage_names(self, source):
+        source.jobs, source.reservations = [], []
+        source.board = msgspec.structs.replace(source.board, devices=[])
+        async with opened(source) as pilot:
+            await pilot.press("colon", *"dora")
+            await until(pilot, lambda: "person dora: their jobs" in screen_text(pilot.app))
+
     async def test_palette_does_an_action(self, source):
         async with opened(source) as pilot:
             await pilot.press("colon")

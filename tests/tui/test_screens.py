@@ -28,6 +28,8 @@ STORIES = {
     "why": ["3", "j", "j", "w"],
     "help": ["question_mark"],
     "palette": ["colon"],
+    "palette-device": ["colon", "g", "p", "u", "space"],
+    "palette-person": ["colon", *"bea"],
 }
 
 

@@ -1,42 +1,30 @@
-"""Do anything by name: actions, jobs, and people's rows, found by typing."""
+"""Do anything by name: the dialog in which what is offered is found by typing."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.strip import Strip
-from textual.widget import Widget
 from textual.widgets import Input
 
-from gpuboard.model.views import JobList, JobView
-from gpuboard.tui.bindings import EVERYWHERE, key_words, keys_of
+from gpuboard.model.views import JobList, UsageView
 from gpuboard.tui.dialogs.base import Dialog
-from gpuboard.tui.ink import Ink, clean
-from gpuboard.tui.jobactions import JobTarget
-from gpuboard.tui.jobwords import job_name, owner_words
-from gpuboard.tui.keybar import GROUPS
+from gpuboard.tui.ink import Ink
+from gpuboard.tui.offers import Offer, actions, devices, jobs, people
 from gpuboard.tui.queuewindow import QueueWish
 from gpuboard.tui.widgets.rows import RowList
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 FOUND = 50
 """Jobs of the whole queue that are offered for what is typed."""
-Act = Callable[[], Awaitable[object] | object]
-
-
-@dataclass(frozen=True)
-class Offer:
-    """One thing that can be done."""
-
-    words: str
-    keys: str
-    act: Act
 
 
 class PaletteScreen(Dialog[None]):
-    """The palette; `where` is the tab whose actions are offered too."""
+    """The palette; the actions of the tab `where` are offered first."""
 
     DEFAULT_CSS = """
     PaletteScreen { align: center top; }
@@ -48,9 +36,8 @@ class PaletteScreen(Dialog[None]):
         Binding("up,ctrl+p", "step(-1)", "up", show=False),
     ]
 
-    def __init__(self, focused: Widget | None, where: str) -> None:
+    def __init__(self, where: str) -> None:
         super().__init__("Do anything")
-        self._focused = focused
         self._where = where
         self._offers: list[Offer] = []
         self._words = ""
@@ -59,15 +46,20 @@ class PaletteScreen(Dialog[None]):
 
     def content(self) -> ComposeResult:
         """Return the input and what it finds."""
-        yield Input(compact=True, placeholder="an action, a job's number or name, a person")
+        yield Input(compact=True, placeholder="an action, a job's number or name, a person, a GPU")
         yield RowList[Offer](_paint, lambda offer: offer.words, empty="nothing is called so")
 
     def on_mount(self) -> None:
-        """Offer everything."""
+        """Offer everything that is known, and ask who else there is."""
         super().on_mount()
-        self._offers = [*self._actions(), *self._jobs()]
+        app, snapshot = self.gpuboard, self.gpuboard.snapshot
+        self._offers = actions(app, self._where)
+        self._offer(devices(app, snapshot.board.devices if snapshot.board else ()))
+        self._offer(people(app, app.known_people()))
+        self._offer(jobs(app, snapshot.queue.jobs if snapshot.queue else ()))
         self.query_one(RowList).can_focus = False
         self.query_one(RowList).set_rows(self._offers)
+        app.errands.run(app.source.usage, self._take_usage, lambda _error: None)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Offer what has these words, and look for such jobs in the whole queue."""
@@ -75,12 +67,28 @@ class PaletteScreen(Dialog[None]):
         self._show()
         self._search()
 
-    def _show(self) -> None:
+    def _offer(self, offers: Iterable[Offer]) -> bool:
+        """Offer more; return whether any of it is new."""
+        known = {offer.words for offer in self._offers}
+        fresh = [offer for offer in offers if offer.words not in known]
+        self._offers += fresh
+        return bool(fresh)
+
+    def _take_usage(self, view: UsageView) -> None:
+        names = {row.user for row in view.people}
+        if self.is_open and self._offer(people(self.gpuboard, names)):
+            self._show(is_kept=True)
+
+    def _show(self, *, is_kept: bool = False) -> None:
+        """Show what has the words; `is_kept`: the choice stays."""
         words = self._words.split()
         found = [offer for offer in self._offers if all(w in offer.words.lower() for w in words)]
+        typed = self._words.strip()
+        found.sort(key=lambda offer: not offer.words.lower().startswith(typed))
         rows = self.query_one(RowList)
         rows.set_rows(found)
-        rows.move_to(0)
+        if not is_kept:
+            rows.move_to(0)
 
     def _search(self) -> None:
         words = self._words
@@ -97,12 +105,8 @@ class PaletteScreen(Dialog[None]):
         asked, self._asked = self._asked, None
         if not self.is_open:
             return
-        if page is not None:
-            known = {offer.words for offer in self._offers}
-            fresh = [offer for offer in self._offers_of(page.jobs) if offer.words not in known]
-            if fresh:
-                self._offers += fresh
-                self._show()
+        if page is not None and self._offer(jobs(self.gpuboard, page.jobs)):
+            self._show(is_kept=True)
         if asked != self._words:
             self._search()
 
@@ -124,40 +128,6 @@ class PaletteScreen(Dialog[None]):
     async def _do(self, offer: Offer) -> None:
         self.dismiss(None)
         self.app.call_later(offer.act)
-
-    def _actions(self) -> list[Offer]:
-        app, keymap = self.gpuboard, self.gpuboard.settings.keys
-        offers = []
-        for group, is_pane in ((EVERYWHERE, False), (GROUPS[self._where], True)):
-            for key in group:
-                if not key.palette:
-                    continue
-                action = f"on_pane('{key.id}')" if is_pane else key.action
-                offers.append(
-                    Offer(
-                        key.words,
-                        key_words(keys_of(key, keymap), is_ascii=app.ink.glyphs.is_ascii),
-                        lambda action=action: app.run_action(action, app),  # type: ignore[misc]
-                    )
-                )
-        return offers
-
-    def _jobs(self) -> list[Offer]:
-        queue = self.gpuboard.snapshot.queue
-        return self._offers_of(queue.jobs if queue else ())
-
-    def _offers_of(self, jobs: Iterable[JobView]) -> list[Offer]:
-        offers = []
-        for job in jobs:
-            target = JobTarget.of(job)
-            offers.append(
-                Offer(
-                    f"job {job.id} {job_name(job)}, {owner_words(job)}, {clean(job.state)}",
-                    "",
-                    lambda target=target: self.gpuboard.jobs.open_detail(target),  # type: ignore[misc]
-                )
-            )
-        return offers
 
 
 def _paint(ink: Ink, offer: Offer, width: int, ground: str) -> Strip:

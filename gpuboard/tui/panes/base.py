@@ -45,6 +45,9 @@ class Pane(Vertical):
         """Return the job under the cursor."""
         return None
 
+    def show_person(self, name: str) -> None:
+        """Show what this tab knows of a person; most know nothing."""
+
     def booking_like(self) -> ReserveRequest | None:
         """Return the booking that this tab suggests."""
         return None

@@ -63,9 +63,7 @@ class BoardPane(Pane):
 
     def on_board_grid_opened(self, message: BoardGrid.Opened) -> None:
         """Open a device's page."""
-        from gpuboard.tui.dialogs.device import DeviceScreen
-
-        self.app.push_screen(DeviceScreen(message.device))
+        self.gpuboard.show_device(message.device)
 
     def on_filter_line_changed(self, message: FilterLine.Changed) -> None:
         """Show only cards with these words."""

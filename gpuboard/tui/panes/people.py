@@ -54,6 +54,8 @@ class PeoplePane(Pane, inherit_bindings=False):
         self._by = BY[0]
         self._usage: UsageView | None = None
         self._report: UsageReport | None = None
+        self._wanted = ""
+        """Whose row is to be found when the table is there."""
         self._asked: object = None
         self._is_asking = False
 
@@ -111,6 +113,11 @@ class PeoplePane(Pane, inherit_bindings=False):
             lambda name: self._find(name) if name else None,
         )
 
+    def show_person(self, name: str) -> None:
+        """Put the cursor on a person, at once or when the table is there."""
+        self._by, self._wanted = BY[0], name
+        self._show()
+
     def _find(self, name: str) -> None:
         rows = self.query_one(RowList)
         for place, row in enumerate(rows.rows):
@@ -159,6 +166,9 @@ class PeoplePane(Pane, inherit_bindings=False):
         empty = "no job was charged to a group" if self._by == "group" else "nobody held anything"
         self.query_one(RowList).set_rows(self._rows(), f"{empty} in {over}")
         self.query_one(HeatMap).show(folded(self._report.hours))
+        if self._wanted:
+            wanted, self._wanted = self._wanted, ""
+            self._find(wanted)
 
     def _heads(self) -> str:
         heads = f"  {self._by.upper():<10} {'HELD':>7} {'USED':>5} {'':<8} {'IDLE':>6}"

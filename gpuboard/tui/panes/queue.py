@@ -84,6 +84,10 @@ class QueuePane(JobListPane):
         user = "" if self._wish.user or job is None else job.user
         self._wish_for(replace(self._wish, user=user, mine=False))
 
+    def show_person(self, name: str) -> None:
+        """Show only a person's jobs."""
+        self._wish_for(QueueWish(user=name))
+
     def action_state(self) -> None:
         """Show all, or only running, queued or held jobs."""
         place = STATES.index(self._wish.state)
