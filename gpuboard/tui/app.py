@@ -18,7 +18,7 @@ from textual.containers import Container
 from gpuboard.errors import GpuboardError
 from gpuboard.model.views import DeviceView, EventView
 from gpuboard.tui import header
-from gpuboard.tui.bindings import EVERYWHERE, ON_A_JOB, bindings, key_words, keys_of
+from gpuboard.tui.bindings import EVERYWHERE, SECTIONS, bindings, key_words, keys_of
 from gpuboard.tui.bookingactions import BookingActions
 from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.eventwords import event_words
@@ -264,6 +264,12 @@ class GpuboardApp(App[None]):
         names |= {row.user for row in booked.reservations} if booked else set()
         return names - {""}
 
+    def key(self, key_id: str) -> str:
+        """Return the first key of a binding, as the person has it and as it is printed."""
+        key = next(key for keys in SECTIONS.values() for key in keys if key.id == key_id)
+        first = keys_of(key, self.settings.keys).split(",")[0]
+        return key_words(first, is_ascii=self.ink.glyphs.is_ascii)
+
     def action_pause(self) -> None:
         """Freeze the display, or go on."""
         self.is_paused = not self.is_paused
@@ -324,15 +330,10 @@ class GpuboardApp(App[None]):
         await self.action_box((self.boxes.index(self.watched) + 1) % len(self.boxes))
 
     def _take(self, box: Watched, snapshot: Snapshot) -> None:
-        for words, severity in box.notices.of(snapshot, self._extend_key):
+        for words, severity in box.notices.of(snapshot, self.key("job.extend")):
             self.say(words, severity, box.name)
         if box is self.watched and self._is_due():
             self._show()
-
-    @property
-    def _extend_key(self) -> str:
-        key = next(key for key in ON_A_JOB if key.id == "job.extend")
-        return key_words(keys_of(key, self.settings.keys))
 
     def _take_event(self, box: Watched, event: EventView) -> None:
         board = box.snapshot.board
@@ -363,13 +364,22 @@ class GpuboardApp(App[None]):
                 pane.set_class(self._was_stale, "-stale")
                 pane.take(self._shown, is_stale=self.is_stale)
 
+    def on_resize(self) -> None:
+        """Show as many keys, and as much of the host, as there is room for."""
+        if self._panes:
+            self._show_frame()
+
+    def show_keys(self) -> None:
+        """Show the keys of what is shown now."""
+        self._show_frame()
+
     def _show_frame(self) -> None:
         base = self.screen_stack[0]
         glyphs, board = self.ink.glyphs, self._shown.board
         link = header.link_parts(
             self.snapshot,
             is_stale=self.is_stale,
-            is_paused=self.is_paused,
+            go_on=self.key("app.pause") if self.is_paused else "",
             age_s=self.age_s,
             glyphs=glyphs,
         )
@@ -380,7 +390,14 @@ class GpuboardApp(App[None]):
             ],
             link,
         )
-        base.query_one("#keys", ActionBar).show_items(key_items(self._tab, self.settings.keys))
+        base.query_one("#keys", ActionBar).show_items(
+            key_items(
+                self.pane.key_group if self.pane else self._tab,
+                self.settings.keys,
+                self.size.width,
+                is_ascii=glyphs.is_ascii,
+            )
+        )
         host = base.query_one("#host", Bar)
         notice = base.query_one("#notice", Bar)
         if board is None:

@@ -50,11 +50,14 @@ def box_items(names: list[str], chosen: str) -> list[Item]:
 
 
 def link_parts(
-    snapshot: Snapshot, *, is_stale: bool, is_paused: bool, age_s: float, glyphs: Glyphs
+    snapshot: Snapshot, *, is_stale: bool, go_on: str, age_s: float, glyphs: Glyphs
 ) -> list[Part]:
-    """Return what is told at the right of the tabs: clock, or why there is none."""
-    if is_paused:
-        return [(" PAUSED, z goes on ", "warn!")]
+    """Return what is told at the right of the tabs: clock, or why there is none.
+
+    `go_on` is the key that ends a pause; empty while there is none.
+    """
+    if go_on:
+        return [(f" PAUSED, {go_on} goes on ", "warn!")]
     if is_stale:
         if snapshot.board is None:
             return [(" connecting... ", "warn")]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.strip import Strip
 
 from gpuboard.model.ports import tunnel
 from gpuboard.model.views import JobView, PortView
-from gpuboard.tui.ink import Ink, Part, clean, fit
+from gpuboard.tui.columns import Column, cells, heads, laid_out
+from gpuboard.tui.ink import Ink, Part, clean
 from gpuboard.tui.instants import brief, clock_of, epoch_s, span
 
 _STATES: dict[str, tuple[str, str]] = {
@@ -21,6 +24,8 @@ _STATES: dict[str, tuple[str, str]] = {
     "preempted": ("-", "warn"),
     "lost": ("!", "bad"),
 }
+Layout = Sequence[tuple[Column, int]]
+_PLACE_HEAD = "    # "
 _SHAPES = {"o": "○", "*": "●", "+": "✔", "x": "✖", "-": "⊘", "!": "▲"}
 
 
@@ -40,8 +45,11 @@ def start_words(job: JobView, now_s: int) -> str:
         return f"until {clock_of(job.ends_at, now_s, '?')}"
     if job.state != "queued":
         return "now"
+    if job.held_by:
+        return "when it is released"
     if not job.expected_start_at:
-        return "not known yet"
+        after = ", ".join(clean(each).rpartition(":")[2] for each in job.depends_on)
+        return f"after {after}" if after else "not known yet"
     about = clock_of(job.expected_start_at, now_s)
     latest = clock_of(job.latest_start_at, now_s)
     return f"about {about}, by {latest}" if latest and latest != about else f"about {about}"
@@ -95,83 +103,84 @@ def job_name(job: JobView) -> str:
     return name
 
 
-def queue_heads(width: int) -> str:
+def queue_layout(names: Sequence[str], width: int) -> Layout:
+    """Return the queue's columns behind a job's shape and place."""
+    return laid_out("queue", names, width - len(_PLACE_HEAD))
+
+
+def queue_heads(names: Sequence[str], width: int) -> str:
     """Return the column heads of the queue."""
-    name = _name_width(width)
-    return (
-        f"   # {'JOB':>6} {'WHO':<10} {fit('NAME', name)} {'GPUS':<7} "
-        f"{'LIMIT':<5} {'START':<21} WHY"
-    )
+    return _PLACE_HEAD + heads(queue_layout(names, width))
 
 
 def queue_row(
-    ink: Ink, job: JobView, width: int, ground: str, now_s: int, *, is_tagged: bool = False
-) -> Strip:
+    ink: Ink, job: JobView, names: Sequence[str], width: int, ground: str, *,
+    now_s: int, is_tagged: bool = False,
+) -> Strip:  # fmt: skip
     """Return one line of the queue."""
     glyph, role = state_parts(ink, job)
-    name = _name_width(width)
     place = f"{job.place + 1:>3}" if job.place is not None else "   "
     is_waiting = job.state == "queued"
     owner = "mine!" if job.mine else "text"
     mark = ink.glyphs.tag if is_tagged else " "
-    parts: list[Part] = [
+    found: dict[str, Part] = _common(job, now_s) | {
+        "job": (str(job.id), owner),
+        "who": (owner_words(job), owner),
+        "gpus": (devices_words(job), "text" if is_waiting else role),
+        "start": (start_words(job, now_s), "text" if is_waiting else role),
+        "why": (clean(job.reason), "warn" if job.held_by else "dim"),
+        "limit": (brief(job.limit_s), "dim"),
+        "class": (clean(job.class_name), "dim"),
+        "type": (clean(job.gpu_type), "dim"),
+    }
+    lead: list[Part] = [
         (mark if is_tagged or is_waiting else glyph[:1], "accent!" if is_tagged else role),
         (" ", role),
         (place if is_waiting else "run", "dim" if is_waiting else role),
-        (f" {job.id:>5} ", owner),
-        (fit(owner_words(job), 10) + " ", owner),
-        (fit(job_name(job), name) + " ", "text"),
-        (fit(devices_words(job), 7) + " ", "text" if is_waiting else role),
-        (fit(brief(job.limit_s), 5) + " ", "dim"),
-        (fit(start_words(job, now_s), 21) + " ", "text" if is_waiting else role),
-        (clean(job.reason), "warn" if job.held_by else "dim"),
+        (" ", "text"),
     ]
-    return ink.line(parts, width, ground)
+    return ink.line([*lead, *cells(queue_layout(names, width), found)], width, ground)
 
 
-def _name_width(width: int) -> int:
-    return max(12, min(32, width - 96))
+def job_layout(names: Sequence[str], width: int, *, with_owner: bool) -> Layout:
+    """Return the columns of a list of jobs behind their tags."""
+    shown = tuple(name for name in names if name != "who" or with_owner)
+    return laid_out("jobs", shown, width - 2)
 
 
-def job_heads(width: int, *, with_owner: bool = False) -> str:
+def job_heads(names: Sequence[str], width: int, *, with_owner: bool = False) -> str:
     """Return the column heads of a list of jobs."""
-    owner = f"{'WHO':<10} " if with_owner else ""
-    return (
-        f"  {'STATE':<12} {'JOB':>5} {owner}{fit('NAME', _my_name_width(width))} {'GPUS':<8} "
-        f"{'TIME / LIMIT':<13} {'WHEN':<12} HOW"
-    )
+    return "  " + heads(job_layout(names, width, with_owner=with_owner))
 
 
 def job_row(
-    ink: Ink,
-    job: JobView,
-    width: int,
-    ground: str,
-    now_s: int,
-    *,
-    is_tagged: bool = False,
-    with_owner: bool = False,
-) -> Strip:
+    ink: Ink, job: JobView, names: Sequence[str], width: int, ground: str, *,
+    now_s: int, is_tagged: bool = False, with_owner: bool = False,
+) -> Strip:  # fmt: skip
     """Return one line of a list of jobs."""
     words, role = state_parts(ink, job)
-    name = _my_name_width(width)
-    when = start_words(job, now_s).split(",")[0]
-    parts: list[Part] = [
-        ((ink.glyphs.tag if is_tagged else " ") + " ", "accent!"),
-        (fit(words, 12) + " ", role),
-        (f"{job.id:>5} ", "strong!"),
-        (fit(owner_words(job), 10) + " " if with_owner else "", "mine" if job.mine else "text"),
-        (fit(job_name(job), name) + " ", "text"),
-        (fit(devices_words(job), 8) + " ", "text"),
-        (fit(elapsed_words(job, now_s), 13) + " ", "text"),
-        (fit(when, 12) + " ", "dim"),
-        (end_words(job), "bad" if role == "bad" else "dim"),
-    ]
-    return ink.line(parts, width, ground)
+    found: dict[str, Part] = _common(job, now_s) | {
+        "state": (words, role),
+        "job": (str(job.id), "strong!"),
+        "who": (owner_words(job), "mine" if job.mine else "text"),
+        "gpus": (devices_words(job), "text"),
+        "time": (elapsed_words(job, now_s), "text"),
+        "when": (start_words(job, now_s).split(",")[0], "dim"),
+        "how": (end_words(job), "bad" if role == "bad" else "dim"),
+        "exit": ("" if job.exit_code is None else str(job.exit_code), "dim"),
+    }
+    layout = job_layout(names, width, with_owner=with_owner)
+    mark = (ink.glyphs.tag if is_tagged else " ") + " "
+    return ink.line([(mark, "accent!"), *cells(layout, found)], width, ground)
 
 
-def _my_name_width(width: int) -> int:
-    return max(14, min(30, width - 90))
+def _common(job: JobView, now_s: int) -> dict[str, Part]:
+    return {
+        "name": (job_name(job), "text"),
+        "submitted": (clock_of(job.submitted_at, now_s), "dim"),
+        "group": (clean(job.account), "dim"),
+        "image": (clean(job.image), "dim"),
+    }
 
 
 def matches(job: JobView, words: str) -> bool:

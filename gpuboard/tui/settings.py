@@ -1,9 +1,11 @@
-"""What a person set for the app: theme, refresh, symbols and keys, in `$XDG_CONFIG_HOME/gpuboard/app.toml`.
+"""What a person set for the app: theme, refresh, symbols, columns and keys, in `$XDG_CONFIG_HOME/gpuboard/app.toml`.
 
     theme = "light"            # dark, light, contrast
     refresh = 2                # seconds between two looks at the board
     ascii = true               # symbols of ASCII only
     tour = false               # the tour was seen, or skipped
+    [columns]
+    queue = ["job", "name", "start"]    # queue, jobs, people: in this order
     [keys]
     "app.new" = "a"            # ids as the help shows them
 
@@ -22,6 +24,7 @@ from typing import Any
 
 from gpuboard.errors import HostError
 from gpuboard.tui.bindings import known_ids
+from gpuboard.tui.columns import TABLES, usual
 
 THEME_NAMES = {
     "dark": "gpuboard-dark",
@@ -30,7 +33,7 @@ THEME_NAMES = {
 }
 REFRESHES_S = (1, 2, 5, 10)
 """The choices of the settings dialog; the file may have any number of them up to 60."""
-KNOWN = ("theme", "refresh", "ascii", "tour", "keys")
+KNOWN = ("theme", "refresh", "ascii", "tour", "columns", "keys")
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,16 @@ class Settings:
     """Whether only symbols of ASCII are drawn, whatever the terminal can show."""
     wants_tour: bool = False
     """Whether the tour is still to be shown: where a person has no file yet, it is."""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Table to the names of its columns, in order; of a table that is not in it the usual ones."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Binding id to textual's key names, comma-separated."""
     faults: tuple[str, ...] = ()
     """What of the file was not understood, in words."""
+
+    def columns_of(self, table: str) -> tuple[str, ...]:
+        """Return the columns of a table that the person wants to see."""
+        return self.columns.get(table) or usual(table)
 
 
 def settings_path() -> Path:
@@ -84,9 +93,25 @@ def load_settings(path: Path | None = None) -> Settings:
         refresh_s=float(refresh),
         is_ascii=content.get("ascii") is True,
         wants_tour=content.get("tour", True) is True,
+        columns=_columns(content.get("columns", {}), path, faults),
         keys=_keys(content.get("keys", {}), path, faults),
         faults=tuple(faults),
     )
+
+
+def _columns(given: object, path: Path, faults: list[str]) -> dict[str, tuple[str, ...]]:
+    columns = {}
+    for table, names in given.items() if isinstance(given, dict) else ():
+        known = TABLES.get(table)
+        if known is None or not isinstance(names, list):
+            faults.append(f"{path}: columns '{table}' is none of {', '.join(TABLES)}, with a list")
+            continue
+        unknown = [str(name) for name in names if name not in known]
+        if unknown:
+            choices = ", ".join(known)
+            faults.append(f"{path}: {table} has no column '{unknown[0]}'; there are {choices}")
+        columns[table] = tuple(dict.fromkeys(name for name in names if name in known))
+    return columns
 
 
 def _keys(given: object, path: Path, faults: list[str]) -> dict[str, str]:

@@ -10,8 +10,10 @@ from gpuboard.tui.instants import brief, clock_of, localised, span
 Line = list[Part]
 
 
-def waiting_lines(job: JobView, why: WhyView | None, now_s: int, width: int) -> list[Line]:
-    """Return at most three lines of `width` columns about a job."""
+def waiting_lines(
+    job: JobView, why: WhyView | None, now_s: int, width: int, *, me: str, key: str
+) -> list[Line]:
+    """Return at most three lines of `width` columns about a job, to the person `me`, whose `key` tells more."""
     number: Part = (f" {job.id} ", "accent!")
     if job.state != "queued":
         words = jobwords.end_words(job) or jobwords.job_name(job)
@@ -20,10 +22,12 @@ def waiting_lines(job: JobView, why: WhyView | None, now_s: int, width: int) -> 
         return [[number, (jobwords.end_words(job), "text")]]
     indent = " " * width_of(number[0])
     cause = localised(clean(why.causes[0].words if why.causes else why.words), now_s)
-    more = f" (+{len(why.causes) - 1}: w)" if len(why.causes) > 1 else ""
+    more = f" (+{len(why.causes) - 1}: {key})" if len(why.causes) > 1 else ""
     room = max(10, width - len(indent) - len(more))
     lines: list[Line] = [[number, (cut(cause, room), "text"), (more, "dim")]]
-    when = " · ".join(part for part in (ahead_words(why, now_s), start_words(why, now_s)) if part)
+    when = " · ".join(
+        part for part in (ahead_words(why, now_s, me), start_words(why, now_s)) if part
+    )
     if when:
         lines.append([(indent, "text"), (when, "text")])
     if why.priority is not None:
@@ -32,13 +36,13 @@ def waiting_lines(job: JobView, why: WhyView | None, now_s: int, width: int) -> 
     return lines
 
 
-def ahead_words(why: WhyView, now_s: int) -> str:
-    """Return a place in words: `2 ahead: user7's 412, 4 GPUs, about 14:10; bea's 415, 1 GPU`."""
+def ahead_words(why: WhyView, now_s: int, me: str = "") -> str:
+    """Return a place in words: `2 ahead: user7's 412, 4 GPUs, about 14:10; your 415, 1 GPU`."""
     if why.place is None:
         return ""
     if why.place == 0:
         return "next to be served"
-    shown = "; ".join(ahead_of(each, now_s) for each in why.ahead[:2])
+    shown = "; ".join(ahead_of(each, now_s, me) for each in why.ahead[:2])
     return f"{why.place} ahead" + (f": {shown}" if shown else "")
 
 
@@ -65,9 +69,10 @@ def priority_words(priority: PriorityView, whose: str) -> str:
     return f"{words}: it counts as submitted {span(priority.lead_s)} earlier"
 
 
-def ahead_of(one: AheadView, now_s: int) -> str:
+def ahead_of(one: AheadView, now_s: int, me: str = "") -> str:
     """Return a job that is served before another: whose, which, how wide, from when."""
     gpus = "1 GPU" if one.gpus == 1 else f"{one.gpus} GPUs"
-    words = f"{clean(one.user)}'s {one.id}, {gpus} for {brief(one.limit_s)}"
+    whose = "your" if one.user == me else f"{clean(one.user)}'s"
+    words = f"{whose} {one.id}, {gpus} for {brief(one.limit_s)}"
     about = clock_of(one.expected_start_at, now_s)
     return words + (f" from about {about}" if about else "")

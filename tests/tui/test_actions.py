@@ -459,7 +459,7 @@ class TestTimeline:
 
 class TestPaletteAndHelp:
     async def test_help_names_every_binding(self, source):
-        async with opened(source, (120, 140)) as pilot:
+        async with opened(source, (120, 200)) as pilot:
             await pilot.press("question_mark")
             text = await settled(pilot)
             for name in known_ids():

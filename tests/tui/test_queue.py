@@ -25,7 +25,7 @@ async def on_the_queue(pilot):
 
 
 def head(pilot):
-    return pilot.app.query_one("#pane-queue .heads").text
+    return pilot.app.query_one("#pane-queue #notes").text
 
 
 class TestPages:

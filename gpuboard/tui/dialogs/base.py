@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from gpuboard.errors import GpuboardError
+from gpuboard.tui.bindings import DIALOG, PAGE, Key, bindings
 from gpuboard.tui.ink import Ink, Part, wrapped
+from gpuboard.tui.keybar import dialog_items
 from gpuboard.tui.widgets.painted import ActionBar, Item
 from gpuboard.tui.widgets.rows import RowList
 
@@ -34,7 +36,7 @@ class Dialog(ModalScreen[Result]):
         border-title-color: $accent; border-title-style: bold; border-subtitle-color: $foreground 60%;
     }
     """
-    BINDINGS = [Binding("escape", "close", "back", show=False)]
+    BINDINGS = bindings(DIALOG)
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -65,6 +67,13 @@ class Dialog(ModalScreen[Result]):
         """Return what is in the box."""
         raise NotImplementedError
 
+    def key_items(self, *keys: Key, back: str = "back") -> list[Item]:
+        """Return the keys that have a label, as the person has them, and the way back."""
+        app = self.gpuboard
+        is_ascii = app.ink.glyphs.is_ascii
+        ways = (*keys, *(replace(key, short=back) for key in DIALOG))
+        return dialog_items(ways, app.settings.keys, is_ascii=is_ascii)
+
     def action_close(self) -> None:
         """Close without a result."""
         self.dismiss(None)
@@ -91,7 +100,7 @@ class Page(Dialog[None]):
     DEFAULT_CSS = """
     Page > .box { height: 100%; }
     """
-    BINDINGS = [Binding("q", "close", "back", show=False)]
+    BINDINGS = bindings(PAGE)
 
     def content(self) -> ComposeResult:
         """Return the lines and the keys."""
@@ -125,7 +134,7 @@ class Page(Dialog[None]):
 
     def items(self) -> list[Item]:
         """Return the keys below the page."""
-        return [([(" esc", "key!"), (" back ", "dim")], "screen.close")]
+        return self.key_items()
 
 
 def fault_lines(error: GpuboardError, width: int, told: Callable[[str], str]) -> list[Line]:

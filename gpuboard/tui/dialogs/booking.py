@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from textual.binding import Binding
-
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.requests import ReserveRequest
 from gpuboard.model.views import ReservationView, ReserveResult
+from gpuboard.tui.bindings import WINDOW, bindings
 from gpuboard.tui.commandlines import reserve_line
 from gpuboard.tui.dialogs.base import Line
 from gpuboard.tui.dialogs.form import Field, Form, Request, whole_number
@@ -18,17 +17,13 @@ from gpuboard.tui.dialogs.windows import (
 from gpuboard.tui.ink import clean
 from gpuboard.tui.instants import clock_of, epoch_s
 from gpuboard.tui.localzone import zone_name
-from gpuboard.tui.widgets.painted import Item
-
-NEAREST = Binding("ctrl+t", "take_nearest", "take the nearest window", show=False, priority=True)
-NEAREST_ITEM: Item = ([(" ctrl+t", "key!"), (" nearest ", "dim")], "screen.take_nearest")
 
 
 class WindowForm(Form[Request, ReserveResult]):
     """A form that asks for a window: a refusal tells the nearest ones, and a key takes the first."""
 
-    BINDINGS = [NEAREST]
-    MORE_WAYS = [NEAREST_ITEM]
+    BINDINGS = bindings(WINDOW)
+    MORE_WAYS = WINDOW
 
     def __init__(self, title: str, values: dict[str, str]) -> None:
         super().__init__(title, values)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 
 from gpuboard.model.views import ReservationView
+from gpuboard.tui.bindings import SERIES, bindings
 from gpuboard.tui.bookingwords import rule_words
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.ink import clean, wrapped
@@ -17,11 +17,7 @@ class CancelBookingScreen(Dialog[str]):
     """Answers `one`, `series`, or nothing; enter alone does nothing."""
 
     DEFAULT_CSS = "CancelBookingScreen > .box { width: 68; }"
-    BINDINGS = [
-        Binding("y", "answer('one')", "yes", show=False),
-        Binding("s", "answer('series')", "the series", show=False),
-        Binding("n,q", "close", "no", show=False),
-    ]
+    BINDINGS = bindings(SERIES)
 
     def __init__(self, booking: ReservationView, now_s: int) -> None:
         super().__init__("Cancel this booking?")
@@ -48,21 +44,25 @@ class CancelBookingScreen(Dialog[str]):
         yield Bar([("same as  ", "dim"), (f"gpuboard unreserve {booking.id}", "accent")])
         if self._has_series:
             series = f"gpuboard unreserve --series {booking.id}"
-            yield Bar([("      s  ", "dim"), (series, "accent")])
+            yield Bar([(f"{self.gpuboard.key('series.all'):>7}  ", "dim"), (series, "accent")])
         yield Bar()
         yield ActionBar(ground="base", id="answers")
 
     def on_mount(self) -> None:
         """Show the answers."""
         super().on_mount()
+        one, later, none = (self.gpuboard.key(key.id) for key in SERIES)
         items: list[Item] = [
-            ([(" y", "bad!"), (" cancel the booking   ", "text")], "screen.answer('one')")
+            ([(f" {one}", "bad!"), (" cancel the booking   ", "text")], "screen.answer('one')")
         ]
         if self._has_series:
             items.append(
-                ([(" s", "bad!"), (" and all later ones   ", "text")], "screen.answer('series')")
+                (
+                    [(f" {later}", "bad!"), (" and all later ones   ", "text")],
+                    "screen.answer('series')",
+                )
             )
-        items.append(([(" n", "key!"), (" keep it ", "text")], "screen.close"))
+        items.append(([(f" {none}", "key!"), (" keep it ", "text")], "screen.close"))
         self.query_one("#answers", ActionBar).show_items(items)
 
     def action_answer(self, answer: str) -> None:

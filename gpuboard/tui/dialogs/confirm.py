@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 
+from gpuboard.tui.bindings import ASKED, bindings
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.ink import wrapped
 from gpuboard.tui.widgets.painted import ActionBar, Bar
@@ -14,10 +14,7 @@ class ConfirmScreen(Dialog[bool]):
     """Answers True only for an explicit `y`, or a click on it; enter alone does nothing."""
 
     DEFAULT_CSS = "ConfirmScreen > .box { width: 68; }"
-    BINDINGS = [
-        Binding("y", "answer(True)", "yes", show=False),
-        Binding("n,escape,q", "answer(False)", "no", show=False),
-    ]
+    BINDINGS = bindings(ASKED)
 
     def __init__(
         self, title: str, effect: str, command: str, *, yes: str, no: str = "back"
@@ -40,10 +37,11 @@ class ConfirmScreen(Dialog[bool]):
     def on_mount(self) -> None:
         """Show the answers."""
         super().on_mount()
+        yes, no = (self.gpuboard.key(key.id) for key in ASKED)
         self.query_one("#answers", ActionBar).show_items(
             [
-                ([(" y", "bad!"), (f" {self._yes}   ", "text")], "screen.answer(True)"),
-                ([(" n", "key!"), (f" {self._no} ", "text")], "screen.answer(False)"),
+                ([(f" {yes}", "bad!"), (f" {self._yes}   ", "text")], "screen.answer(True)"),
+                ([(f" {no}", "key!"), (f" {self._no} ", "text")], "screen.answer(False)"),
             ]
         )
 

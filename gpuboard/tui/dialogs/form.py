@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import Input
 
 from gpuboard.errors import GpuboardError, InvalidRequest
+from gpuboard.tui.bindings import FORM, Key, bindings
 from gpuboard.tui.dialogs.base import Dialog, Line, fault_lines
 from gpuboard.tui.ink import Part, clean, width_of, wrapped
-from gpuboard.tui.widgets.painted import ActionBar, Bar, Block, Item
+from gpuboard.tui.widgets.painted import ActionBar, Bar, Block
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -48,16 +48,10 @@ class Form(Dialog[None], Generic[Request, Answer]):
     Form .fault { display: none; }
     Form .fault.-open { display: block; }
     """
-    BINDINGS = [
-        Binding("ctrl+s", "send", "do it", show=False),
-        # Ahead of the input's own queue: else what is typed right after tab lands in the old field.
-        Binding("tab,down", "app.focus_next", "next field", show=False, priority=True),
-        Binding("shift+tab,up", "app.focus_previous", "previous field", show=False, priority=True),
-        Binding("ctrl+y", "copy", "copy the command line", show=False),
-    ]
+    BINDINGS = bindings(FORM)
     FIELDS: Sequence[Field] = ()
     SEND = ""
-    MORE_WAYS: ClassVar[list[Item]] = []
+    MORE_WAYS: ClassVar[Sequence[Key]] = ()
     """Keys of one form beside those of all."""
 
     def __init__(self, title: str, values: dict[str, str]) -> None:
@@ -97,10 +91,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
         self.query_one("#ways", ActionBar).show_items(
             [
                 ([(" enter", "key!"), (f" {self.SEND} ", "text")], "screen.send"),
-                ([(" tab", "key!"), (" next field ", "dim")], "app.focus_next"),
-                ([(" ctrl+y", "key!"), (" copy ", "dim")], "screen.copy"),
-                *self.MORE_WAYS,
-                ([(" esc", "key!"), (" back ", "dim")], "screen.close"),
+                *self.key_items(*FORM, *self.MORE_WAYS),
             ]
         )
         self.query(Input).first().focus()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from textual.binding import Binding
-
-from gpuboard.tui.bindings import SECTIONS, Key, key_words, keys_of
+from gpuboard.tui.bindings import HELP, SECTIONS, Key, bindings, key_words, keys_of
 from gpuboard.tui.dialogs.base import Line, Page, titled
 from gpuboard.tui.dialogs.tour import TourScreen, shapes
 from gpuboard.tui.ink import fit
@@ -14,10 +12,7 @@ from gpuboard.tui.widgets.painted import Item
 class HelpScreen(Page):
     """The help."""
 
-    BINDINGS = [
-        Binding("t", "tour", "the tour", show=False),
-        Binding("s", "settings", "settings", show=False),
-    ]
+    BINDINGS = bindings(HELP)
 
     def __init__(self) -> None:
         super().__init__("Keys")
@@ -33,11 +28,7 @@ class HelpScreen(Page):
 
     def items(self) -> list[Item]:
         """Return the keys below the page."""
-        return [
-            ([(" t", "key!"), (" the tour ", "text")], "screen.tour"),
-            ([(" s", "key!"), (" settings, other keys ", "text")], "screen.settings"),
-            *super().items(),
-        ]
+        return self.key_items(*HELP)
 
     def action_tour(self) -> None:
         """Show the tour again."""

@@ -42,18 +42,7 @@ class JobScreen(Page):
 
     def items(self) -> list[Item]:
         """Return the keys below the page."""
-        keys = (
-            ("l", "logs", "logs"),
-            ("w", "why", "why"),
-            ("e", "extend", "extend"),
-            ("K", "cancel", "stop"),
-            ("r", "again", "rerun"),
-            ("esc", "back", "close"),
-        )
-        return [
-            ([(f" {key}", "key!"), (f" {words} ", "dim")], f"screen.{action}")
-            for key, words, action in keys
-        ]
+        return self.key_items(*ON_A_JOB, *DETAIL)
 
     def lines(self, width: int) -> list[Line]:
         """Return the page."""

@@ -16,6 +16,7 @@ from gpuboard.tui.bindings import LOG, bindings
 from gpuboard.tui.feed import LogStream, Source
 from gpuboard.tui.ink import Ink, Part, clean, width_of
 from gpuboard.tui.jobactions import JobTarget
+from gpuboard.tui.keybar import dialog_items
 from gpuboard.tui.logtext import LogText
 from gpuboard.tui.widgets.filterline import FilterLine
 from gpuboard.tui.widgets.painted import ActionBar, Bar
@@ -225,19 +226,10 @@ class LogScreen(ModalScreen[None]):
             [(f" Log of {which}{self._target.words}  ", "strong!"), state],
             [(f"{len(self._text.lines)} lines{dropped} ", "dim")],
         )
-        keys = (
-            ("/", "search", "find"),
-            ("n", "next", "next(1)"),
-            ("N", "previous", "next(-1)"),
-            ("w", "wrap" if not self._is_wrapped else "no wrap", "wrap"),
-            ("f", "follow", "follow"),
-            ("esc", "back", "dismiss_log"),
-        )
+        keys = [key for key in LOG if key.id != "log.attempt" or self._target.attempt > 1]
+        is_ascii = self.gpuboard.ink.glyphs.is_ascii
         self.query_one("#log-keys", ActionBar).show_items(
-            [
-                ([(f" {key}", "key!"), (f" {words} ", "dim")], f"screen.{action}")
-                for key, words, action in keys
-            ]
+            dialog_items(keys, self.gpuboard.settings.keys, is_ascii=is_ascii)
         )
 
     def _find(self, by: int, *, forward: bool) -> None:

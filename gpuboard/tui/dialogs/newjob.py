@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import msgspec
-from textual.binding import Binding
 from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.views import DryRunView, ImageList, ImageView
 from gpuboard.tui import jobfields
+from gpuboard.tui.bindings import BEGINNING, bindings
 from gpuboard.tui.commandlines import submit_line
 from gpuboard.tui.dialogs.form import Field, Form
 from gpuboard.tui.folders import FolderSuggester, reach_of
 from gpuboard.tui.ink import Part, clean
 from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, limit_words, span
 from gpuboard.tui.localzone import zone_name
-from gpuboard.tui.widgets.painted import Bar, Item
+from gpuboard.tui.widgets.painted import Bar
 
 
 class NewJobScreen(Form[SubmitRequest, DryRunView]):
@@ -44,10 +42,8 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         ),
     )  # fmt: skip
     SEND = "submit"
-    BINDINGS = [Binding("ctrl+r", "like", "begin from a template or my last jobs", show=False)]
-    MORE_WAYS: ClassVar[list[Item]] = [
-        ([(" ctrl+r", "key!"), (" begin from ", "dim")], "screen.like")
-    ]
+    BINDINGS = bindings(BEGINNING)
+    MORE_WAYS = BEGINNING
 
     def __init__(self, like: SubmitRequest | None = None) -> None:
         super().__init__("New job", jobfields.filled(like) if like else {"gpus": "1"})

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.strip import Strip
 from textual.widgets import Input
 
 from gpuboard.model.views import JobList, UsageView
+from gpuboard.tui.bindings import SEARCHING, bindings
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.ink import Ink
 from gpuboard.tui.offers import Offer, actions, devices, jobs, people
 from gpuboard.tui.queuewindow import QueueWish
+from gpuboard.tui.widgets.painted import ActionBar, enter_item
 from gpuboard.tui.widgets.rows import RowList
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ class PaletteScreen(Dialog[None]):
     PaletteScreen > .box { width: 72; height: 18; margin-top: 2; }
     PaletteScreen Input { background: $panel; margin-bottom: 1; }
     """
-    BINDINGS = [
-        Binding("down,ctrl+n", "step(1)", "down", show=False),
-        Binding("up,ctrl+p", "step(-1)", "up", show=False),
-    ]
+    BINDINGS = bindings(SEARCHING)
 
     def __init__(self, where: str) -> None:
         super().__init__("Do anything")
@@ -48,10 +46,13 @@ class PaletteScreen(Dialog[None]):
         """Return the input and what it finds."""
         yield Input(compact=True, placeholder="an action, a job's number or name, a person, a GPU")
         yield RowList[Offer](_paint, lambda offer: offer.words, empty="nothing is called so")
+        yield ActionBar(ground="base", id="palette-keys")
 
     def on_mount(self) -> None:
         """Offer everything that is known, and ask who else there is."""
         super().on_mount()
+        items = [enter_item("do it"), *self.key_items()]
+        self.query_one("#palette-keys", ActionBar).show_items(items)
         app, snapshot = self.gpuboard, self.gpuboard.snapshot
         self._offers = actions(app, self._where)
         self._offer(devices(app, snapshot.board.devices if snapshot.board else ()))
@@ -119,6 +120,10 @@ class PaletteScreen(Dialog[None]):
     async def on_row_list_chosen(self, message: RowList.Chosen[Offer]) -> None:
         """Do what was clicked."""
         await self._do(message.row)
+
+    async def action_choose(self) -> None:
+        """Take the chosen one (a click on the key line)."""
+        await self.query_one(Input).action_submit()
 
     def action_step(self, by: int) -> None:
         """Move the choice."""

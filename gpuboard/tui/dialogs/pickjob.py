@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.strip import Strip
 
 from gpuboard.errors import GpuboardError
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.views import JobDetail, JobList, JobView, TemplateList, TemplateView
 from gpuboard.tui import jobwords
+from gpuboard.tui.bindings import PAGE, bindings
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.dialogs.job import request_like
 from gpuboard.tui.ink import Ink, Part, clean, fit
 from gpuboard.tui.instants import brief, clock_of, epoch_s
+from gpuboard.tui.widgets.painted import ActionBar, enter_item
 from gpuboard.tui.widgets.rows import RowList
 
 OFFERED = 100
@@ -24,7 +25,7 @@ class PickJobScreen(Dialog[SubmitRequest]):
     """The lab's templates, then my jobs, the latest first; enter gives what the chosen one asks for."""
 
     DEFAULT_CSS = "PickJobScreen > .box { width: 78; height: 18; }"
-    BINDINGS = [Binding("q", "close", "back", show=False)]
+    BINDINGS = bindings(PAGE)
 
     def __init__(self) -> None:
         super().__init__("Begin from a template, or like one of my jobs")
@@ -34,11 +35,14 @@ class PickJobScreen(Dialog[SubmitRequest]):
     def content(self) -> ComposeResult:
         """Return the list."""
         yield RowList[Beginning](self._paint, _key, empty="asking...")
+        yield ActionBar(ground="base", id="pick-keys")
 
     def on_mount(self) -> None:
         """Show what lives, and ask for the templates and for what ended."""
         super().on_mount()
         app = self.gpuboard
+        items = [enter_item("begin from it"), *self.key_items()]
+        self.query_one("#pick-keys", ActionBar).show_items(items)
         user = app.snapshot.board.user if app.snapshot.board else ""
         queue = app.snapshot.queue
         self._jobs = {job.id: job for job in (queue.jobs if queue else ()) if job.mine}
@@ -55,6 +59,10 @@ class PickJobScreen(Dialog[SubmitRequest]):
             return
         number = str(chosen.id)
         self.gpuboard.errands.run(lambda: self.gpuboard.source.job(number), self._give, self._fail)
+
+    def action_choose(self) -> None:
+        """Take the chosen one (a click on the key line)."""
+        self.query_one(RowList).action_choose()
 
     def _take_templates(self, answer: TemplateList) -> None:
         self._templates = answer.templates

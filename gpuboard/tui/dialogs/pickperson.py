@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.strip import Strip
 from textual.widgets import Input
 
+from gpuboard.tui.bindings import SEARCHING, bindings
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.ink import Ink, clean
+from gpuboard.tui.widgets.painted import ActionBar, enter_item
 from gpuboard.tui.widgets.rows import RowList
 
 EVERYBODY = ""
@@ -23,10 +24,7 @@ class PickPersonScreen(Dialog[str]):
     PickPersonScreen > .box { width: 40; height: 16; }
     PickPersonScreen Input { background: $panel; margin-bottom: 1; }
     """
-    BINDINGS = [
-        Binding("down,ctrl+n", "step(1)", "down", show=False),
-        Binding("up,ctrl+p", "step(-1)", "up", show=False),
-    ]
+    BINDINGS = bindings(SEARCHING)
 
     def __init__(self, names: Iterable[str], own: str) -> None:
         super().__init__("Whose?")
@@ -38,10 +36,13 @@ class PickPersonScreen(Dialog[str]):
         """Return the input and the names."""
         yield Input(compact=True, placeholder="a name")
         yield RowList[str](self._paint, lambda name: name, empty="nobody is called so")
+        yield ActionBar(ground="base", id="pick-keys")
 
     def on_mount(self) -> None:
         """Show everybody."""
         super().on_mount()
+        items = [enter_item("show"), *self.key_items()]
+        self.query_one("#pick-keys", ActionBar).show_items(items)
         rows = self.query_one(RowList)
         rows.can_focus = False
         rows.set_rows(self._names)
@@ -63,6 +64,10 @@ class PickPersonScreen(Dialog[str]):
     def on_row_list_chosen(self, message: RowList.Chosen[str]) -> None:
         """Take the one that was clicked."""
         self.dismiss(message.row)
+
+    async def action_choose(self) -> None:
+        """Take the chosen one (a click on the key line)."""
+        await self.query_one(Input).action_submit()
 
     def action_step(self, by: int) -> None:
         """Move the choice."""

@@ -8,11 +8,20 @@ from typing import TypeVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.strip import Strip
 
 from gpuboard.errors import HostError
-from gpuboard.tui.bindings import SECTIONS, Key, key_words, keys_of, rival_of
+from gpuboard.tui.bindings import (
+    PAGE,
+    SECTIONS,
+    SETTING,
+    Key,
+    bindings,
+    key_words,
+    keys_of,
+    rival_of,
+)
+from gpuboard.tui.columns import TABLES
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.ink import Ink, Part, fit
 from gpuboard.tui.settings import REFRESHES_S, THEME_NAMES, Settings, save_settings, settings_path
@@ -20,6 +29,8 @@ from gpuboard.tui.widgets.painted import ActionBar, Bar
 from gpuboard.tui.widgets.rows import RowList
 
 Value = TypeVar("Value")
+COLUMNS = "columns."
+"""Rows whose names begin so are about a table's columns."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +49,7 @@ class SettingsScreen(Dialog[None]):
     DEFAULT_CSS = """
     SettingsScreen > .box { width: 76; height: 100%; max-height: 30; }
     """
-    BINDINGS = [
-        Binding("q", "close", "back", show=False),
-        Binding("backspace,delete", "reset", "as it was made", show=False),
-    ]
+    BINDINGS = bindings(PAGE, SETTING)
 
     def __init__(self) -> None:
         super().__init__("Settings")
@@ -59,8 +67,7 @@ class SettingsScreen(Dialog[None]):
         self.query_one("#settings-keys", ActionBar).show_items(
             [
                 ([(" enter", "key!"), (" change ", "text")], "screen.change"),
-                ([(" backspace", "key!"), (" as it was made ", "dim")], "screen.reset"),
-                ([(" esc", "key!"), (" back ", "dim")], "screen.close"),
+                *self.key_items(*SETTING),
             ]
         )
         self.show_rows()
@@ -95,6 +102,10 @@ class SettingsScreen(Dialog[None]):
                 self.keep(replace(settings, refresh_s=plain.refresh_s))
             case "ascii":
                 self.keep(replace(settings, is_ascii=plain.is_ascii))
+            case name if name.startswith(COLUMNS):
+                table = name.removeprefix(COLUMNS)
+                rest = {key: chosen for key, chosen in settings.columns.items() if key != table}
+                self.keep(replace(settings, columns=rest))
             case name:
                 keys = {key: value for key, value in settings.keys.items() if key != name}
                 self.keep(replace(settings, keys=keys))
@@ -116,6 +127,8 @@ class SettingsScreen(Dialog[None]):
                 self.keep(replace(settings, refresh_s=_next(settings.refresh_s, REFRESHES_S)))
             case "ascii":
                 self.keep(replace(settings, is_ascii=not settings.is_ascii))
+            case name if name.startswith(COLUMNS):
+                self._choose_columns(name.removeprefix(COLUMNS))
             case name:
                 key = next(key for keys in SECTIONS.values() for key in keys if key.id == name)
                 self.app.push_screen(PressScreen(key), lambda pressed: self._bind(key, pressed))
@@ -131,12 +144,23 @@ class SettingsScreen(Dialog[None]):
                     "theme": theme,
                     "refresh": settings.refresh_s,
                     "ascii": settings.is_ascii,
+                    "columns": {table: list(names) for table, names in settings.columns.items()},
                     "keys": dict(settings.keys),
                 }
             )
         except HostError as error:
             app.say_error(error)
         self.show_rows()
+
+    def _choose_columns(self, table: str) -> None:
+        from gpuboard.tui.dialogs.columns import ColumnsScreen
+
+        def take(names: tuple[str, ...] | None) -> None:
+            if names:
+                settings = self.gpuboard.settings
+                self.keep(replace(settings, columns={**settings.columns, table: names}))
+
+        self.app.push_screen(ColumnsScreen(table, self.gpuboard.settings.columns_of(table)), take)
 
     def _bind(self, key: Key, pressed: str | None) -> None:
         if not pressed:
@@ -182,6 +206,7 @@ def _rows(settings: Settings, *, is_ascii: bool) -> list[Row]:
         Row("theme", "theme", theme, settings.theme_name != plain.theme_name),
         Row("refresh", "look at the board every", f"{settings.refresh_s:g} s", settings.refresh_s != 1),
         Row("ascii", "symbols", symbols, settings.is_ascii),
+        *(_columns_row(settings, table) for table in TABLES),
     ]  # fmt: skip
     for section, keys in SECTIONS.items():
         rows.append(Row("", section, ""))
@@ -193,6 +218,11 @@ def _rows(settings: Settings, *, is_ascii: bool) -> list[Row]:
             for key in keys
         ]  # fmt: skip
     return rows
+
+
+def _columns_row(settings: Settings, table: str) -> Row:
+    count = f"{len(settings.columns_of(table))} of {len(TABLES[table])}"
+    return Row(COLUMNS + table, f"columns of {table}", count, table in settings.columns)
 
 
 def _next(value: Value, choices: Sequence[Value]) -> Value:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from textual.binding import Binding
+from dataclasses import replace
 
-from gpuboard.tui.bindings import SECTIONS, key_words, keys_of
+from gpuboard.tui.bindings import SECTIONS, TOUR, bindings, key_words, keys_of
 from gpuboard.tui.dialogs.base import Line, Page, titled
 from gpuboard.tui.ink import Part, wrapped
 from gpuboard.tui.theme import Glyphs
@@ -83,11 +83,7 @@ class TourScreen(Page):
     DEFAULT_CSS = """
     TourScreen > .box { width: 72; height: 20; }
     """
-    BINDINGS = [
-        # ahead of the page's own list, where enter means something else
-        Binding("enter,space,right,n", "turn(1)", "next page", show=False, priority=True),
-        Binding("left,backspace,p", "turn(-1)", "page before", show=False),
-    ]
+    BINDINGS = bindings(TOUR)
 
     def __init__(self) -> None:
         super().__init__("Welcome to gpuboard")
@@ -108,13 +104,11 @@ class TourScreen(Page):
 
     def items(self) -> list[Item]:
         """Return the keys below the page."""
-        is_last = self._page == len(PAGES) - 1
-        items: list[Item] = [
-            ([(" enter", "key!"), (" begin " if is_last else " next ", "text")], "screen.turn(1)")
-        ]
-        if self._page:
-            items.append(([(" left", "key!"), (" page before ", "dim")], "screen.turn(-1)"))
-        return [*items, ([(" esc", "key!"), (" skip ", "dim")], "screen.close")]
+        forward, back = TOUR
+        if self._page == len(PAGES) - 1:
+            forward = replace(forward, short="begin")
+        keys = (forward, back) if self._page else (forward,)
+        return self.key_items(*keys, back="skip")
 
     def action_turn(self, by: int) -> None:
         """Turn to another page; after the last one the app begins."""

@@ -29,6 +29,11 @@ class Pane(Vertical):
         """The app, by its type."""
         return cast("GpuboardApp", self.app)
 
+    @property
+    def key_group(self) -> str:
+        """Return whose keys the key bar shows."""
+        return (self.id or "").removeprefix("pane-")
+
     def take(self, snapshot: Snapshot, *, is_stale: bool) -> None:
         """Show a snapshot."""
         raise NotImplementedError

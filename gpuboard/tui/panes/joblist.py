@@ -23,6 +23,10 @@ DETAIL_LINES = 3
 class JobListPane(Pane):
     """A list of jobs with a cursor and tags."""
 
+    DEFAULT_CSS = """
+    JobListPane #notes { display: none; }
+    JobListPane #notes.-open { display: block; }
+    """
     BINDINGS = bindings(FILTERING, LISTED)
 
     def __init__(self, id: str | None = None) -> None:
@@ -32,6 +36,7 @@ class JobListPane(Pane):
 
     def compose(self) -> ComposeResult:
         """Return heads, rows, what is said of the row under the cursor, and the filter."""
+        yield Bar(id="notes", ground="panel")
         yield Bar(classes="heads", ground="panel")
         yield self.new_rows()
         yield Block(id="under-cursor", least=DETAIL_LINES, ground="panel")
@@ -72,6 +77,18 @@ class JobListPane(Pane):
         found: JobView | None = self.query_one(RowList).current
         return found
 
+    @property
+    def rows_width(self) -> int:
+        """Columns that a row has: those of the pane less the scroll bar."""
+        return self.query_one(RowList).size.width or self.size.width
+
+    def show_heads(self, heads: str, notes: Sequence[str]) -> None:
+        """Show the column heads, and above them what is shown of all jobs, where it is not all."""
+        self.query_one(".heads", Bar).show([(heads, "dim")])
+        bar = self.query_one("#notes", Bar)
+        bar.show([(f" {', '.join(notes)}", "accent")])
+        bar.set_class(bool(notes), "-open")
+
     def focus_first(self) -> None:
         """Put the keyboard on the rows."""
         self.query_one(RowList).focus()
@@ -80,6 +97,7 @@ class JobListPane(Pane):
         """Draw again in another theme."""
         self.query_one(RowList).repaint()
         self.query_one(Block).refresh()
+        self.show_rows()
 
     def target(self) -> JobTarget | None:
         """Return the job under the cursor."""

@@ -14,12 +14,11 @@ from gpuboard.tui.ink import Ink, Part
 from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.panes.joblist import JobListPane
 from gpuboard.tui.queuewindow import QueueWish
-from gpuboard.tui.widgets.painted import Bar, Block
+from gpuboard.tui.widgets.painted import Block
 from gpuboard.tui.widgets.rows import RowList
 
 ENDED_SHOWN = 200
 LIVE_SHOWN = 200
-EMPTY = "you have no jobs yet: n starts one"
 
 
 class JobsPane(JobListPane):
@@ -37,7 +36,7 @@ class JobsPane(JobListPane):
 
     def new_rows(self) -> RowList[JobView]:
         """Return the list."""
-        return RowList(self.paint_row, lambda job: job.id, empty=EMPTY)
+        return RowList(self.paint_row, lambda job: job.id, empty=self._empty_words)
 
     def take(self, snapshot: Snapshot, *, is_stale: bool) -> None:  # noqa: ARG002
         """Show jobs of a snapshot, and ask for the ended ones when something ended."""
@@ -75,6 +74,10 @@ class JobsPane(JobListPane):
         """Whether only jobs with some words are shown."""
         return bool(self._words)
 
+    @property
+    def _empty_words(self) -> str:
+        return f"you have no jobs yet: {self.gpuboard.key('app.new')} starts one"
+
     def known_rows(self) -> Sequence[JobView]:
         """Return all rows."""
         return [job for job in self._jobs if jobwords.matches(job, self._words)]
@@ -85,9 +88,10 @@ class JobsPane(JobListPane):
         return jobwords.job_row(
             ink,
             job,
+            self.gpuboard.settings.columns_of("jobs"),
             width,
             ground,
-            self._now_s,
+            now_s=self._now_s,
             is_tagged=is_tagged,
             with_owner=not self._only_mine,
         )
@@ -101,11 +105,12 @@ class JobsPane(JobListPane):
         if self._words:
             notes += [f"with '{self._words}'", f"{len(rows)} of {len(self._jobs)} shown"]
         notes += self.tag_words()
-        self.query_one(".heads", Bar).show(
-            [(jobwords.job_heads(self.size.width, with_owner=not self._only_mine), "dim")],
-            [(f" {', '.join(notes)} ", "accent")] if notes else None,
+        names = self.gpuboard.settings.columns_of("jobs")
+        with_owner = not self._only_mine
+        self.show_heads(jobwords.job_heads(names, self.rows_width, with_owner=with_owner), notes)
+        self.query_one(RowList).set_rows(
+            rows, "no job matches" if self._words else self._empty_words
         )
-        self.query_one(RowList).set_rows(rows, "no job matches" if self._words else EMPTY)
         self.tell()
 
     def tell(self) -> None:

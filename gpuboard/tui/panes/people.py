@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
@@ -10,10 +11,12 @@ from textual.strip import Strip
 from gpuboard.errors import GpuboardError
 from gpuboard.model.usageviews import UsageReport, UsedRow
 from gpuboard.model.views import UsageRow, UsageView
+from gpuboard.tui import columns
 from gpuboard.tui.bindings import PEOPLE, bindings
+from gpuboard.tui.columns import Column
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.graphs import bar
-from gpuboard.tui.ink import Ink, Part, clean, fit, wrapped
+from gpuboard.tui.ink import Ink, Part, clean, wrapped
 from gpuboard.tui.instants import epoch_s, span
 from gpuboard.tui.panes.base import Pane
 from gpuboard.tui.usagewords import (
@@ -31,6 +34,8 @@ from gpuboard.tui.widgets.painted import Bar, Block
 from gpuboard.tui.widgets.rows import RowList
 
 BY = ("person", "group", "GPU")
+OF_PEOPLE = ("wait", "long", "share", "now")
+"""Columns that groups and devices have nothing to say in."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ class PeoplePane(Pane, inherit_bindings=False):
             self._ask()
 
     def repaint(self) -> None:
-        """Draw again in another theme."""
+        """Draw again in another theme, or with other columns."""
+        self._show()
         self.query_one(RowList).repaint()
         self.query_one(HeatMap).repaint()
         self.refresh(layout=True)
@@ -162,7 +168,8 @@ class PeoplePane(Pane, inherit_bindings=False):
                 [(f" {wait_words(self._report)}", "dim")],
             ]
         )
-        self.query_one("#people-heads", Bar).show([(self._heads(), "dim")])
+        heads = "  " + columns.heads(self._layout(self.rows_width), name=self._by.upper())
+        self.query_one("#people-heads", Bar).show([(heads, "dim")])
         empty = "no job was charged to a group" if self._by == "group" else "nobody held anything"
         self.query_one(RowList).set_rows(self._rows(), f"{empty} in {over}")
         self.query_one(HeatMap).show(folded(self._report.hours))
@@ -170,11 +177,15 @@ class PeoplePane(Pane, inherit_bindings=False):
             wanted, self._wanted = self._wanted, ""
             self._find(wanted)
 
-    def _heads(self) -> str:
-        heads = f"  {self._by.upper():<10} {'HELD':>7} {'USED':>5} {'':<8} {'IDLE':>6}"
-        if self._by == "person":
-            heads += f"  {'WAIT':>5} {'9 OF 10':>7}  {'SHARE':>5}  NOW"
-        return heads
+    @property
+    def rows_width(self) -> int:
+        """Columns that a row has: those of the pane less the scroll bar."""
+        return self.query_one(RowList).size.width or self.size.width
+
+    def _layout(self, width: int) -> Sequence[tuple[Column, int]]:
+        names = self.gpuboard.settings.columns_of("people")
+        shown = tuple(name for name in names if self._by == "person" or name not in OF_PEOPLE)
+        return columns.laid_out("people", shown, width - 2)
 
     def _rows(self) -> list[Row]:
         report, usage = self._report, self._usage
@@ -192,30 +203,27 @@ class PeoplePane(Pane, inherit_bindings=False):
         ]
 
     def _paint_row(self, ink: Ink, row: Row, width: int, ground: str) -> Strip:
-        used, share = row.used, used_share(row.used)
-        owner = "mine!" if used.mine else "text"
-        filled, empty = bar(share, 8, ink.glyphs)
-        parts: list[Part] = [
-            ("  " + fit("you" if used.mine else clean(row.name), 10) + " ", owner),
-            (f"{hours_words(used.held_s):>7} ", "text"),
-            (f"{percent_words(share):>5} ", "text" if share is not None else "dim"),
-            (filled, "mine" if used.mine else "accent"),
-            (empty + " ", "track"),
-            (f"{hours_words(used.idle_s):>6}  ", "idle" if used.idle_s >= 3600 else "dim"),
-        ]
-        if self._by == "person":
-            parts += _person_parts(row)
-        return ink.line(parts, width, ground)
+        layout = self._layout(width)
+        return ink.line([("  ", "text"), *columns.cells(layout, _parts(ink, row))], width, ground)
 
 
-def _person_parts(row: Row) -> list[Part]:
-    """Return what only people have: waits, their share of recent use, what they hold and wait for."""
-    waits = [
-        "" if wait is None else span(wait) for wait in (row.used.wait_median_s, row.used.wait_p90_s)
-    ]
-    parts: list[Part] = [(f"{waits[0]:>5} {waits[1]:>7}  ", "text")]
-    if row.share is None:
-        return parts
-    now = [f"{row.share.running_gpus} GPU"] if row.share.running_gpus else []
-    now += [f"{row.share.queued_jobs} wait"] if row.share.queued_jobs else []
-    return [*parts, (f"{row.share.share:>5.0%}  ", "text"), (", ".join(now), "dim")]
+def _parts(ink: Ink, row: Row) -> dict[str, Part]:
+    """Return what each column says of a row; what only people have is empty for the others."""
+    used, share, stand = row.used, used_share(row.used), row.share
+    owner = "mine!" if used.mine else "text"
+    filled, empty = bar(share, 8, ink.glyphs)
+    now = [f"{stand.running_gpus} GPU"] if stand and stand.running_gpus else []
+    now += [f"{stand.queued_jobs} wait"] if stand and stand.queued_jobs else []
+    waits = ["" if wait is None else span(wait) for wait in (used.wait_median_s, used.wait_p90_s)]
+    return {
+        "name": ("you" if used.mine else clean(row.name), owner),
+        "held": (hours_words(used.held_s), "text"),
+        "used": (percent_words(share), "text" if share is not None else "dim"),
+        "bar": (filled + empty, "mine" if used.mine else "accent"),
+        "idle": (hours_words(used.idle_s), "idle" if used.idle_s >= 3600 else "dim"),
+        "wait": (waits[0], "text"),
+        "long": (waits[1], "text"),
+        "share": ("" if stand is None else f"{stand.share:.0%}", "text"),
+        "jobs": (str(used.starts), "text"),
+        "now": (", ".join(now), "dim"),
+    }

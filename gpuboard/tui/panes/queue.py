@@ -20,7 +20,7 @@ from gpuboard.tui.panes.joblist import DETAIL_LINES, JobListPane
 from gpuboard.tui.queuewindow import QueueWindow, QueueWish, run_around
 from gpuboard.tui.waitwords import waiting_lines
 from gpuboard.tui.widgets.pagedrows import PagedRows
-from gpuboard.tui.widgets.painted import Bar, Block
+from gpuboard.tui.widgets.painted import Block
 
 STATES = ("", "running", "queued", "held")
 REST_S, REST_FACTOR = 0.25, 5
@@ -98,6 +98,10 @@ class QueuePane(JobListPane):
         """Whether only some of the jobs are shown."""
         return self._wish != QueueWish()
 
+    @property
+    def _empty_words(self) -> str:
+        return f"the queue is empty: {self.gpuboard.key('app.new')} starts a job"
+
     def known_rows(self) -> Sequence[JobView]:
         """Return the rows that are known."""
         return self._window.page.jobs
@@ -105,7 +109,10 @@ class QueuePane(JobListPane):
     def paint_row(self, ink: Ink, job: JobView, width: int, ground: str) -> Strip:
         """Return one row."""
         is_tagged = self.is_tagged(job)
-        return jobwords.queue_row(ink, job, width, ground, self._now_s, is_tagged=is_tagged)
+        names = self.gpuboard.settings.columns_of("queue")
+        return jobwords.queue_row(
+            ink, job, names, width, ground, now_s=self._now_s, is_tagged=is_tagged
+        )
 
     def show_rows(self) -> None:
         """Show what is known."""
@@ -117,11 +124,9 @@ class QueuePane(JobListPane):
             whole = board.queued + board.running if board else 0
             notes.append(f"{len(self._window)} of {max(whole, len(self._window))} shown")
         notes += self.tag_words()
-        self.query_one(".heads", Bar).show(
-            [(jobwords.queue_heads(self.size.width), "dim")],
-            [(f" {', '.join(notes)} ", "accent")] if notes else None,
-        )
-        empty = "asking..." if self._known is None else "the queue is empty: n starts a job"
+        names = self.gpuboard.settings.columns_of("queue")
+        self.show_heads(jobwords.queue_heads(names, self.rows_width), notes)
+        empty = "asking..." if self._known is None else self._empty_words
         if self._wish != QueueWish():
             empty = "no job matches"
         self.query_one(PagedRows).set_rows(self._window, empty)
@@ -134,7 +139,9 @@ class QueuePane(JobListPane):
         if job is not None:
             self._ask_why(job)
             why = self._why if self._why is not None and self._why.id == job.id else None
-            lines = waiting_lines(job, why, self._now_s, self.size.width)
+            board = self.gpuboard.snapshot.board
+            me, key = board.user if board else "", self.gpuboard.key("job.why")
+            lines = waiting_lines(job, why, self._now_s, self.size.width, me=me, key=key)
         self.query_one(Block).show_lines(lines[:DETAIL_LINES])
 
     def _wish_for(self, wish: QueueWish) -> None:

@@ -47,7 +47,7 @@ class TimelinePane(Pane):
         yield RowList[ReservationView](
             lambda ink, row, width, ground: booking_strip(ink, row, self._now_s, width, ground),
             lambda booking: booking.id,
-            empty="no bookings: b books GPUs",
+            empty=self._empty_words,
             id="bookings",
         )
         yield Bar(id="under-cursor", ground="panel")
@@ -61,6 +61,11 @@ class TimelinePane(Pane):
     def is_list(self) -> bool:
         """Whether the list is shown."""
         return self.has_class("-list")
+
+    @property
+    def key_group(self) -> str:
+        """Return whose keys the key bar shows."""
+        return "bookings" if self.is_list else "timeline"
 
     def take(self, snapshot: Snapshot, *, is_stale: bool) -> None:  # noqa: ARG002
         """Move the now line, and ask anew when the queue or the bookings changed."""
@@ -149,6 +154,7 @@ class TimelinePane(Pane):
         """Show the bookings as a list, or the timeline again."""
         self.toggle_class("-list")
         self.focus_first()
+        self.gpuboard.show_keys()
         self._tell()
 
     def action_mine(self) -> None:
@@ -230,6 +236,10 @@ class TimelinePane(Pane):
 
         self.app.push_screen(BookingScreen(self._request(message.choice)))
 
+    @property
+    def _empty_words(self) -> str:
+        return f"no bookings: {self.gpuboard.key('app.book')} books GPUs"
+
     def _is_booking_over(self) -> bool:
         choice = self.grid.choice
         entry = choice.entry if choice else None
@@ -243,7 +253,7 @@ class TimelinePane(Pane):
 
     def _show_list(self) -> None:
         rows = [row for row in self._bookings if self._person in ("", row.user)]
-        empty = "no bookings of this person" if self._person else "no bookings: b books GPUs"
+        empty = "no bookings of this person" if self._person else self._empty_words
         self.query_one(RowList).set_rows(rows, empty)
 
     def _request(self, choice: Choice) -> ReserveRequest:
@@ -252,10 +262,12 @@ class TimelinePane(Pane):
         return ReserveRequest(gpus=choice.gpus, duration=limit_words(length), at=at)
 
     def _tell(self) -> None:
-        left, right = (self._list_words() if self.is_list else self._grid_words()), "shift+arrows"
-        hint = f"  {right} widen " if not self.is_list else "  enter changes mine "
+        left, key = self._list_words() if self.is_list else self._grid_words(), self.gpuboard.key
+        hint = f"  {key('list.open')} changes mine "
+        if not self.is_list:
+            hint = f"  {key('timeline.longer')} {key('timeline.more')} widen "
         if self.grid.grabbed is not None and not self.is_list:
-            hint = "  enter asks, esc leaves it "
+            hint = f"  {key('timeline.choose')} asks, {key('timeline.drop')} leaves it "
         who: Part = (f"  only {clean(self._person)}'s" if self._person else "", "warn")
         self.query_one("#under-cursor", Bar).show(left, [who, (hint, "dim")])
 

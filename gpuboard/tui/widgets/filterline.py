@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input
 
+from gpuboard.tui.bindings import FILTER_LINE, bindings
 from gpuboard.tui.widgets.painted import Bar
 
 
@@ -20,7 +20,7 @@ class FilterLine(Horizontal):
     FilterLine Bar { width: 10; }
     FilterLine Input { width: 1fr; background: $surface; }
     """
-    BINDINGS = [Binding("escape", "drop", "drop the filter", show=False)]
+    BINDINGS = bindings(FILTER_LINE)
 
     class Changed(Message):
         """Other words."""

@@ -94,6 +94,11 @@ Item = tuple[list[Part], str]
 """Parts and the action that a click on them runs (`app.tab('queue')`)."""
 
 
+def enter_item(words: str) -> Item:
+    """Return what enter does in a list; a click there is a click on its row."""
+    return [(" enter", "key!"), (f" {words} ", "text")], "screen.choose"
+
+
 class ActionBar(Bar):
     """A bar whose items can be clicked: the tabs and the key bar."""
 
