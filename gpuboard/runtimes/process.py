@@ -21,6 +21,7 @@ import select
 import signal as signals
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -107,6 +108,8 @@ class ProcessRuntime:
         self._floor_bytes = floor_bytes
         self._memory_bytes = memory_bytes
         self._cpus = cpus
+        self._making = threading.Lock()
+        """Held while an attempt has the file of its script and no run directory yet."""
         self._scripts = ScriptFiles(script_dir or f"{self._run_dir}-scripts")
         self._fifo = self._run_dir / ".wake"
         self._wake: int | None = None
@@ -129,9 +132,10 @@ class ProcessRuntime:
 
     def _sweep_scripts(self) -> None:
         """Remove the files of scripts whose attempts are gone: what a crash left behind."""
-        for name in self._scripts.names():
-            if not name.startswith(".") and not (self._run_dir / name).exists():
-                self._scripts.drop(name)
+        with self._making:
+            for name in self._scripts.names():
+                if not name.startswith(".") and not (self._run_dir / name).exists():
+                    self._scripts.drop(name)
 
     def _prepare(self) -> None:
         try:
@@ -169,9 +173,10 @@ class ProcessRuntime:
             )
         self._prepare()
         try:
-            placed = self._scripts.placed(request)
-            check_command(placed.command)
-            RunDirectory.make(self._run_dir, self._order(placed, request.spec_hash()))
+            with self._making:
+                placed = self._scripts.placed(request)
+                check_command(placed.command)
+                RunDirectory.make(self._run_dir, self._order(placed, request.spec_hash()))
         except FileExistsError:
             found = RunDirectory(self._run_dir / request.name).order()
             if found.spec_hash != request.spec_hash():

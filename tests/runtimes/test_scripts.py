@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
+from gpuboard.runtimes.process_files import Order, RunDirectory
 from gpuboard.runtimes.protocol import RunRequest
 from gpuboard.runtimes.scripts import in_container
 from tests.support.runtimes import PERSON, RuntimeBench
@@ -88,6 +90,25 @@ def test_create_repeated_after_a_crash_adopts_and_has_the_file(bench: RuntimeBen
     bench.runtime.check()
     assert not left.exists()
     assert (bench.runtime._scripts._folder / handle).exists()
+
+
+def test_sweep_waits_for_an_attempt_that_is_being_made(
+    bench: RuntimeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is there before its run directory is."""
+    make = RunDirectory.make
+    sweeps = []
+
+    def make_slowly(parent: Path, order: Order) -> RunDirectory:
+        sweeps.append(threading.Thread(target=bench.runtime._sweep_scripts))
+        sweeps[0].start()
+        sweeps[0].join(0.2)
+        return make(parent, order)
+
+    monkeypatch.setattr(RunDirectory, "make", make_slowly)
+    handle = bench.runtime.create(script_request(bench, "#!/usr/bin/awk -f\n", "x.awk"))
+    sweeps[0].join()
+    assert (bench.runtime._scripts._folder / handle / "x.awk").exists()
 
 
 def test_container_makes_the_file_inside_by_its_own_shell(
