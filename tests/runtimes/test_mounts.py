@@ -309,7 +309,7 @@ def test_file_server_that_never_answers_holds_one_worker_once(
     board: MountBoard, home: Path, monkeypatch
 ):
     """The first look is cut off in its time, later ones at once; when the server is back, all is well."""
-    monkeypatch.setattr(mounts_module, "HELPER_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(mounts_module, "HELPER_TIMEOUT_S", 4)
     monkeypatch.setattr(mounts_module, "TURN_TIMEOUT_S", 0.1)
     asked = request(home, Mount(str(home), "/w"))
     with hanging(home, PERSON) as is_asked, ThreadPoolExecutor() as pool:
@@ -322,7 +322,7 @@ def test_file_server_that_never_answers_holds_one_worker_once(
         began = time.monotonic()
         with pytest.raises(Refused, match="too long"):
             board.resolve(asked, SandboxSettings())
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 4
         (helper,) = board._hanging[PERSON]
         assert helper.poll() is None
     wait_until(lambda: helper.poll() is not None)
