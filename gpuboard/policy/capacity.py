@@ -59,6 +59,7 @@ class Capacity:
         self.claims = [claim for booking in self.bookings if (claim := self._claim_of(booking))]
         self.arrangement: Arrangement = self._arrange(self.base, self.claims)
         self._refused: dict[tuple[int, int], int] = {}
+        self._outlasting: dict[tuple[int, int], bool] = {}
 
     def candidates(self, gpu_uuids: tuple[DeviceUuid, ...], gpu_type: str) -> int:
         """Return the devices in service that a request names."""
@@ -151,12 +152,46 @@ class Capacity:
         quiet = profile.free_throughout(self.now, until_at)
         return self.box.choose(usable, gpus, quiet, self.idle)
 
-    def take(self, devices: int, until_at: int) -> None:
+    def outlasts(self, devices: int, grace_ms: int) -> bool:
+        """Whether a preemptible job could keep these idle devices for a while, and all others theirs.
+
+        Promises are laid out as the next round will, which knows the job as one that can be stopped:
+        else a round might start what the next one stops, for ever.
+        """
+        until_at = self.now + grace_ms + STOP_MARGIN_MS + PREEMPTIBLE_LEAST_MS
+        if all(claim.from_at >= until_at for claim in self.claims):
+            return True
+        known = self._outlasting.get((devices, grace_ms))
+        if known is not None:
+            return known
+        base = self.base.copy()
+        base.block(devices, self.now, self.now + max(grace_ms, OVERDUE_MS))
+        settled = self._arrange(self.base, self.claims)
+        trial = self._arrange(base, self.claims, devices)
+        lost = _needed_before(trial, until_at) & (self.stoppable | devices)
+        is_harmless = not lost & ~_needed_before(settled, until_at) and not lost & devices
+        answer = is_harmless and trial.shortage <= settled.shortage
+        self._outlasting[devices, grace_ms] = answer
+        return answer
+
+    def settle(self) -> None:
+        """Lay all promises out anew where they are, so that no preemptible job is stopped without need.
+
+        Each was laid out beside those known before it; together they may do with other devices.
+        """
+        settled = self._arrange(self.base, self.claims)
+        if settled.shortage <= self.arrangement.shortage:
+            self.arrangement = settled
+
+    def take(self, devices: int, until_at: int, *, is_stoppable: bool = False) -> None:
         """Give devices to a job until an instant at the latest."""
         clash = devices & ~self.arrangement.profile.free_throughout(self.now, until_at)
         self.base.block(devices, self.now, until_at)
         self.idle &= ~devices
         self.held |= devices
+        self._outlasting.clear()
+        if is_stoppable:
+            self.stoppable |= devices
         if clash:
             self.arrangement = self._arrange(self.base, self.claims)
         else:
@@ -217,6 +252,7 @@ class Capacity:
         """Arrange promises anew: these devices get free, since their preemptible jobs are stopped."""
         self.stoppable &= ~devices
         self._refused.clear()
+        self._outlasting.clear()
         self.arrangement = self._arrange(self.base, self.claims)
 
     def withdraw_promise(self) -> int:
@@ -356,9 +392,9 @@ class Capacity:
             booking.reservation_id,
         )
 
-    def _arrange(self, base: Profile, claims: list[Claim]) -> Arrangement:
+    def _arrange(self, base: Profile, claims: list[Claim], taken: int = 0) -> Arrangement:
         self.arrangements += 1
-        return arrange(base, claims, self._preference())
+        return arrange(base, claims, self._preference(taken))
 
     def _linked_for(self, claim: Claim) -> int:
         """Return the best-linked idle devices for a claim that all others leave, or 0."""
@@ -372,12 +408,13 @@ class Capacity:
         quiet = rest.profile.free_throughout(self.now, FOREVER)
         return self.box.choose(usable, claim.gpus, quiet, self.idle)
 
-    def _preference(self) -> tuple[int, int, int]:
+    def _preference(self, taken: int = 0) -> tuple[int, int, int]:
         """Return sets to give to claims: first what is busy until then, so that idle devices stay
-        usable, then idle ones, last what only a stop would free.
+        usable, then idle ones, last what only a stop would free, as if `taken` were too.
         """
-        busy = self.box.everything & ~self.idle & ~self.stoppable
-        return busy, self.idle, self.stoppable & ~self.idle
+        idle, stoppable = self.idle & ~taken, self.stoppable | taken
+        busy = self.box.everything & ~idle & ~stoppable
+        return busy, idle, stoppable & ~idle
 
     def _make_room(self, gpus: int, able: int, usable: int, until_at: int) -> int:
         """Find devices for a job by moving claims to others; 0 when no way was found."""
@@ -397,6 +434,14 @@ class Capacity:
             if trial.shortage <= self.arrangement.shortage:
                 return chosen
         return 0
+
+
+def _needed_before(arrangement: Arrangement, until_at: int) -> int:
+    """Return the devices that some promise needs before an instant."""
+    needed = 0
+    for _, devices, from_at in arrangement.given:
+        needed |= devices if from_at < until_at else 0
+    return needed
 
 
 def _in_order(world: World) -> list[Booking]:

@@ -12,26 +12,34 @@ one, since those come before it.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
-from itertools import islice
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.plan import Stop
 from gpuboard.model.world import Holder, Waiting
+from gpuboard.policy.arrangement import Arrangement
 from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
 from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.topology import take_lowest
+from gpuboard.policy.turns import Kind, by_turns
 from gpuboard.policy.words import clock_words
 
 if TYPE_CHECKING:
     from gpuboard.policy.plan import Round
 
+HEAD_TRIES = 16
+"""At most so many kinds of jobs are looked at for one that could be next, under leases."""
 LOOKS_PER_LEASE = 4
 """While somebody waits, it is looked so often a lease whose turn it is."""
+
+
+Like = tuple[Uid, bool, Kind, int]
+"""Jobs that are refused alike: of one person, newcomers or not, of one kind and grace."""
 
 
 class Turn(NamedTuple):
@@ -67,20 +75,54 @@ class Filling:
         """Devices kept for jobs for which others are being stopped."""
         self._coming = 0
         """Devices of jobs that are being stopped."""
+        self._coming_at = self._now
+        """When the last of them should be free (ms)."""
+        self._is_clearing = False
+        """Whether some of them are free within a moment, after which all is to be looked at anew."""
         self._turns: list[Turn] = []
         self._given: list[tuple[int, int]] = []
         """(devices, free again at) of what this round started."""
         self._instants: set[int] = set()
+        self._kind: Kind = ()
+        """That of the job being served."""
+        self._no_place: set[tuple[Kind, int]] = set()
+        """(kind, grace) of jobs that found no devices, free or about to be."""
+        self._no_way: set[Like] = set()
+        """Those to whom nobody gave way."""
+        self._none_able: set[tuple[Uid, bool]] = set()
+        """People to whose jobs nobody has to give way now, of newcomers and of others."""
+        self._no_head: set[Like] = set()
+        """Those who could not be next."""
+        self._turn_uids: set[Uid] = set()
+        self._hurdles = (0.0, 0.0)
+        """What one has to have had less than, if anybody is to give way: of others, of newcomers."""
+        self._stays: dict[JobId, bool] = {}
+        """Of those who hold devices, whether another job could use them for a while."""
+        self._stays_in: Arrangement | None = None
 
     def serve(self) -> None:
         """Start preemptible jobs, and stop others for them. May be asked again in the same round."""
         lanes = self._round.servable(LaneClass.PREEMPTIBLE)
         if not lanes:
             return
+        head_id = self._round.world.fill_head
+        while True:
+            stopped = len(self._round.stops)
+            self._serve_all(lanes, head_id)
+            if len(self._round.stops) == stopped:
+                return
+            # What a stop leaves over may be enough for another: as the next round would see it.
+            head_id = self.head.job_id if self.head else None
+
+    def _serve_all(self, lanes: list[Lane], head_id: JobId | None) -> None:
         self._claimed = self._reserved = 0
+        self._no_place.clear()
+        self._no_way.clear()
+        self._no_head.clear()
         self.head = self.head_start_at = None
         self._take_stock()
-        self._keep_head()
+        if head_id is not None:
+            self._keep_head(head_id)
         jobs = self._by_turns(lanes) if self.rules.lease_ms else self._in_order(lanes)
         for waiting in jobs:
             self._serve(waiting)
@@ -93,16 +135,17 @@ class Filling:
 
     def _take_stock(self) -> None:
         """Look at who holds what, and what is about to be free."""
-        box, profile = self._capacity.box, self._capacity.arrangement.profile
+        box = self._capacity.box
         self._turns = []
         self._coming = 0
+        self._coming_at = self._now
+        self._is_clearing = False
         for holder in self._round.world.holders:
             devices = box.held_by(holder)
             if not devices:
                 continue
             if holder.stopping or holder.job_id < 0 or holder.job_id in self._round.stops:
-                gone_at = self._gone_at(holder)
-                self._coming |= devices & profile.free_throughout(gone_at, gone_at + _LEAST_MS)
+                self._expect(holder, self._leaves(holder, devices))
             elif holder.preemptible:
                 self._turns.append(Turn(holder, devices))
         # The worst off come last: those who had most, and of theirs the longest safe, give way first.
@@ -114,6 +157,25 @@ class Filling:
                 turn.holder.job_id,
             )
         )
+        if self.rules.lease_ms:
+            self._set_hurdles()
+
+    def _set_hurdles(self) -> None:
+        """Say anew how much less than others one has to have had; after every grant and stop."""
+        holders = [turn.holder for turn in self._turns]
+        self._turn_uids = {holder.uid for holder in holders}
+        rules = self.rules
+        self._hurdles = rules.hurdle(holders, is_new=False), rules.hurdle(holders, is_new=True)
+        self._no_way.clear()
+        self._none_able.clear()
+
+    def _expect(self, holder: Holder, devices: int) -> None:
+        """Count on devices of a job that is being stopped."""
+        gone_at = self._gone_at(holder)
+        self._coming |= devices
+        self._coming_at = max(self._coming_at, gone_at)
+        is_on_time = holder.ends_at >= self._now and holder.job_id >= 0
+        self._is_clearing |= is_on_time and gone_at <= self._now + OVERDUE_MS
 
     def _gone_at(self, holder: Holder) -> int:
         """Return when (ms) the holder is gone if it is being stopped, or is stopped now."""
@@ -149,46 +211,73 @@ class Filling:
                 closed.add(key)
 
     def _by_turns(self, lanes: list[Lane]) -> Iterator[Waiting]:
-        """Yield jobs by who had the least, what the round gives counted at once."""
-        scan = self._round.world.settings.backfill_scan
-        own: dict[Uid, list[tuple[tuple[float, int, int, JobId], Waiting]]] = {}
-        for job_id, _, _ in islice(self._round.order.jobs(lanes), scan):
-            waiting = self._round.unstarted(job_id)
-            if waiting is not None and waiting is not self.head:
-                own.setdefault(waiting.uid, []).append((self.rules.rank(waiting), waiting))
-        heap = []
-        for uid, jobs in own.items():
-            jobs.sort(key=lambda pair: pair[0], reverse=True)
-            heap.append((jobs[-1][0], uid))
-        heapq.heapify(heap)
-        while heap and self._is_open():
-            _, uid = heapq.heappop(heap)
-            waiting = own[uid].pop()[1]
-            if self._round.has_room(waiting):
+        """Yield jobs by who had the least, those left out of which nothing can come."""
+        for waiting, kind in by_turns(lanes, self.rules, self._find, self._is_hopeless):
+            if not self._is_open():
+                return
+            if waiting is not self.head and self._round.has_room(waiting):
+                self._kind = kind
                 yield waiting
-            if own[uid]:
-                following = self.rules.rank(own[uid][-1][1])
-                heapq.heappush(heap, (following, uid))
+
+    def _find(self, job_id: JobId) -> Waiting | None:
+        waiting = self._round.unstarted(job_id)
+        return None if waiting is self.head else waiting
+
+    def _is_hopeless(self, waiting: Waiting, kind: Kind) -> bool:
+        """Whether one like it was refused whatever it was offered."""
+        if (kind, waiting.grace_s) not in self._no_place:
+            return False
+        like = (waiting.uid, self.rules.is_newcomer(waiting), kind, waiting.grace_s)
+        may_be_head = self.head is None and like not in self._no_head
+        if may_be_head and len(self._no_head) < HEAD_TRIES:
+            return False
+        return like in self._no_way or not self._may_gain(waiting)
+
+    def _may_gain(self, waiting: Waiting) -> bool:
+        """Whether anybody who holds devices could have to give way to the job; cheap."""
+        is_new = self.rules.is_newcomer(waiting)
+        if (waiting.uid, is_new) in self._none_able:
+            return False
+        if waiting.uid in self._turn_uids:
+            return True
+        return self.rules.had(waiting.uid) < self._hurdles[is_new]
 
     def _is_open(self) -> bool:
         """Whether another job could start, be given way to, or become head."""
         capacity = self._capacity
         if self.head is None or capacity.idle & ~self._claimed or self._round.can_anybody_join():
             return True
-        return bool(self._lendable()) or bool(self.rules.lease_ms and self._turns)
+        return bool(self.rules.lease_ms and self._turns) or bool(self._lendable())
 
     # one job
 
     def _serve(self, waiting: Waiting) -> None:
-        if self._start_now(waiting) or self._claim_coming(waiting):
-            return
-        if self.rules.lease_ms and self._make_way(waiting):
-            return
-        if self.head is None:
+        if self.rules.lease_ms:
+            self._serve_turn(waiting, self._kind)
+        elif not self._start_now(waiting) and not self._claim_coming(waiting) and not self.head:
             self._be_head(waiting)
+
+    def _serve_turn(self, waiting: Waiting, kind: Kind) -> None:
+        """Serve a job whose turn it is; what is refused to it is not tried again for those like it."""
+        place = (kind, waiting.grace_s)
+        if place not in self._no_place:
+            if self._start_now(waiting) or self._claim_coming(waiting):
+                return
+            if not waiting.gpu_memory_bytes:  # whether one may join others is up to whose they are
+                self._no_place.add(place)
+        like = (waiting.uid, self.rules.is_newcomer(waiting), *place)
+        if like not in self._no_way and self._may_gain(waiting):
+            if self._make_way(waiting):
+                return
+            self._no_way.add(like)
+        if self.head is None and like not in self._no_head and len(self._no_head) < HEAD_TRIES:
+            self._be_head(waiting)
+            self._no_head.add(like)
 
     def _start_now(self, waiting: Waiting) -> bool:
         """Start the job on what is free, beside the head."""
+        if self._is_clearing:
+            return False
         shared = self._round.device_to_join(waiting) if waiting.gpu_memory_bytes else 0
         if shared:
             self._round.take(waiting, shared)
@@ -199,7 +288,7 @@ class Filling:
             let_until_at = self._let_until(waiting)
             if let_until_at is not None:
                 devices = self._free_for(waiting, ~self._claimed)
-        if not devices:
+        if not devices or not self._capacity.outlasts(devices, waiting.grace_s * 1000):
             return False
         self._take(waiting, devices, let_until_at)
         return True
@@ -263,7 +352,8 @@ class Filling:
         if self.rules.lease_ms:
             lease_until_at = min(self._now + self.rules.lease_ms, let_until_at or FOREVER)
             free_at = min(free_at, lease_until_at + grace_ms)
-            self.rules.grant(waiting.uid, waiting.gpus)
+            self.rules.grant(waiting.uid, waiting.gpus, lease_until_at)
+            self._set_hurdles()
             self._instants.add(lease_until_at)
         borrowed = devices & self._capacity.bound
         self._given.append((devices, free_at))
@@ -274,8 +364,15 @@ class Filling:
     def _claim_coming(self, waiting: Waiting) -> bool:
         """Keep devices that are about to be free for the job, for which others were stopped."""
         chosen = self._choose_coming(waiting, self._coming)
-        self._claimed |= chosen
+        if chosen:
+            self._claim(waiting, chosen)
         return bool(chosen)
+
+    def _claim(self, waiting: Waiting, devices: int) -> None:
+        """Keep devices for the job. It is next, so that the following round serves it first too."""
+        self._claimed |= devices
+        if self.head is None:
+            self.head, self.head_start_at = waiting, self._coming_at
 
     def _choose_coming(self, waiting: Waiting, coming: int) -> int:
         """Return devices of those free and those about to be, or 0 when they do not suffice."""
@@ -292,28 +389,56 @@ class Filling:
 
     def _make_way(self, waiting: Waiting) -> bool:
         """Stop jobs that give way to this one, the fewest devices of them; whether that does."""
-        profile = self._capacity.arrangement.profile
         kept = self._kept_from(waiting)
         able: list[Turn] = []
         for turn in self._turns:
             way_at = self._way_at(turn.holder, waiting)
-            gone_at = self._gone_at(turn.holder)
-            stays = profile.free_throughout(max(gone_at, self._now + 1000), gone_at + _LEAST_MS)
-            is_free = turn.devices & stays & ~kept & ~self._claimed == turn.devices
-            if way_at is not None and way_at <= self._now and is_free:
-                able.append(turn)
-            elif way_at is not None and way_at > self._now:
+            if way_at is None:
+                continue
+            if way_at > self._now:
                 self._instants.add(way_at)
+            elif not turn.devices & (kept | self._claimed) and self._is_of_use(turn):
+                able.append(turn)
+        if not able:
+            self._none_able.add((waiting.uid, self.rules.is_newcomer(waiting)))
+            return False
+        idle = self._idle_for(waiting)
         for option in self._capacity.options(waiting):
-            free = (self._idle_for(waiting) | self._coming) & option
+            free = (idle | self._coming) & option
             free &= ~self._claimed & ~kept
             chosen = _fewest(able, option, waiting.gpus - free.bit_count())
-            if chosen:
+            if chosen and not self._would_serve_head(chosen):
                 for turn in chosen:
                     self._stop(turn, waiting)
-                self._claimed |= self._choose_coming(waiting, self._coming)
+                self._claim(waiting, self._choose_coming(waiting, self._coming))
                 return True
         return False
+
+    def _would_serve_head(self, turns: list[Turn]) -> bool:
+        """Whether the head would take what these leave, so that they would be stopped in vain."""
+        if self.head is None or self._claimed:
+            return False
+        left = reduce(or_, (turn.devices for turn in turns))
+        return bool(self._choose_coming(self.head, self._coming | left))
+
+    def _is_of_use(self, turn: Turn) -> bool:
+        """Whether another job could use all its devices for a while, once they are free."""
+        arrangement = self._capacity.arrangement
+        if self._stays_in is not arrangement:
+            self._stays_in = arrangement
+            self._stays.clear()
+        known = self._stays.get(turn.holder.job_id)
+        if known is None:
+            left = self._leaves(turn.holder, turn.devices)
+            known = self._stays[turn.holder.job_id] = left == turn.devices
+        return known
+
+    def _leaves(self, holder: Holder, devices: int) -> int:
+        """Return those of a holder's devices that a preemptible job could have once it is stopped."""
+        gone_at = self._gone_at(holder)
+        from_at = max(gone_at, self._now + OVERDUE_MS)
+        profile = self._capacity.arrangement.profile
+        return devices & profile.free_throughout(from_at, gone_at + _LEAST_MS)
 
     def _way_at(self, holder: Holder, waiting: Waiting, *, is_head: bool = False) -> int | None:
         if holder.gpu_memory_bytes or holder.job_id in self._round.stops:
@@ -329,16 +454,15 @@ class Filling:
             words = f"its lease is over and it is the turn of job {waiting.job_id} of {user}"
         self._round.stops[holder.job_id] = Stop(holder.job_id, words)
         self._turns = [other for other in self._turns if other is not turn]
-        self._coming |= turn.devices
+        self._no_place.clear()
+        self._set_hurdles()
+        self._expect(holder, turn.devices)
         self._capacity.stoppable &= ~turn.devices
 
     # the head of preemptible jobs
 
-    def _keep_head(self) -> None:
+    def _keep_head(self, head_id: JobId) -> None:
         """Serve the head of the last round first."""
-        head_id = self._round.world.fill_head
-        if head_id is None:
-            return
         head = self._round.unstarted(head_id)
         if head is None or not head.preemptible or not head.gpus:
             return
@@ -358,7 +482,10 @@ class Filling:
         profile = self._capacity.arrangement.profile
         instants = sorted({*(tenure.free_at for tenure in tenures), *profile.times, self._now})
         options = self._capacity.options(waiting)
+        soon_at = self._now + self.rules.lease_ms + waiting.grace_s * 1000
         for at in instants:
+            if self.rules.lease_ms and at > soon_at:
+                return
             held = 0
             for tenure in tenures:
                 held |= tenure.devices if tenure.free_at > at else 0
@@ -366,9 +493,7 @@ class Filling:
             pools = [free & option for option in options]
             pool = next((some for some in pools if some.bit_count() >= waiting.gpus), 0)
             if pool:
-                is_soon = at <= self._now + self.rules.lease_ms + waiting.grace_s * 1000
-                if is_soon or not self.rules.lease_ms:
-                    self._reserve(waiting, at, pool, tenures)
+                self._reserve(waiting, at, pool, tenures)
                 return
 
     def _tenures(self, waiting: Waiting) -> list[_Tenure]:

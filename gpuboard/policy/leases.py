@@ -14,8 +14,13 @@ with a condition: only those give way whose owner had no less.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import Holder, Waiting, World
+from gpuboard.policy.capacity import PREEMPTIBLE_LEAST_MS
+from gpuboard.policy.queue import Lane
 
 WORK_PER_COST = 10
 """A lease is at least so many times what being stopped costs: a tenth of the work is lost at most."""
@@ -23,8 +28,12 @@ MARGIN = 0.5
 """By so much of a lease's worth one has to be behind another for a swap."""
 
 
+Rank = tuple[float, int, int, JobId]
+"""What jobs are served by under leases, smallest first."""
+
+
 class LeaseRules:
-    """The rules of one round; grants of the round count at once as had."""
+    """The rules of one round; leases count as had as soon as they are granted."""
 
     def __init__(self, world: World, now: int) -> None:
         settings = world.settings
@@ -42,20 +51,45 @@ class LeaseRules:
             for row in world.usage:
                 self._had[row.uid] = self._had.get(row.uid, 0.0) + row.device_seconds
                 self._shares[row.uid] = max(row.shares, 1e-9)
+            for holder in world.holders:
+                until_at = holder.lease_until_at
+                if until_at is not None and until_at > now and not holder.stopping:
+                    self.grant(holder.uid, len(holder.devices), until_at)
 
     def had(self, uid: Uid) -> float:
         """Return what a person has had: device-seconds per share."""
         return self._had.get(uid, 0.0) / self._shares.get(uid, 1.0)
 
-    def grant(self, uid: Uid, gpus: int) -> None:
-        """Count a lease that is given in this round."""
-        self._had[uid] = self._had.get(uid, 0.0) + gpus * self.lease_ms / 1000
+    def grant(self, uid: Uid, gpus: int, until_at: int) -> None:
+        """Count what is left of a lease as had: else the next round would take it for not given."""
+        self._had[uid] = self._had.get(uid, 0.0) + gpus * (until_at - self._now) / 1000
 
     def is_newcomer(self, waiting: Waiting) -> bool:
         """Whether the job has hardly run yet."""
         return waiting.ran_s * 1000 < self.newcomer_ms
 
-    def rank(self, waiting: Waiting) -> tuple[float, int, int, JobId]:
+    def least_rank(self, uid: Uid, lanes: Iterable[Lane]) -> Rank:
+        """Return a rank that no job of these lanes, all of one person, comes before; cheap."""
+        if self._is_by_job:
+            return 0.0, 0, min(lane.submitted_at[0] for lane in lanes), JobId(0)
+        widest = max(lane.key.gpus for lane in lanes)
+        return self.had(uid) - self._worth(uid, widest), -1, 0, JobId(0)
+
+    def hurdle(self, holders: Iterable[Holder], *, is_new: bool) -> float:
+        """Return what whoever waits has to have had less than, if any of these is to give way.
+
+        It is not asked of those who hold one themselves: their own jobs take turns too.
+        """
+        if self._is_by_job:
+            return math.inf if is_new else -math.inf
+        margin = 0.0 if is_new else MARGIN
+        hurdles = [
+            self.had(one.uid) - margin * self._worth(one.uid, len(one.devices)) for one in holders
+        ]
+        highest = max(hurdles, default=-math.inf)
+        return math.nextafter(highest, math.inf) if is_new else highest
+
+    def rank(self, waiting: Waiting) -> Rank:
         """Return what jobs are served by, smallest first: who had least; then which ran least."""
         new = self.is_newcomer(waiting)
         if self._is_by_job:
@@ -84,7 +118,8 @@ class LeaseRules:
             return None
         if self._is_by_job:
             left_ms = self.newcomer_ms - holder.ran_before_s * 1000
-            return holder.started_at + max(0, left_ms) if self.is_newcomer(waiting) else None
+            safe_ms = max(PREEMPTIBLE_LEAST_MS, left_ms)
+            return holder.started_at + safe_ms if self.is_newcomer(waiting) else None
         safe_until = self.safe_until(holder)
         is_own = holder.uid == waiting.uid
         behind = self.had(holder.uid) - self.had(waiting.uid)

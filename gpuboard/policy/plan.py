@@ -18,7 +18,7 @@ from operator import itemgetter
 
 from gpuboard.model.ids import JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
-from gpuboard.model.world import Booking, Waiting, World
+from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.conservative import MOST_PROMISES, Promises
 from gpuboard.policy.filling import Filling
@@ -443,16 +443,25 @@ class Round:
             if holder.preemptible and not holder.stopping
         ]
         holders.sort(key=lambda pair: pair[1].job_id)
+        if not holders or not any(self._due_stops(holders)):
+            return False
+        self.capacity.settle()
         stopped = 0
-        for needed, from_at, reason in list(self.needs()) if holders else ():
-            for devices, holder in holders:
-                is_due = _stop_at(holder.grace_s, from_at) <= self.now
-                if devices & needed and is_due and holder.job_id not in self.stops:
-                    self.stops[holder.job_id] = Stop(holder.job_id, reason)
-                    stopped |= devices
+        for devices, holder, reason in list(self._due_stops(holders)):
+            if holder.job_id not in self.stops:
+                self.stops[holder.job_id] = Stop(holder.job_id, reason)
+                stopped |= devices
         if stopped:
             self.capacity.expect_stop(stopped)
         return bool(stopped)
+
+    def _due_stops(self, holders: list[tuple[int, Holder]]) -> Iterator[tuple[int, Holder, str]]:
+        """Yield those whose devices are promised so soon that they have to be stopped now, and why."""
+        for needed, from_at, reason in self.needs():
+            for devices, holder in holders:
+                is_due = _stop_at(holder.grace_s, from_at) <= self.now
+                if devices & needed and is_due and holder.job_id not in self.stops:
+                    yield devices, holder, reason
 
     def needs(self) -> Iterator[tuple[int, int, str]]:
         """Yield what promises need: devices, from when on, and whose promise it is in words."""
@@ -512,7 +521,8 @@ class Round:
         if budget:
             self.capacity.share(devices, waiting.uid, budget, self.now + span_ms)
         else:
-            self.capacity.take(devices, self.now + span_ms)
+            is_stoppable = waiting.preemptible
+            self.capacity.take(devices, self.now + span_ms, is_stoppable=is_stoppable)
         self.allowance.take(waiting)
         box = self.capacity.box
         self.starts[waiting.job_id] = Start(

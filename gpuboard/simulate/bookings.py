@@ -159,13 +159,18 @@ class BookingBook:
         }
         return tuple(self._bookings.values())
 
-    def bind(self, binds: Iterable[Bind], now: int) -> int:
-        """Give bookings their devices; return how many have begun without all of them, each once."""
+    def bind(self, binds: Iterable[Bind], now: int, *, is_final: bool = True) -> int:
+        """Give bookings their devices; return how many have begun without all of them, each once.
+
+        Nothing is counted where more is to come at this instant.
+        """
         for bind in binds:
             booking = self._bookings[bind.reservation_id]
             self._bookings[bind.reservation_id] = msgspec.structs.replace(
                 booking, devices=(*booking.devices, *bind.devices)
             )
+        if not is_final:
+            return 0
         late = {
             number
             for number, booking in self._bookings.items()

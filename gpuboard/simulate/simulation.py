@@ -15,6 +15,7 @@ from time import perf_counter
 
 import msgspec
 
+from gpuboard.errors import StateError
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan
 from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Quota, Waiting, World
@@ -33,6 +34,8 @@ USAGE_REFRESH_MS = 900_000
 """Usage is looked at anew so often; little against a half-life of days."""
 LOOKS_PER_LEASE = 12
 """Where there are leases, usage is looked at so often a lease."""
+MOST_DECISIONS = 1000
+"""So many at one instant, none of which ends a job, are a bug of the policy; the traces need 20."""
 
 
 class Conditions(msgspec.Struct, frozen=True):
@@ -132,6 +135,9 @@ class Simulation:
         self._head: JobId | None = None
         self._head_start_at: int | None = None
         self._fill_head: JobId | None = None
+        self._since = (0, 0)
+        """The instant of the last decision, and how many jobs had ended by then."""
+        self._decisions_since = 0
 
     def play(self, on_progress: Callable[[float], None] = lambda _: None) -> Played:
         """Play the whole trace; `on_progress` hears the part of the jobs that ended."""
@@ -161,6 +167,7 @@ class Simulation:
             elif is_due:
                 plan = self._decide()
                 wake_at = self._now if plan.stops else plan.wake_at
+                self._check_rest()
                 if len(self._decision_ms) % 256 == 0:
                     on_progress(len(self._outcomes) / len(self._jobs))
         on_progress(1.0)
@@ -183,6 +190,18 @@ class Simulation:
             payer = Payer(self._uids[job.user], account, shares.get(job.user, 1.0))
             payers.setdefault((job.user, job.account), payer)
         return payers
+
+    def _check_rest(self) -> None:
+        """Count the decisions of an instant. Raises StateError for a policy that comes to no end."""
+        since = (self._now, len(self._outcomes))
+        self._decisions_since = self._decisions_since + 1 if since == self._since else 0
+        self._since = since
+        if self._decisions_since > MOST_DECISIONS:
+            raise StateError(
+                f"the policy does not come to rest: {MOST_DECISIONS} decisions at "
+                f"{self._now / 1000:.0f} s of the trace, and none ends a job",
+                hint="this is a bug; send the command line and the trace to whoever maintains gpuboard",
+            )
 
     def _advance(self, to_at: int) -> None:
         self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
@@ -292,12 +311,12 @@ class Simulation:
         began = perf_counter()
         plan = Round(world, self._queue, self._now, box=self._box, order=order).run()
         self._decision_ms.append((perf_counter() - began) * 1000)
+        # What was stopped is free in the next round of this very instant: no booking is late before.
+        self._violations += self._book.bind(plan.binds, self._now, is_final=not plan.stops)
         for start in plan.starts:
             self._start(start.job_id, start.devices, start.lease_until_at)
         for stop in plan.stops:
             self._stop(stop.job_id)
-        if not plan.stops:
-            self._violations += self._book.bind(plan.binds, self._now)
         self._watch_promise(plan)
         self._fill_head = plan.fill_head
         return plan

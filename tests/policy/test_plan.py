@@ -333,3 +333,22 @@ def test_a_lent_device_of_a_booking_delays_only_itself():
     queue.add(job(2))
     plan = plan_round(world, queue, 0)
     assert (plan.head, plan.head_start_at) == (2, 10 * MINUTE)
+
+
+def test_devices_kept_for_one_preemptible_job_are_not_the_next_rounds_for_another():
+    """Devices that others were stopped for stay that job's in the next round of the same instant."""
+    leaving = held(9, 1, 2, until=101, uid=3, preemptible=True, stopping=True, grace_s=60)
+    for lease_s in (0, 600):
+        world = box(
+            6,
+            settings=PolicySettings(lease_s=lease_s),
+            holders=(leaving,),
+            usage=(Usage(3, 21_000.0), Usage(4, 20_000.0)),
+        )
+        jobs = (
+            job(1, 5, 90, uid=4, preemptible=True, ran_s=2000),
+            job(7, 2, 57, uid=3, preemptible=True, ran_s=2000),
+        )
+        first = plan(world, *jobs)
+        assert (started(first), first.fill_head) == ({}, 1)
+        assert started(plan(replace(world, fill_head=1), *jobs)) == {}

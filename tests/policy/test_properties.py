@@ -35,7 +35,8 @@ def mixed_boxes(draw) -> tuple[DeviceFact, ...]:
 
 
 @st.composite
-def arrivals(draw, devices, *, preemptible=False, special=True, most=25) -> list[Arrival]:
+def arrivals(draw, devices, *, preemptible=0, special=True, most=25) -> list[Arrival]:
+    """Jobs, of which one of so many may be stopped (0: none)."""
     jobs = []
     width = len(devices)
     for number in range(1, draw(st.integers(1, most)) + 1):
@@ -65,7 +66,7 @@ def arrivals(draw, devices, *, preemptible=False, special=True, most=25) -> list
                     gpu_uuids=uuids,
                     depends_on=depends_on,
                     begin_at=begin_at,
-                    preemptible=preemptible and draw(st.integers(0, 2)) == 0,
+                    preemptible=preemptible > 0 and draw(st.integers(1, preemptible)) == 1,
                     array_id=1 if special and number % 5 == 0 else None,
                     array_limit=2 if special and number % 5 == 0 else None,
                     grace_s=draw(st.sampled_from([0, 10, 60])),
@@ -102,6 +103,15 @@ def wishes(draw, devices, *, special=True, most=8) -> list[BookingWish]:
 POLICIES = st.sampled_from(
     [PolicySettings(), PolicySettings(priority_window_s=0), PolicySettings(priority_window_s=1800)]
 )
+LEASES = st.sampled_from(
+    [
+        PolicySettings(lease_s=600),
+        PolicySettings(lease_s=600, newcomer_s=0),
+        PolicySettings(lease_s=1800, checkpoint_cost_s=30),
+        PolicySettings(lease_s=600, turns_by_job=True, newcomer_s=600),  # as Tiresias
+        PolicySettings(),
+    ]
+)
 
 
 class PromiseKeeper:
@@ -123,6 +133,32 @@ class PromiseKeeper:
             assert plan.head_start_at > lab.now or lab.holders
             self.promises[plan.head] = plan.head_start_at
             self.became_head.setdefault(plan.head, lab.now)
+
+
+class RestKeeper:
+    """Asserts that an instant takes few rounds: none starts what the next one stops, for ever."""
+
+    def __init__(self, jobs: int) -> None:
+        self.most = 2 * jobs + 10
+        self.rounds, self.at = 0, -1
+
+    def __call__(self, lab, world, plan) -> None:
+        self.rounds = self.rounds + 1 if lab.now == self.at else 1
+        self.at = lab.now
+        assert self.rounds <= self.most, f"no rest at {lab.now}"
+
+
+def ask_again(lab: Lab) -> None:
+    """Let a lab assert after each plan that to plan again, once it is applied, changes nothing (P12)."""
+    apply = lab.apply
+
+    def apply_and_ask_again(plan, ends):
+        apply(plan, ends)
+        again = plan_round(lab.world(), lab.queue, lab.now)
+        assert (again.starts, again.binds, again.stops) == ((), (), ()), f"{again} after {plan}"
+        assert (again.head, again.head_start_at) == (plan.head, plan.head_start_at)
+
+    lab.apply = apply_and_ask_again
 
 
 class BookingKeeper:
@@ -183,7 +219,7 @@ def test_every_job_that_can_run_runs(data):
     """P6: nobody starves, preemptible jobs and bookings included."""
     devices = data.draw(equal_boxes())
     lab = Lab(devices)
-    jobs = data.draw(arrivals(devices, preemptible=True, special=False))
+    jobs = data.draw(arrivals(devices, preemptible=3, special=False))
     lab.run(jobs, data.draw(wishes(devices, special=False, most=3)))
     assert set(lab.ended) == {job.waiting.job_id for job in jobs}
 
@@ -197,7 +233,7 @@ def test_bookings_hold_beside_preemptible_jobs(data):
     keeper = LateKeeper()
     lab.on_plan = [keeper]
     lab.run(
-        data.draw(arrivals(devices, preemptible=True, special=False)),
+        data.draw(arrivals(devices, preemptible=3, special=False)),
         data.draw(wishes(devices, special=False)),
     )
 
@@ -236,16 +272,8 @@ def test_a_plan_is_a_function_of_its_input_and_is_idempotent(data):
         assert plan_round(shuffled, queue, lab.now) == plan
 
     lab.on_plan = [look]
-    apply = lab.apply
-
-    def apply_and_ask_again(plan, ends):
-        apply(plan, ends)
-        again = plan_round(lab.world(), lab.queue, lab.now)
-        assert (again.starts, again.binds, again.stops) == ((), (), ())
-        assert (again.head, again.head_start_at) == (plan.head, plan.head_start_at)
-
-    lab.apply = apply_and_ask_again
-    lab.run(data.draw(arrivals(devices, preemptible=True)), data.draw(wishes(devices, most=4)))
+    ask_again(lab)
+    lab.run(data.draw(arrivals(devices, preemptible=3)), data.draw(wishes(devices, most=4)))
 
 
 @SOME
@@ -298,6 +326,33 @@ def test_nobody_is_passed_by_a_job_submitted_a_window_later(data):
     lab.run(data.draw(arrivals(devices, special=False)))
 
 
+@SOME
+@given(st.data())
+def test_jobs_that_take_turns_break_no_promise_and_come_to_rest(data):
+    """P1, P3, P6, P12 where most jobs may be stopped and take turns, beside bookings; with grace and without."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices, data.draw(LEASES))
+    jobs = data.draw(
+        arrivals(devices, preemptible=data.draw(st.sampled_from([1, 2, 3])), special=False, most=14)
+    )
+    lab.on_plan = [PromiseKeeper(), LateKeeper(), RestKeeper(len(jobs))]
+    ask_again(lab)
+    lab.run(jobs, data.draw(wishes(devices, special=False, most=4)), max_steps=6000)
+    assert set(lab.ended) == {job.waiting.job_id for job in jobs}
+
+
+@SOME
+@given(st.data())
+def test_jobs_that_take_turns_come_to_rest_on_mixed_devices(data):
+    """P1, P12, rest where jobs that take turns name types and devices."""
+    devices = data.draw(mixed_boxes())
+    lab = Lab(devices, data.draw(LEASES))
+    jobs = data.draw(arrivals(devices, preemptible=data.draw(st.sampled_from([1, 2, 3])), most=14))
+    lab.on_plan = [RestKeeper(len(jobs))]
+    ask_again(lab)
+    lab.run(jobs, data.draw(wishes(devices, most=4)), max_steps=6000)
+
+
 @st.composite
 def troubles(draw, devices) -> list[Change]:
     """Devices that fail and come back, jobs held and released, maintenance announced."""
@@ -343,15 +398,8 @@ def test_whatever_fails_nothing_is_given_out_twice_and_everything_runs_in_the_en
     """P1, P6, P12 with devices lost and found, holds, blackouts, bookings and preemptible jobs."""
     devices = data.draw(mixed_boxes())
     lab = Lab(devices, data.draw(POLICIES))
-    apply = lab.apply
-
-    def apply_and_ask_again(plan, ends):
-        apply(plan, ends)
-        again = plan_round(lab.world(), lab.queue, lab.now)
-        assert (again.starts, again.binds, again.stops) == ((), (), ())
-
-    lab.apply = apply_and_ask_again
-    jobs = data.draw(arrivals(devices, preemptible=True))
+    ask_again(lab)
+    jobs = data.draw(arrivals(devices, preemptible=3))
     lab.run(jobs, data.draw(wishes(devices, most=4)), data.draw(troubles(devices)))
     widths = {"": len(devices)}
     for kind in ("a100", "V100"):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from gpuboard.errors import InvalidRequest
+from gpuboard.errors import InvalidRequest, StateError
+from gpuboard.model.plan import Plan, Stop
+from gpuboard.policy.plan import Round
 from gpuboard.simulate.metrics import quantile
 from gpuboard.simulate.policies import POLICIES
 from gpuboard.simulate.run import run_simulation
-from gpuboard.simulate.simulation import Simulation
-from gpuboard.simulate.trace import TraceJob
+from gpuboard.simulate.simulation import Conditions, Simulation
+from gpuboard.simulate.trace import TraceJob, read_trace
 
 
 def job(number: int, submit: int, gpus: int, runtime: int, limit: int | None = None, user="ann"):
@@ -101,6 +104,34 @@ def test_the_hpc2n_log_gives_the_known_waits(traces):
     assert result["fifo"]["wait_mean_s"] == pytest.approx(5628, rel=0.01)
     assert result["easy"]["wait_mean_s"] == pytest.approx(3558, rel=0.01)
     assert [table["promise_violations"] for table in result.values()] == [0, 0, 0]
+
+
+def test_a_policy_that_comes_to_no_end_is_a_bug_said_in_one_line(monkeypatch):
+    """A plan that starts and stops the same job at one instant for ever is an error, no endless run."""
+    jobs = (job(1, 0, 4, 100), job(2, 0, 4, 100))
+    playing = Simulation(jobs, 4, POLICIES["fairshare"].settings, Conditions(preemptible=1.0))
+    run = Round.run
+
+    def run_and_stop(round_: Round) -> Plan:
+        plan = run(round_)
+        stops = tuple(Stop(holder.job_id, "no reason") for holder in round_.world.holders)
+        return msgspec.structs.replace(plan, stops=stops, wake_at=round_.now)
+
+    monkeypatch.setattr(Round, "run", run_and_stop)
+    with pytest.raises(StateError, match=r"does not come to rest: \d+ decisions at 0 s"):
+        playing.play()
+
+
+@pytest.mark.parametrize(
+    ("trace", "first", "last", "part"), [("philly16", 0, 300, 1.0), ("kth16", 14_300, 14_600, 0.3)]
+)
+def test_bookings_and_jobs_that_may_be_stopped_come_to_rest(traces, trace, first, last, part):
+    """Cuts of logs, with two bookings a day: no instant goes on for ever, no promise is broken."""
+    jobs = read_trace(traces / f"{trace}.csv.gz")[first:last]
+    conditions = Conditions(preemptible=part, bookings_a_day=2)
+    played = Simulation(jobs, 16, POLICIES["fairshare"].settings, conditions).play()
+    assert len(played.outcomes) == len(jobs)
+    assert played.promise_violations == 0
 
 
 @pytest.mark.slow

@@ -261,7 +261,9 @@ class Lab:
                 continue
             del self.holders[job_id]
             if holder.stopping:
-                ran_s = holder.ran_before_s + (self.now - holder.started_at) // 1000
+                ran_s = (self.now - holder.started_at) // 1000
+                self.runtimes[job_id] = max(1, self.runtimes[job_id] - ran_s)
+                ran_s += holder.ran_before_s
                 self.waiting[job_id] = replace(self.waiting[job_id], ran_s=ran_s)
                 self.queue.add(self.waiting[job_id])
                 continue
