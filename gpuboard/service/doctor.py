@@ -209,9 +209,9 @@ class Doctor:
 
 def _free_space(name: str, folder: str, low_bytes: int, mend: str) -> CheckView:
     place = Path(folder)
-    while not place.exists() and place != place.parent:
-        place = place.parent  # not made yet: it will be on this disk
     try:
+        while not place.exists() and place != place.parent:
+            place = place.parent  # not made yet: it will be on this disk
         free = shutil.disk_usage(place).free
     except OSError as error:
         return CheckView(name=name, status="warning", words=f"{folder}: {error.strerror}")

@@ -22,12 +22,12 @@ _UMASK = re.compile(r"^Umask:\s*([0-7]+)", re.MULTILINE)
 
 def private_files(state_dir: Path) -> Iterator[CheckView]:
     """Yield a finding on the modes of the state: 0700 of folders, 0600 of files."""
-    if not state_dir.exists() and os.access(state_dir.parent, os.X_OK):
+    try:
+        odd = [*_open_to_others(state_dir)]
+    except FileNotFoundError:
         words = f"{state_dir} is not there yet: the first daemon makes it"
         yield CheckView(name="permissions", status="skipped", words=words)
         return
-    try:
-        odd = [*_open_to_others(state_dir)]
     except PermissionError:
         yield CheckView(
             name="permissions",
