@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -12,8 +13,33 @@ import pytest
 
 from tests.safety.lab import Lab, running_lab
 from tests.support.dockerd import DockerEngine
-from tests.support.fakenvml import built
+from tests.support.fakenvml import built, gpu_uuid
 from tests.support.faultbox import DOCKER, PROCESS, FaultBox, fault_box
+from tests.support.trixie import running_trixie_engine
+
+ON_26 = os.environ.get("GPUBOARD_SAFETY_ENGINE") == "26.1"
+"""Whether the engine of this folder's tests is Debian 13's, not this box's: a second `make safety-report`."""
+CDI_DEVICES = 16
+
+if ON_26:
+
+    @contextlib.contextmanager
+    def _engine_26() -> Iterator[DockerEngine]:
+        with running_trixie_engine() as engine:
+            engine.write_cdi([gpu_uuid(number) for number in range(CDI_DEVICES)])
+            yield engine
+
+    @pytest.fixture(scope="session")
+    def docker_engine() -> Iterator[DockerEngine]:
+        """Take the place of this box's engine."""
+        with _engine_26() as engine:
+            yield engine
+
+    @pytest.fixture
+    def mortal_engine() -> Iterator[DockerEngine]:
+        """Take the place of the engine that may be killed."""
+        with _engine_26() as engine:
+            yield engine
 
 
 @pytest.fixture(scope="module")
