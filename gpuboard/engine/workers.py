@@ -6,6 +6,7 @@ neither looking nor stopping waits for it (SAFETY.md A1, C7 row 10).
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -14,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+_LOG = logging.getLogger("gpuboard.engine")
 
 
 class Lane(StrEnum):
@@ -88,6 +90,8 @@ class ThreadWorkers:
         self._threads: dict[Lane, list[threading.Thread]] = {lane: [] for lane in Lane}
         self._done: deque[_Task] = deque()
         self._pending: dict[Lane, int] = dict.fromkeys(Lane, 0)
+        self._short: set[Lane] = set()
+        """Lanes for which the box had no thread when one was wanted."""
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -97,14 +101,27 @@ class ThreadWorkers:
             if self._is_closed:
                 return
             self._pending[lane] += 1
-            hands = self._threads[lane]
-            if len(hands) < min(self._pending[lane], HANDS[lane]):
-                thread = threading.Thread(
-                    target=self._serve, args=(lane,), name=f"gb-{lane}-{len(hands)}", daemon=True
-                )
-                hands.append(thread)
-                thread.start()
-        self._lanes[lane].put(_Task(work, on_done))
+            self._lanes[lane].put(_Task(work, on_done))
+            self._take_on(lane)
+
+    def _take_on(self, lane: Lane) -> None:
+        """Start a thread more where one is wanted; where the box has none left, `deliver` tries again."""
+        hands = self._threads[lane]
+        if len(hands) >= min(self._pending[lane], HANDS[lane]):
+            self._short.discard(lane)
+            return
+        thread = threading.Thread(
+            target=self._serve, args=(lane,), name=f"gb-{lane}-{len(hands)}", daemon=True
+        )
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            if lane not in self._short:
+                _LOG.warning("no thread more for %s now, what waits is done later: %s", lane, error)
+            self._short.add(lane)
+        else:
+            hands.append(thread)
+            self._short.discard(lane)
 
     def _serve(self, lane: Lane) -> None:
         tasks = self._lanes[lane]
@@ -117,6 +134,10 @@ class ThreadWorkers:
 
     def deliver(self) -> int:
         """Call the `on_done` of all finished work."""
+        if self._short:
+            with self._lock:
+                for lane in tuple(self._short):
+                    self._take_on(lane)
         count = 0
         while self._done:
             task = self._done.popleft()

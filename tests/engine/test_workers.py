@@ -49,3 +49,23 @@ def test_error_is_an_outcome_and_is_handled_on_the_callers_thread() -> None:
     assert workers.close(10)
     workers.submit(lambda: 1, lambda value, error: handled.append(("late", 0)), Lane.STOP)
     assert workers.deliver() == 0
+
+
+def test_work_is_done_later_where_the_box_has_no_thread_left(monkeypatch) -> None:
+    """It is no error of who asked, and nothing is forgotten: it waits until a thread can be had."""
+    ready = threading.Semaphore(0)
+    workers = ThreadWorkers(ready.release)
+    start, left = threading.Thread.start, [False, True]
+
+    def start_if_there_is_room(thread: threading.Thread) -> None:
+        if not left.pop(0):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_there_is_room)
+    seen: list[str] = []
+    workers.submit(lambda: "done", lambda value, error: seen.append(value), Lane.START)
+    assert workers.deliver() == 0
+    collect(workers, ready, 1)
+    assert seen == ["done"]
+    assert workers.close(10)
