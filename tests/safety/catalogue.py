@@ -78,7 +78,7 @@ ATTACKS = (
     Trial(58, "an account that goes while its job waits", "never started; said why"),
     Trial(59, "a home that does not exist, is open to all or another's", "no mount of it; a job without one runs"),
     Trial(60, "a setgid program left by a job with more groups than its person", "no group but the person's own"),
-    Trial(61, "a job stored by an older version with what is forbidden now", "asked again at the start, fails in words"),
+    Trial(61, "a job stored by an older version with what is forbidden now", "asked again at the start; held in words, never started"),
     Trial(62, "paths, commands and images that speak as the engine does of a full or broken box", "that job fails; nobody is paused, no device drained"),
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -142,11 +143,13 @@ class Swapper:
 
     def __init__(self, honest: Path, evil: Path, name: Path) -> None:
         self._honest, self._evil, self._name = honest, evil, name
+        self.flips = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._flip)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
@@ -158,6 +161,7 @@ class Swapper:
             for target in (self._honest, self._evil):
                 fresh.symlink_to(target)
                 fresh.rename(self._name)
+                self.flips += 1
                 time.sleep(0.001)
 
 
@@ -168,7 +172,7 @@ def test_attack_10_a_source_swapped_under_the_check(lab: Lab, saw):
     home = lab.home(lab.mallory)
     honest = owned(home / "honest", lab.mallory)
     (honest / "secret").write_text("nothing\n")
-    with Swapper(honest, deep, home / "swapped"):
+    with Swapper(honest, deep, home / "swapped") as swapper:
         wait_until((home / "swapped").exists)
         tries = [
             lab.submit(
@@ -179,8 +183,14 @@ def test_attack_10_a_source_swapped_under_the_check(lab: Lab, saw):
         ended = [lab.wait(number, timeout_s=60) for number in tries]
     logs = [lab.log(number) for number in tries]
     assert not [log for log in logs if "victim" in log]
-    mounted_well = sum(job["state"] == "succeeded" for job in ended)
-    saw(f"0 leaks of {len(tries)} starts ({mounted_well} got the honest directory)")
+    mounted_well = sum(log == "nothing\n" for log in logs)
+    turned_away = [job["reason"] for job in ended if job["state"] != "succeeded"]
+    assert mounted_well, f"nothing was ever mounted: {turned_away[:2]}"
+    assert swapper.flips > len(tries), "nothing was swapped"
+    saw(
+        f"0 leaks of {len(tries)} starts: {mounted_well} got the honest directory,"
+        f" {len(turned_away)} none; swapped {swapper.flips} times"
+    )
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device", "deleted"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from gpuboard.api.throttle import BURST_S
@@ -24,9 +27,14 @@ from gpuboard.runtimes.cgroups import hierarchies
 from gpuboard.runtimes.process_table import row_of, send
 from tests.safety.lab import Lab, as_uid
 from tests.support.box import as_person, wait_until
+from tests.support.dockerd import IMAGE
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 
+IDLE = 5000
+"""Connections that one person opens and leaves."""
+LOG_BYTES = (1024 if os.environ.get("GPUBOARD_SAFETY_LONG") else 48) << 20
+"""Of one line: a gibibyte is for `make safety-report`."""
 HOSTILE = "$(id)\x1b[2J\x1b]0;x\x07 [red]link[/red] \u202etxt.exe\x00\r\n`id`"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -120,11 +128,14 @@ def test_attack_29_half_a_request(lab: Lab, saw):
 
 
 def test_attack_29_idle_connections(lab: Lab, saw):
-    """One person's are bounded by 64; the others are served all the time."""
+    """One person's are bounded by 64; of thousands the rest is turned away, and the others are served."""
     held: list[socket.socket] = []
     refused: set[int] = set()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, IDLE + 1000)), hard))
+    idle = min(IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500)
     try:
-        for _ in range(300):
+        for _ in range(idle):
             made = connected(lab, lab.mallory)
             made.setblocking(False)
             held.append(made)
@@ -134,18 +145,19 @@ def test_attack_29_idle_connections(lab: Lab, saw):
                 with contextlib.suppress(OSError):
                     if b"503" in made.recv(64):
                         refused.add(number)
-            return len(refused) >= 300 - 64
+            return len(refused) >= idle - 64
 
-        wait_until(turned_away, 10, "all but 64 to be turned away")
+        wait_until(turned_away, 30, "all but 64 to be turned away")
         began = time.monotonic()
         assert lab.ask(lab.victim, "GET", "/jobs")[0] == 200
         waited = time.monotonic() - began
     finally:
         for made in held:
             made.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert waited < 2
     saw(
-        f"{len(refused)} of 300 turned away with 503; a neighbour answered in {waited * 1000:.0f} ms"
+        f"{len(refused)} of {idle:,} turned away with 503; a neighbour answered in {waited * 1000:.0f} ms"
     )
 
 
@@ -188,11 +200,11 @@ def test_attack_32_hostile_names(lab: Lab, saw):
     "kind", [{}, {"runtime": "process", "image": ""}], ids=["docker", "process"]
 )
 def test_attack_33_a_log_with_teeth(lab: Lab, saw, kind: dict[str, str]):
-    """48 MB without a newline, with escapes and NULs: bounded on disk, streamed, never in one piece."""
-    script = "printf '\\033[2Jred\\000\\n'; head -c 50331648 /dev/zero; echo end"
+    """One line without an end, with escapes and NULs: bounded on disk, streamed, never in one piece."""
+    script = f"printf '\\033[2Jred\\000\\n'; head -c {LOG_BYTES} /dev/zero; echo end"
     before = lab.daemon_bytes()
     number = lab.submit(lab.mallory, command=["sh", "-c", script], **kind)
-    lab.wait(number, timeout_s=50)
+    lab.wait(number, timeout_s=50 + LOG_BYTES / 2**22)
     with as_uid(lab.mallory):
         from gpuboard.api.client import Client
 
@@ -209,7 +221,9 @@ def test_attack_33_a_log_with_teeth(lab: Lab, saw, kind: dict[str, str]):
 
 
 def test_attack_39_submitting_as_fast_as_it_goes(lab: Lab, saw):
-    """Four connections submit without pause; a neighbour lists jobs meanwhile.
+    """Four connections submit without pause; a neighbour lists jobs meanwhile, and waits less than 100 ms.
+
+    What submits is nice to the neighbour: processors are not what the daemon shares out.
 
     The rate here is the default: 20 a second, with five seconds' worth at once.
     """
@@ -225,7 +239,7 @@ def test_attack_39_submitting_as_fast_as_it_goes(lab: Lab, saw):
     root = str(Path(__file__).resolve().parents[2])
     flood = [
         subprocess.Popen(
-            [*as_person(lab.mallory), sys.executable, "-c", code, str(lab.box.socket), root],
+            ["nice", "-n", "19", *as_person(lab.mallory), sys.executable, "-c", code, str(lab.box.socket), root],
             stdout=subprocess.PIPE, text=True, cwd="/",
         )
         for _ in range(4)
@@ -241,7 +255,7 @@ def test_attack_39_submitting_as_fast_as_it_goes(lab: Lab, saw):
     lab.ask(lab.mallory, "POST", "/jobs/cancel", {"jobs": ["1-9999"]})
     middle = statistics.median(waits)
     assert 0 < submitted <= 20 * (BURST_S + took_s) + 1, took_s
-    assert middle < 0.25, middle
+    assert middle < 0.1, middle
     assert max(waits) < 5
     saw(
         f"{submitted} taken in {took_s:.0f} s; a neighbour waited {middle * 1000:.0f} ms in the"
@@ -277,9 +291,7 @@ def make_groups(groups: list[Path], name: str) -> list[Path]:
 
 
 INSIDE = """
-import os, socket, sys
-for path in sys.argv[2:]:
-    with open(path + "/cgroup.procs", "w") as file: file.write(str(os.getpid()))
+import socket, sys
 for request in ("GET /v1/ping", "POST /v1/admin/drain"):
     s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
     s.sendall((request + " HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\nContent-Length: 0\\r\\n\\r\\n").encode())
@@ -289,14 +301,33 @@ for request in ("GET /v1/ping", "POST /v1/admin/drain"):
 """
 
 
-def test_attack_48_root_in_a_container(lab: Lab, saw, groups: list[Path]):
+def asks_from_a_container(lab: Lab, uid: int) -> tuple[dict, dict]:
+    """Run a container with the socket inside as that person; return what ping and drain answer there."""
+    python = str(Path(sys.executable).resolve())
+    shared = {"/usr", "/lib", "/lib64", str(Path(python).parents[1]), str(lab.box.socket.parent)}
+    mounts = [
+        docker.types.Mount(path, path, type="bind", read_only=True)
+        for path in sorted(shared)
+        if Path(path).exists()
+    ]
+    with contextlib.closing(lab.engine.client()) as client:
+        made = client.create_container(
+            IMAGE,
+            [python, "-I", "-c", INSIDE, str(lab.box.socket)],
+            user=f"{uid}:{uid}",
+            host_config=client.create_host_config(mounts=mounts, network_mode="none"),
+        )["Id"]
+        client.start(made)
+        client.wait(made, timeout=30)
+        said = client.logs(made).decode()
+        client.remove_container(made, force=True)
+    ping, drain = (json.loads(line) for line in said.splitlines())
+    return ping, drain
+
+
+def test_attack_48_root_in_a_container(lab: Lab, saw):
     """The kernel says uid 0, and the control group says container."""
-    paths = make_groups(groups, "docker/" + "c0ffee" + "1" * 58)
-    done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-c", INSIDE, str(lab.box.socket), *map(str, paths)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    ping, drain = (json.loads(line) for line in done.stdout.splitlines())
+    ping, drain = asks_from_a_container(lab, 0)
     assert (ping["uid"], ping["is_admin"]) == (0, False)
     assert drain["error"]["code"] == "permission"
     saw("uid 0, but no admin: /admin refused")
@@ -304,9 +335,10 @@ def test_attack_48_root_in_a_container(lab: Lab, saw, groups: list[Path]):
 
 def test_attack_47_an_ordinary_person_with_the_socket(lab: Lab, saw):
     """If the socket were inside after all, its peer would still be the job's person."""
-    status, answer = lab.ask(lab.mallory, "GET", "/ping")
-    assert (status, answer["uid"], answer["is_admin"]) == (200, lab.mallory, False)
-    saw("an ordinary person by any way in")
+    ping, drain = asks_from_a_container(lab, lab.mallory)
+    assert (ping["uid"], ping["is_admin"]) == (lab.mallory, False)
+    assert drain["error"]["code"] == "permission"
+    saw("an ordinary person from inside a container, too")
 
 
 def test_attack_49_a_control_group_named_like_anothers(lab: Lab, saw, groups: list[Path]):

@@ -408,6 +408,71 @@ def test_fault_36_descriptors_run_out(process_box: FaultBox, record_property) ->
     record_property("seen", "60 connections at 8 descriptors: told once, serves again after")
 
 
+def test_fault_36_processes_run_out(process_box: FaultBox, record_property) -> None:
+    """No thread and no process can be made (EAGAIN): jobs wait or end in words, and run after it."""
+    box = process_box
+    box.start()
+    assert box.daemon is not None
+    tree = Path("/sys/fs/cgroup/pids" if Path("/sys/fs/cgroup/pids").is_dir() else "/sys/fs/cgroup")
+    group = tree / f"gpuboard-fault-36-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text("max")
+        (group / "cgroup.procs").write_text(str(box.daemon.pid))
+    except OSError as error:
+        pytest.skip(f"a control group of its own cannot be made: {error}")
+    full = group / "pids.max"
+    try:
+        full.write_text((group / "pids.current").read_text())
+        without_thread = box.shell("exit 4")
+        wait_until(lambda: "no thread more" in box.log.read_text(), 20, "the words")
+        assert box.job(without_thread)["state"] == "starting"
+        full.write_text("max")
+        assert box.ended(without_thread)["exit_code"] == 4
+        full.write_text((group / "pids.current").read_text())
+        without_process = box.shell("exit 4", requeue=True)
+        words = wait_until(lambda: _refusal(box, without_process), 20, "the refusal")
+        full.write_text("max")
+        view = box.ended(without_process, 60)
+    finally:
+        full.write_text("max")
+        box.stop()
+        group.rmdir()
+    assert view["state"] == "failed", view
+    assert view["exit_code"] == 4 or "unavailable" in view["reason"], view
+    record_property("seen", f"no thread: done when there is one; no process: {words[:70]}")
+
+
+def _refusal(box: FaultBox, job: int) -> str:
+    """Return what became of a start that could not be made; empty while nothing did."""
+    rows = box.rows("SELECT detail FROM events WHERE job_id = ? AND kind <> 'job.submitted'", job)
+    told = [json.loads(detail).get("reason", "") for (detail,) in rows]
+    return next((words for words in told if words), "")
+
+
+def test_fault_36_memory_runs_out(process_box: FaultBox, record_property) -> None:
+    """Not a page more for five seconds: what is asked may be refused, the daemon and its jobs stay."""
+    box = process_box
+    box.start()
+    job = box.shell("sleep 3; exit 5")
+    box.wait_state(job, "running")
+    assert box.daemon is not None
+    process = psutil.Process(box.daemon.pid)
+    soft, hard = process.rlimit(psutil.RLIMIT_AS)
+    process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms, hard))
+    refused, until = 0, time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            box.ask("true", env={"FILL": "x" * 60_000}, hold=True)
+        except GpuboardError:
+            refused += 1
+    process.rlimit(psutil.RLIMIT_AS, (soft, hard))
+    wait_until(box.answers, 20, "an answer")
+    assert box.daemon.poll() is None
+    assert box.ended(job)["exit_code"] == 5
+    record_property("seen", f"{refused} requests refused; serves again, exit 5 recorded")
+
+
 def test_fault_37_client_dies_and_retries(process_box: FaultBox, record_property) -> None:
     """A follower's death closes our side; a submission sent twice with its token is one job."""
     box = process_box

@@ -142,6 +142,25 @@ def test_attack_42_the_writable_layer(
     record_property("seen", f"failed: {view['reason']}; a modest one ran on")
 
 
+def test_attack_42_closed_root(
+    docker_engine: DockerEngine, fault_folder: Path, record_property
+) -> None:
+    """Where the configuration closes it, nothing is written but to a small /tmp, which is full in time."""
+    built()
+    config = DOCKER.replace("[docker]", '[docker]\nread_only_root = true\ntmp = "8M"')
+    with fault_box(fault_folder, config.format(host=docker_engine.host)) as box:
+        box.start()
+        script = (
+            "touch /etc/x || touch /work/x || dd if=/dev/zero of=/tmp/x bs=1M count=64 || exit 6"
+        )
+        job = box.shell(script)
+        view, log = box.ended(job), box.job_log(job).decode()
+    assert view["exit_code"] == 6, view
+    assert log.count("Read-only file system") == 2, log
+    assert "No space left on device" in log
+    record_property("seen", "closed root: read-only to the job, its /tmp full at 8 MiB")
+
+
 def test_fault_22_container_paused_by_hand(
     docker_box: FaultBox, docker_engine: DockerEngine, record_property
 ) -> None:
@@ -173,7 +192,12 @@ def test_fault_23_exit_codes_are_kept(docker_box: FaultBox, record_property) -> 
         view = box.ended(box.shell(script))
         assert view["exit_code"] == code, view
         seen.append(f"{code}: {view['reason']}")
-    record_property("seen", "; ".join(seen))
+    child = "head -c 80000000 /dev/zero | tail >/dev/null; exit 0"
+    view = box.ended(box.shell(child, memory="64M"))
+    assert (view["state"], view["exit_code"], view["oom_killed"]) == ("succeeded", 0, True), view
+    record_property(
+        "seen", "; ".join(seen) + "; 0 though a child was killed for memory, and said so"
+    )
 
 
 def test_fault_41_image_goes_after_admission(
