@@ -136,7 +136,9 @@ class _Run:
         )
 
     def _apply(self, plan: Plan) -> None:
-        self._world = replace(self._world, head=plan.head, promises=plan.promises)
+        self._world = replace(
+            self._world, head=plan.head, fill_head=plan.fill_head, promises=plan.promises
+        )
         for bind in plan.binds:
             booking = self._bookings[bind.reservation_id, False]
             bound = replace(booking, devices=(*booking.devices, *bind.devices))
@@ -167,6 +169,8 @@ class _Run:
                 grace_s=job.grace_s,
                 predicted_s=job.predicted_s,
                 account=job.account,
+                lease_until_at=start.lease_until_at,
+                ran_before_s=job.ran_s,
             )
         )
 
@@ -210,12 +214,20 @@ class _Run:
                 self._count_week(holder)
             job = self._jobs.get(job_id)
             if holder.stopping and holder.preemptible and job is not None:
-                self._queue.add(job)
+                self._requeue(job, holder)
             else:
                 self._release_dependents(job_id)
         over = [key for key, booking in self._bookings.items() if booking.until_at <= to_at]
         for key in over:
             del self._bookings[key]
+
+    def _requeue(self, job: Waiting, holder: Holder) -> None:
+        """Let a stopped job wait again for what is left of it: it goes on where it was."""
+        ran_s = max(0, self._now - holder.started_at) // 1000
+        span_s = max(1, job.limit_s - ran_s)
+        left = replace(job, ran_s=holder.ran_before_s + ran_s, limit_s=span_s)
+        self._jobs[job.job_id] = left
+        self._queue.add(left)
 
     def _count_week(self, holder: Holder) -> None:
         """Let what has ended count in its owner's week, all of it as of the hour of its end."""

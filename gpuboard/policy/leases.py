@@ -47,10 +47,11 @@ class LeaseRules:
         self.newcomer_ms = max(newcomer_s, least_s) * 1000 if newcomer_s > 0 else 0
         self._shares: dict[Uid, float] = {}
         self._had: dict[Uid, float] = {}
+        """Device-seconds per share."""
         if self.lease_ms:
             for row in world.usage:
-                self._had[row.uid] = self._had.get(row.uid, 0.0) + row.device_seconds
-                self._shares[row.uid] = max(row.shares, 1e-9)
+                shares = self._shares[row.uid] = max(row.shares, 1e-9)
+                self._had[row.uid] = self._had.get(row.uid, 0.0) + row.device_seconds / shares
             for holder in world.holders:
                 until_at = holder.lease_until_at
                 if until_at is not None and until_at > now and not holder.stopping:
@@ -58,11 +59,12 @@ class LeaseRules:
 
     def had(self, uid: Uid) -> float:
         """Return what a person has had: device-seconds per share."""
-        return self._had.get(uid, 0.0) / self._shares.get(uid, 1.0)
+        return self._had.get(uid, 0.0)
 
     def grant(self, uid: Uid, gpus: int, until_at: int) -> None:
         """Count what is left of a lease as had: else the next round would take it for not given."""
-        self._had[uid] = self._had.get(uid, 0.0) + gpus * (until_at - self._now) / 1000
+        left = gpus * (until_at - self._now) / 1000 / self._shares.get(uid, 1.0)
+        self._had[uid] = self._had.get(uid, 0.0) + left
 
     def is_newcomer(self, waiting: Waiting) -> bool:
         """Whether the job has hardly run yet."""

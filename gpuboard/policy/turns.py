@@ -14,7 +14,7 @@ from gpuboard.model.world import Waiting
 from gpuboard.policy.leases import LeaseRules, Rank
 from gpuboard.policy.queue import Lane, even_depth
 
-LOOKS = 512
+LOOKS = 256
 """About so many jobs are looked at in a round, equally many of each person."""
 FEWEST_LOOKS = 4
 """At least so many of each person, or one of each of their lanes."""

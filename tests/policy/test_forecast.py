@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gpuboard.model.world import PolicySettings
 from gpuboard.policy.forecast import forecast_starts
 from gpuboard.policy.queue import WaitingQueue
 from tests.support.policy_facts import MINUTE, booked, box, gpus, held, job
@@ -97,3 +98,14 @@ def test_jobs_that_use_their_whole_limit_start_exactly_when_forecast(data):
     lab = Lab(world.devices, now=NOW, bookings={1: replace(bookings[0])})
     lab.run([Arrival(one, one.limit_s) for one in jobs])
     assert lab.started == {number: one.latest_start_at for number, one in told.items()}
+
+
+def test_every_preemptible_job_has_a_forecast_under_leases():
+    """A stopped job goes on where it was, so the run forward ends, and says of each when it starts."""
+    world = box(2, settings=PolicySettings(lease_s=3600))
+    jobs = [
+        job(n, 2 if n % 3 else 1, minutes=160 * 60, uid=n % 5, preemptible=True)
+        for n in range(1, 21)
+    ]
+    made = forecast_starts(world, WaitingQueue(jobs), NOW)
+    assert [one.job_id for one in made.values() if one.latest_start_at is None] == []
