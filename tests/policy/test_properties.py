@@ -1,7 +1,8 @@
-"""P1-P8 and P12 of DESIGN.md section 6, on random worlds."""
+"""P1-P8 and P10-P13 of DESIGN.md section 6, on random worlds."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from gpuboard.model.world import Booking, DeviceFact, PolicySettings, Waiting
 from gpuboard.policy.explain import explain_wait
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
+from gpuboard.policy.usage import charged_interval
 from tests.support.policy_world import Arrival, BookingWish, Change, Lab
 
 MINUTE = 60_000
@@ -409,3 +411,67 @@ def test_whatever_fails_nothing_is_given_out_twice_and_everything_runs_in_the_en
         if set(arrival.waiting.depends_on) & impossible:
             impossible.add(arrival.waiting.job_id)
     assert set(lab.ended) == {arrival.waiting.job_id for arrival in jobs} - impossible
+
+
+FEW = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@FEW
+@given(st.data())
+def test_a_longer_limit_starts_no_job_and_a_shorter_one_keeps_none_back(data):
+    """P10: raising a limit never makes a job start now, lowering it never stops it from that."""
+    devices = data.draw(mixed_boxes())
+    lab = Lab(devices, data.draw(POLICIES))
+    factor = data.draw(st.sampled_from([1.5, 3, 20]))
+
+    def starts_with(world, job):
+        jobs = [job if other.job_id == job.job_id else other for other in lab.queue]
+        plan = plan_round(world, WaitingQueue(jobs), lab.now)
+        return any(start.job_id == job.job_id for start in plan.starts)
+
+    def look(lab, world, plan):
+        started = {start.job_id for start in plan.starts}
+        for job in lab.queue:
+            if job.job_id in started:
+                assert starts_with(world, replace(job, limit_s=max(1, int(job.limit_s / factor))))
+            elif job.gpus:
+                assert not starts_with(world, replace(job, limit_s=int(job.limit_s * factor)))
+
+    lab.on_plan = [look]
+    lab.run(data.draw(arrivals(devices, most=8)), data.draw(wishes(devices, most=3)))
+
+
+@FEW
+@given(st.data())
+def test_what_is_charged_is_what_was_held_however_it_was_split(data):
+    """P11, P13: usage is the decayed sum of all stays on devices, each split anywhere."""
+    devices = data.draw(equal_boxes())
+    lab = Lab(devices, data.draw(LEASES))
+    begun: dict[tuple[int, int], tuple[int, int]] = {}
+    stays: list[tuple[int, int, int, int]] = []
+
+    def note_ends() -> None:
+        holding = {(one.job_id, one.started_at) for one in lab.holders.values()}
+        for key in begun.keys() - holding:
+            uid, gpus = begun.pop(key)
+            stays.append((uid, gpus, key[1], lab.now))
+
+    apply = lab.apply
+
+    def apply_and_note(plan, ends):
+        note_ends()
+        apply(plan, ends)
+        for one in lab.holders.values():
+            begun[one.job_id, one.started_at] = (one.uid, len(one.devices))
+
+    lab.apply = apply_and_note
+    lab.run(data.draw(arrivals(devices, preemptible=2, special=False, most=10)))
+    note_ends()
+    half_life_s = lab.settings.half_life_s
+    for uid, usage in lab.usage.items():
+        total = 0.0
+        for _, gpus, from_at, until_at in (stay for stay in stays if stay[0] == uid):
+            middle = from_at + (until_at - from_at) // 3
+            for low, high in ((from_at, middle), (middle, until_at)):
+                total += charged_interval(gpus, low, high, lab.now, half_life_s)
+        assert usage.device_seconds == pytest.approx(total, rel=1e-9, abs=1e-6)
