@@ -94,13 +94,14 @@ def test_commands_in_the_readme_are_real(line: str) -> None:
     """A command line that is copied from the README parses."""
     words = shlex.split(line)[1:]
     command: click.Command = cli
-    ctx = click.Context(cli, info_name="gpuboard")
+    # with the real settings: a command keeps the help option of the first context that it meets
+    ctx = click.Context(cli, info_name="gpuboard", **cli.context_settings)
     while isinstance(command, click.Group):
         found = command.get_command(ctx, words.pop(0))
         assert found is not None, line
         command = found
     if words not in ([], ["--help"]) and command.name != "daemon":
-        command.make_context(command.name, words, resilient_parsing=False)
+        command.make_context(command.name, words, parent=ctx, resilient_parsing=False)
 
 
 def test_every_command_is_in_the_readme_or_the_main_page(pages: Path) -> None:
