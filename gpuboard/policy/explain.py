@@ -17,7 +17,9 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.plan import Cause, Explanation, Plan, StartForecast, WaitCause
 from gpuboard.model.sizes import format_size
 from gpuboard.model.world import Booking, Holder, Waiting, World
+from gpuboard.policy.arrangement import Claim
 from gpuboard.policy.plan import Round, plan_round
+from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import (
     LaneClass,
     ServingOrder,
@@ -297,6 +299,7 @@ class _Reasons:
         waiting, round_ = self._waiting, self._round
         idle = self._capacity.idle & self._named
         if not idle:
+            yield from self._later_bookings()
             return
         kept = idle & ~self._capacity.arrangement.profile.free_throughout(self._now, self._until_at)
         head = round_.head
@@ -309,13 +312,38 @@ class _Reasons:
                 if other is not None and other.job_id != waiting.job_id and is_enough:
                     yield self._delays(other)
                 continue
-            booking = next(
-                b for b in self._capacity.bookings if b.reservation_id == claim.reservation_id
-            )
-            words = f"{count_words(claim.gpus, 'GPU is', 'GPUs are')} booked by {_booker(booking)} from "
-            words += self._clock(max(booking.from_at, from_at))
-            words += ", and it could still run then"
-            yield self._booked(booking, words, mask & kept, booking.until_at, claim.gpus)
+            yield self._booked_ahead(claim, mask & kept, from_at)
+
+    def _later_bookings(self) -> Iterator[Cause]:
+        """Yield the bookings that begin before the job could end, started when enough GPUs are free."""
+        gpus, base = self._waiting.gpus, self._capacity.base
+        instants = zip(base.times, base.masks, strict=True)
+        enough = (pair for pair in instants if (pair[1] & self._named).bit_count() >= gpus)
+        at, free = next(enough, (FOREVER, 0))
+        until_at = at + span_of(self._waiting)
+        ahead = [
+            (claim, mask, from_at)
+            for claim, mask, from_at in self._capacity.arrangement.given
+            if claim.reservation_id is not None and claim.from_at < until_at and at < claim.until_at
+        ]
+        taken = reduce(or_, (mask for _, mask, _ in ahead), 0)
+        if (free & self._named & ~taken).bit_count() >= gpus:
+            return
+        for claim, mask, from_at in ahead:
+            if mask & self._named:
+                yield self._booked_ahead(claim, mask & self._named, from_at)
+
+    def _booked_ahead(self, claim: Claim, mask: int, from_at: int) -> Cause:
+        """Return the cause that a booking to come keeps devices."""
+        booking = next(
+            b for b in self._capacity.bookings if b.reservation_id == claim.reservation_id
+        )
+        words = (
+            f"{count_words(claim.gpus, 'GPU is', 'GPUs are')} booked by {_booker(booking)} from "
+        )
+        words += self._clock(max(booking.from_at, from_at))
+        words += ", and it could still run then"
+        return self._booked(booking, words, mask, booking.until_at, claim.gpus)
 
     def _delays(self, other: Waiting) -> Cause:
         start_at = _promised_start(self._round, other)

@@ -35,6 +35,20 @@ def test_busy_devices_are_named_with_their_holder_and_until_when():
     assert second.words == "GPU 1 is held by user9 until 02:30"
 
 
+def test_a_booking_that_keeps_a_job_from_starting_when_the_holders_end_is_named():
+    """Two GPUs are free at 01:50, but the job would still run when they are booked from 02:30 on."""
+    world = box(
+        2,
+        holders=(held(50, 0, 1, until=110),),
+        bookings=(booked(1, 2, 150, 400), booked(2, 2, 600, 700)),
+    )
+    first, second = why(world, 1, job(1, 2, minutes=120)).causes
+    assert first.words == "2 GPUs are booked by user5 from 02:30, and it could still run then"
+    assert second.cause is WaitCause.DEVICES_BUSY
+    (only,) = why(world, 1, job(1, 2, minutes=30)).causes
+    assert only.cause is WaitCause.DEVICES_BUSY
+
+
 def test_a_job_behind_the_head_is_told_whom_it_would_delay():
     world = box(2, holders=(held(50, 0, until=130),))
     explanation = why(world, 2, job(1, 2), job(2, 1))
