@@ -196,6 +196,7 @@ def test_attack_32_hostile_names(lab: Lab, saw):
     saw("no control character, escape or direction mark in the API or the commands")
 
 
+@pytest.mark.timeout(120 + (LOG_BYTES >> 21))
 @pytest.mark.parametrize(
     "kind", [{}, {"runtime": "process", "image": ""}], ids=["docker", "process"]
 )
