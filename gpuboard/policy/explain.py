@@ -18,6 +18,7 @@ from gpuboard.model.plan import Cause, Explanation, Plan, StartForecast, WaitCau
 from gpuboard.model.sizes import format_size
 from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.arrangement import Claim
+from gpuboard.policy.conservative import MOST_PROMISES
 from gpuboard.policy.plan import Round, plan_round
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import (
@@ -181,7 +182,8 @@ class _Reasons:
             causes += self._promises()
         if place and not any(cause.cause is WaitCause.WOULD_DELAY_HEAD for cause in causes):
             jobs, gpus = count_words(place, "job", "jobs"), count_words(ahead_gpus, "GPU", "GPUs")
-            causes.append(Cause(WaitCause.AHEAD, f"{jobs} ({gpus}) ahead", count=place))
+            words = f"{jobs} ({gpus}) ahead{self._unpromised_words()}"
+            causes.append(Cause(WaitCause.AHEAD, words, count=place))
         return [
             *causes,
             *self._holders(),
@@ -189,6 +191,18 @@ class _Reasons:
             *self._dark(),
             *self._unavailable(),
         ]
+
+    def _unpromised_words(self) -> str:
+        """Return why a job whose class is promised starts has no such promise yet; empty if it has."""
+        promises, waiting = self._round.promises, self._waiting
+        if waiting.job_id in promises or not promises.is_promised_class(waiting):
+            return ""
+        if waiting is self._round.head or promises.has_room():
+            return ""
+        return (
+            f"; {MOST_PROMISES} jobs are promised a start at once, and it is promised one "
+            "when enough of those have begun"
+        )
 
     def _limits(self) -> Iterator[Cause]:
         waiting, allowance = self._waiting, self._round.allowance
