@@ -24,7 +24,7 @@ from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import Snapshot, Source
 from gpuboard.tui.histories import Histories
-from gpuboard.tui.ink import Ink, clean
+from gpuboard.tui.ink import Ink, clean, width_of
 from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.jobactions import JobActions
 from gpuboard.tui.keybar import action_of, key_items
@@ -34,7 +34,7 @@ from gpuboard.tui.settings import Settings
 from gpuboard.tui.terminals import depth_of, filters_for
 from gpuboard.tui.theme import ASCII, DARK, THEMES, Palette, glyphs_for
 from gpuboard.tui.watched import Watched
-from gpuboard.tui.widgets.painted import ActionBar, Bar
+from gpuboard.tui.widgets.painted import ActionBar, Bar, Block
 
 if TYPE_CHECKING:
     from textual.filter import LineFilter
@@ -43,14 +43,6 @@ if TYPE_CHECKING:
 
 STALE_S = 4.0
 """Without an item for so long what is shown is grey, with its age."""
-_TOLD_EVENTS: dict[str, Severity] = {
-    "job.running": "information",
-    "job.succeeded": "information",
-    "job.failed": "error",
-    "job.timed_out": "warning",
-    "job.preempted": "warning",
-    "job.lost": "error",
-}
 
 
 class GpuboardApp(App[None]):
@@ -64,6 +56,8 @@ class GpuboardApp(App[None]):
     #tabs, #host, #keys { dock: none; }
     #notice { display: none; }
     #notice.-open { display: block; }
+    #away { display: none; }
+    #away.-open { display: block; }
     #panes { height: 1fr; }
     .heads { height: 1; }
     Toast { padding: 0 1; width: 64; max-width: 90%; background: $panel; }
@@ -120,6 +114,11 @@ class GpuboardApp(App[None]):
         return self.watched.events
 
     @property
+    def device_labels(self) -> dict[str, str]:
+        """The labels of the shown box's devices by UUID."""
+        return self.watched.labels
+
+    @property
     def is_admin(self) -> bool:
         """Whether the daemon calls the person an admin."""
         return self.snapshot.board is not None and self.snapshot.board.is_admin
@@ -155,6 +154,7 @@ class GpuboardApp(App[None]):
         yield ActionBar(id="tabs")
         yield Bar(id="host", ground="base")
         yield Bar(id="notice", ground="panel")
+        yield Block(id="away", least=1, ground="panel")
         yield Container(id="panes")
         yield ActionBar(id="keys")
 
@@ -337,9 +337,9 @@ class GpuboardApp(App[None]):
 
     def _take_event(self, box: Watched, event: EventView) -> None:
         board = box.snapshot.board
-        severity = _TOLD_EVENTS.get(event.kind)
-        if severity and board is not None and event.user == board.user:
-            self.say(self.told(event_words(event)), severity, box.name)
+        severity = box.notices.severity_of(event, board.user) if board is not None else None
+        if severity is not None:
+            self.say(self.told(event_words(event, box.labels)), severity, box.name)
 
     def _watch(self) -> None:
         """Once a second: grey what is stale, and tell its age."""
@@ -375,21 +375,22 @@ class GpuboardApp(App[None]):
 
     def _show_frame(self) -> None:
         base = self.screen_stack[0]
+        if not base.query("#keys"):
+            return  # the app ends, and something is heard meanwhile
         glyphs, board = self.ink.glyphs, self._shown.board
+        tabs = [
+            *header.tab_items(self._tab, is_admin=self.is_admin),
+            *header.box_items([box.name for box in self.boxes], self.watched.name),
+        ]
         link = header.link_parts(
             self.snapshot,
             is_stale=self.is_stale,
             go_on=self.key("app.pause") if self.is_paused else "",
             age_s=self.age_s,
             glyphs=glyphs,
+            room=self.size.width - sum(width_of(text) for parts, _ in tabs for text, _ in parts),
         )
-        base.query_one("#tabs", ActionBar).show_items(
-            [
-                *header.tab_items(self._tab, is_admin=self.is_admin),
-                *header.box_items([box.name for box in self.boxes], self.watched.name),
-            ],
-            link,
-        )
+        base.query_one("#tabs", ActionBar).show_items(tabs, link)
         base.query_one("#keys", ActionBar).show_items(
             key_items(
                 self.pane.key_group if self.pane else self._tab,
@@ -398,11 +399,14 @@ class GpuboardApp(App[None]):
                 is_ascii=glyphs.is_ascii,
             )
         )
+        away = base.query_one("#away", Block)
+        lines = header.away_lines(self.snapshot, self.told, self.size.width)
+        away.show_lines(lines)
+        away.set_class(bool(lines), "-open")
         host = base.query_one("#host", Bar)
         notice = base.query_one("#notice", Bar)
         if board is None:
-            fault = clean(self.snapshot.fault) or "connecting to the daemon..."
-            host.show([(f" {fault} ", "dim"), (clean(self.snapshot.hint), "accent")])
+            host.show([(" connecting to the daemon...", "dim")])
             return
         host.show(*header.host_parts(board, glyphs, self.size.width, is_stale=self.is_stale))
         words = header.notice_parts(board, glyphs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gpuboard.model.views import BoardView, HostView
 from gpuboard.tui.feed import Snapshot
-from gpuboard.tui.ink import Part, clean, cut, width_of
+from gpuboard.tui.ink import Part, clean, cut, width_of, wrapped
 from gpuboard.tui.instants import clock, epoch_s, gigabytes, span
 from gpuboard.tui.theme import Glyphs
 from gpuboard.tui.widgets.painted import Item
@@ -50,22 +52,36 @@ def box_items(names: list[str], chosen: str) -> list[Item]:
 
 
 def link_parts(
-    snapshot: Snapshot, *, is_stale: bool, go_on: str, age_s: float, glyphs: Glyphs
+    snapshot: Snapshot, *, is_stale: bool, go_on: str, age_s: float, glyphs: Glyphs, room: int
 ) -> list[Part]:
     """Return what is told at the right of the tabs: clock, or why there is none.
 
-    `go_on` is the key that ends a pause; empty while there is none.
+    `go_on` is the key that ends a pause; empty while there is none. In less `room` (columns) it is
+    said shorter, so that no tab is pushed off.
     """
     if go_on:
         return [(f" PAUSED, {go_on} goes on ", "warn!")]
     if is_stale:
         if snapshot.board is None:
             return [(" connecting... ", "warn")]
-        return [(f" {glyphs.foreign} no answer for {span(age_s)} ", "bad!")]
+        words = f" {glyphs.foreign} no answer for {span(age_s)} "
+        return [(words if len(words) <= room else f" {glyphs.foreign} {span(age_s)} old ", "bad!")]
     if snapshot.board is None:
         return [(" connecting... ", "dim")]
     now_s = epoch_s(snapshot.board.at)
     return [(f"{clock(now_s, now_s)} ", "text")]
+
+
+def away_lines(snapshot: Snapshot, told: Callable[[str], str], width: int) -> list[list[Part]]:
+    """Return why the daemon does not answer and the way out, whole; nothing while it answers."""
+    if not snapshot.fault:
+        return []
+    lines: list[list[Part]] = [
+        [(f" {line}", "bad")] for line in wrapped(told(snapshot.fault), width - 2)
+    ]
+    if snapshot.hint:
+        lines += [[(f" {line}", "accent")] for line in wrapped(told(snapshot.hint), width - 2)]
+    return lines
 
 
 def host_parts(

@@ -20,25 +20,37 @@ _ENDS = ("succeeded", "failed", "cancelled", "timed_out", "preempted", "lost")
 
 
 def chart_lines(
-    devices: Sequence[DeviceRef], past_of: Callable[[str], Past], width: int, glyphs: Glyphs
+    devices: Sequence[DeviceRef],
+    past_of: Callable[[str], Past],
+    ran_s: int,
+    width: int,
+    glyphs: Glyphs,
 ) -> list[Line]:
-    """Return utilisation and memory of a job's devices as charts beside each other."""
+    """Return utilisation and memory of a job's devices as charts beside each other.
+
+    Of a device's past (a sample a second) only what lies in the `ran_s` seconds of the job is shown.
+    """
     lines: list[Line] = []
     half = max(8, (width - 6) // 2)
     for device in devices[:CHARTED]:
         past = past_of(device.uuid)
         label = clean(device.label)
-        use, memory = _last(past.utilization), _last(past.memory)
+        uses, memories = (_last_of(row, ran_s) for row in (past.utilization, past.memory))
+        use, memory = _last(uses), _last(memories)
         head = f"  GPU {label}  utilisation {use}"
         lines.append([(head.ljust(half + 4), "text"), (f"memory {memory}", "text")])
         charts = (
-            history(past.utilization, half, CHART_LINES, glyphs),
-            history(past.memory, half, CHART_LINES, glyphs),
+            history(uses, half, CHART_LINES, glyphs),
+            history(memories, half, CHART_LINES, glyphs),
         )
         for left, right in zip(*charts, strict=True):
             lines.append([("  ", "text"), (left, "mine"), ("  ", "text"), (right, "booked")])
     more = len(devices) - CHARTED
     return [*lines, [(f"  and {more} more", "dim")]] if more > 0 else lines
+
+
+def _last_of(samples: Samples, count: int) -> Samples:
+    return samples[-count:] if count > 0 else ()
 
 
 def _last(samples: Samples) -> str:

@@ -38,6 +38,12 @@ class Watched:
         """Seconds since the last item of the feed."""
         return time.monotonic() - self.snapshot.heard
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The devices' labels by UUID."""
+        board = self.snapshot.board
+        return {device.uuid: device.label for device in board.devices} if board else {}
+
     def follow(
         self,
         hand_over: Callable[[Callable[[], object]], object],

@@ -1,9 +1,9 @@
 """The terminal app in a real pty: CPU at 1 Hz, memory, bytes written, first frame, key to paint.
 
 Eight GPUs and forty processes, every second other numbers; the child decodes the feed's JSON as it
-does from the daemon. Targets: under half of nvitop's CPU (41 ms/s measured on the same box, a
-quarter aimed at), 60 MiB, the first frame within a second, key to paint under 50 ms at the 99th
-percentile with 10,000 queued jobs, and no byte written when nothing changed.
+does from the daemon. Targets: 60 MiB, the first frame within 1.5x the time of `import textual.app`,
+key to paint under 50 ms at the 99th percentile with 10,000 queued jobs, and no byte written when
+nothing changed. CPU is held against nvitop's by bench_screen, which runs it beside.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gpuboard.tui.queuewindow import QueueWish
 from gpuboard.tui.settings import Settings
 from tests.support.tui_source import ScriptedSource, job, leased
 
-NVITOP_MS_S = 41.0
+MEMORY_TARGET_MIB, START_TARGET, KEY_TARGET_MS = 60.0, 1.5, 50.0
 SETTLE_S, MEASURE_S, KEYS = 6.0, 15.0, 120
 START_S = 1_795_441_200
 
@@ -223,18 +223,19 @@ def main() -> int:
     """Measure and print."""
     busy, memory, written = measure("busy")
     print(
-        f"app at 1 Hz, 8 GPUs, 40 processes: {busy:.1f} ms/s, {busy / NVITOP_MS_S:.2f} of nvitop's {NVITOP_MS_S:.0f} (target 0.5, aim 0.25)"
+        f"app at 1 Hz, 8 GPUs, 40 processes: {busy:.1f} ms/s (held against nvitop's by bench_screen)"
     )
     print(f"app memory: {memory:.0f} MiB resident (target 60); it writes {written:.0f} bytes/s")
     quiet, _, silent = measure("quiet")
     print(f"app when nothing changes: {quiet:.1f} ms/s, {silent:.0f} bytes/s (target 0)")
     base, frame = import_s(), first_frame_s()
     print(
-        f"first frame: {frame:.2f} s, {frame / base:.2f}x `import textual.app` ({base:.2f} s; target 1 s)"
+        f"first frame: {frame:.2f} s, {frame / base:.2f}x `import textual.app` ({base:.2f} s; target {START_TARGET}x)"
     )
     median, high = key_latency_ms()
     print(f"key to paint, 10,000 queued: median {median:.0f} ms, p99 {high:.0f} ms (target 50)")
-    return 0 if busy <= NVITOP_MS_S / 2 and frame <= 1 and high <= 50 and not silent else 1
+    is_good = memory <= MEMORY_TARGET_MIB and frame <= START_TARGET * base
+    return 0 if is_good and high < KEY_TARGET_MS and not silent else 1
 
 
 if __name__ == "__main__":

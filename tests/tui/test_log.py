@@ -125,3 +125,32 @@ async def test_wrap_shows_the_whole_of_a_long_line(source):
         assert "END" not in screen_text(pilot.app)
         await pilot.press("w")
         await until(pilot, lambda: "END" in screen_text(pilot.app))
+
+
+async def test_search_says_in_its_line_what_it_found(source):
+    """Not in a message for each letter."""
+    async with opened(source) as pilot:
+        await pilot.press("l")
+        await until(pilot, lambda: "ended" in screen_text(pilot.app))
+        told = len(pilot.app._notifications)
+        await pilot.press("slash", *"step", "space", "5", "enter")
+        await until(pilot, lambda: "11 of 11" in screen_text(pilot.app))
+        await pilot.press("N")
+        await until(pilot, lambda: "10 of 11" in screen_text(pilot.app))
+        await pilot.press("slash", "x")
+        await until(pilot, lambda: "no match" in screen_text(pilot.app))
+        assert len(pilot.app._notifications) == told
+
+
+def test_charts_of_a_job_begin_with_the_job():
+    """What the device did before is somebody else's."""
+    from gpuboard.model.views import DeviceRef
+    from gpuboard.tui.histories import Past
+    from gpuboard.tui.jobpage import chart_lines
+    from gpuboard.tui.theme import Glyphs
+
+    past = Past([100] * 60 + [0, 0], [100] * 60 + [0, 0])
+    short = chart_lines([DeviceRef("0", "GPU-0")], lambda _: past, 2, 80, Glyphs())
+    long = chart_lines([DeviceRef("0", "GPU-0")], lambda _: past, 60, 80, Glyphs())
+    assert not any("⣿" in text for line in short for text, _ in line)
+    assert any("⣿" in text for line in long for text, _ in line)

@@ -1,9 +1,11 @@
 """What a person is told in passing, and giving a job more time."""
 
 import msgspec
+import pytest
 
 from gpuboard.model.requests import UpdateRequest
-from gpuboard.model.views import EventView, JobList
+from gpuboard.model.views import EventView, JobList, ReservationList
+from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.notices import Notices
 from tests.support.screens import opened, screen_text, until
@@ -130,3 +132,41 @@ async def test_end_of_my_job_is_told_with_its_number(source):
     async with opened(source) as pilot:
         source.push(EventView(9, NOW, "job.failed", "failed", job_id=412, user="ann"))
         await until(pilot, lambda: "job 412: failed" in screen_text(pilot.app))
+
+
+@pytest.mark.parametrize(
+    ("kind", "job_id", "booking", "user", "severity"),
+    [
+        ("job.running", 412, None, "ann", "information"),
+        ("job.failed", 412, None, "", "error"),
+        ("job.over_budget", 412, None, "", "warning"),
+        ("job.cancelled", 412, None, "root", "warning"),
+        ("job.cancelled", 412, None, "ann", None),
+        ("job.held", 416, None, "root", "warning"),
+        ("job.held", 416, None, "ann", None),
+        ("job.cancelled", 398, None, "root", None),
+        ("job.failed", 398, None, "bea", None),
+        ("reservation.no_show", None, 9, "", "warning"),
+        ("reservation.no_show", None, 7, "carl", None),
+    ],
+)
+def test_what_befell_ones_own_is_told_and_what_one_did_is_not(
+    kind, job_id, booking, user, severity, source
+):
+    notices = Notices()
+    queue = JobList(at=NOW, jobs=source.jobs, total=len(source.jobs))
+    booked = ReservationList(at=NOW, reservations=source.reservations)
+    notices.of(Snapshot(source.board, queue, booked), "e")
+    event = EventView(9, NOW, kind, "x", job_id=job_id, reservation_id=booking, user=user)
+    assert notices.severity_of(event, "ann") == severity
+
+
+def test_event_of_a_device_names_it_by_its_label():
+    labels = {"GPU-abc": "3"}
+    assert (
+        event_words(EventView(1, NOW, "x", "too hot", device="GPU-abc"), labels) == "GPU 3: too hot"
+    )
+    assert event_words(EventView(1, NOW, "x", "GPU 3 is drained", device="GPU-abc"), labels) == (
+        "GPU 3 is drained"
+    )
+    assert event_words(EventView(1, NOW, "x", "reloaded"), labels) == "reloaded"

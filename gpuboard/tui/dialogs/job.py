@@ -55,7 +55,9 @@ class JobScreen(Page):
         lines = [*self._state_lines(self._detail, width, now_s)]
         if job.devices and not job.ended_at:
             past_of, glyphs = self.gpuboard.histories.of, self.gpuboard.ink.glyphs
-            lines += [[], titled("Its GPUs"), *chart_lines(job.devices, past_of, width, glyphs)]
+            ran_s = now_s - epoch_s(job.started_at) if job.started_at else 0
+            charts = chart_lines(job.devices, past_of, ran_s, width, glyphs)
+            lines += [[], titled("Its GPUs"), *charts]
         if self._why is not None and self._detail.job.state == "queued":
             lines += [[], titled("Why it waits"), *why_lines(self._why, width, now_s)]
         lines += self._request_lines(self._detail, width)
@@ -134,7 +136,8 @@ class JobScreen(Page):
         job = detail.job
         words, role = jobwords.state_parts(self.gpuboard.ink, job)
         lines: list[Line] = [[], fact("state", words, role + "!")]
-        if words := jobwords.end_words(job):
+        is_told_below = job.exit_code is not None and job.exit_words
+        if not is_told_below and (words := jobwords.end_words(job)):
             how = "bad" if role == "bad" else "text"
             lines += [fact("", line, how) for line in wrapped(words, width - 15)]
         lines.append(fact("owner", jobwords.owner_words(job)))
@@ -157,7 +160,9 @@ class JobScreen(Page):
             lines.append(fact("", f"{key} copies the line", "dim"))
         if job.exit_code is not None:
             meaning = f": {clean(job.exit_words)}" if job.exit_words else ""
-            lines.append(fact("exit code", f"{job.exit_code}{meaning}"))
+            lines.append(
+                fact("exit code", f"{job.exit_code}{meaning}", "bad" if role == "bad" else "text")
+            )
         if job.attempt > 1:
             lines.append(fact("attempt", str(job.attempt)))
         return lines

@@ -150,8 +150,7 @@ class LogScreen(ModalScreen[None]):
         """Mark and find these words."""
         self._words = message.words.lower()
         self.query_one(RowList).repaint()
-        if self._words:
-            self._find(0, forward=False)
+        self._find(0, forward=False)
 
     def on_filter_line_left(self) -> None:
         """Give the keyboard back to the lines."""
@@ -234,18 +233,23 @@ class LogScreen(ModalScreen[None]):
 
     def _find(self, by: int, *, forward: bool) -> None:
         rows: RowList[Row] = self.query_one(RowList)
-        count = len(rows.rows)
-        if not self._words or not count:
+        line = self.query_one(FilterLine)
+        found = [at for at, row in enumerate(rows.rows) if self._words in row[1].lower()]
+        if not self._words:
+            line.tell("")
             return
-        step = 1 if forward else -1
-        for offset in range(count):
-            place = (rows.cursor + by + step * offset) % count
-            if self._words in rows.rows[place][1].lower():
-                self._is_following = False
-                rows.move_to(place)
-                self._show_frame()
-                return
-        self.gpuboard.say(f"'{self._words}' is not in the log")
+        if not found:
+            line.tell("no match", "warn")
+            return
+        wanted = rows.cursor + by
+        if forward:
+            place = next((at for at in found if at >= wanted), found[0])
+        else:
+            place = next((at for at in reversed(found) if at <= wanted), found[-1])
+        self._is_following = False
+        rows.move_to(place)
+        line.tell(f"{found.index(place) + 1} of {len(found)}")
+        self._show_frame()
 
     def _paint(self, ink: Ink, row: Row, width: int, ground: str) -> Strip:
         text = row[1]

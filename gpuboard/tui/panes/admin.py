@@ -342,7 +342,7 @@ class AdminPane(Pane, inherit_bindings=False):
         parts: list[Part] = [
             (f"  {fit(clock_of(event.at, self._now_s), 10)} ", "dim"),
             (fit(clean(event.kind), 20) + " ", "accent"),
-            (self.gpuboard.told(event_words(event)), "text"),
+            (self.gpuboard.told(event_words(event, self.gpuboard.device_labels)), "text"),
             (f"  {clean(event.user)}" if event.user else "", "dim"),
         ]
         return ink.line(parts, width, ground)

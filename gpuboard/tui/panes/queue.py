@@ -55,6 +55,7 @@ class QueuePane(JobListPane):
     def take(self, snapshot: Snapshot, *, is_stale: bool) -> None:  # noqa: ARG002
         """Ask for what is seen when the queue changed."""
         if snapshot.queue is None:
+            self.show_rows()
             return
         now = epoch_s(snapshot.board.at) // 60 * 60 if snapshot.board else self._now_s
         revision = (snapshot.queue.revision, snapshot.queue.at, snapshot.queue.total)
@@ -126,7 +127,9 @@ class QueuePane(JobListPane):
         notes += self.tag_words()
         names = self.gpuboard.settings.columns_of("queue")
         self.show_heads(jobwords.queue_heads(names, self.rows_width), notes)
-        empty = "asking..." if self._known is None else self._empty_words
+        is_away = self._known is None and bool(self.gpuboard.snapshot.fault)
+        asking = "the daemon does not answer" if is_away else "asking..."
+        empty = asking if self._known is None else self._empty_words
         if self._wish != QueueWish():
             empty = "no job matches"
         self.query_one(PagedRows).set_rows(self._window, empty)

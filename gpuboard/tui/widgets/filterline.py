@@ -19,6 +19,8 @@ class FilterLine(Horizontal):
     FilterLine.-open { display: block; }
     FilterLine Bar { width: 10; }
     FilterLine Input { width: 1fr; background: $surface; }
+    FilterLine .note { width: 16; display: none; }
+    FilterLine .note.-open { display: block; }
     """
     BINDINGS = bindings(FILTER_LINE)
 
@@ -40,11 +42,18 @@ class FilterLine(Horizontal):
         """Return label and input."""
         yield Bar([(self._label, "key")], ground="panel")
         yield Input(compact=True, select_on_focus=False)
+        yield Bar(ground="panel", classes="note")
 
     def open(self) -> None:
         """Show the line and put the keyboard there."""
         self.add_class("-open")
         self.query_one(Input).focus()
+
+    def tell(self, words: str, role: str = "dim") -> None:
+        """Say at the right what was found; empty words say nothing."""
+        note = self.query_one(".note", Bar)
+        note.show([], [(f"{words} ", role)] if words else [])
+        note.set_class(bool(words), "-open")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Report the words while they are typed."""
