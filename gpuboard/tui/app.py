@@ -375,7 +375,7 @@ class GpuboardApp(App[None]):
 
     def _show_frame(self) -> None:
         base = self.screen_stack[0]
-        if not base.query("#keys"):
+        if not (base.query("#tabs") and base.query("#keys")):
             return  # the app ends, and something is heard meanwhile
         glyphs, board = self.ink.glyphs, self._shown.board
         tabs = [

@@ -117,8 +117,8 @@ class QueuePane(JobListPane):
 
     def show_rows(self) -> None:
         """Show what is known."""
-        if not self.is_mounted:
-            return
+        if not (self.is_mounted and self.query("#notes") and self.query("#under-cursor")):
+            return  # not there yet, or going: the app ends
         notes = [clean(words) for words in self._wish.words]
         if notes:
             board = self.gpuboard.snapshot.board
