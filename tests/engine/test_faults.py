@@ -663,3 +663,17 @@ def test_missing_job_is_not_found(box: Box) -> None:
     """A number that was never given is nobody's."""
     with pytest.raises(NotFound):
         box.engine.job(4711)
+
+
+def test_job_whose_container_was_paused_is_said_to_be_so_while_it_is(box: Box) -> None:
+    """Row 22: it runs on for all counts, its limit too."""
+    job = box.submit(script=Script(run_s=500), limit_s=600)
+    box.settle()
+    name = box.job(job).runtime_name
+    box.runtime.pause(name)
+    box.advance(5)
+    assert box.state(job) == "running"
+    assert box.engine.progress_of(job).startswith("paused")
+    box.runtime.unpause(name)
+    box.advance(5)
+    assert not box.engine.progress_of(job)
