@@ -131,6 +131,8 @@ class Palette:
         self.colours = colours
         self.depth = depth
         self._styles: dict[tuple[str, str, bool], Style] = {}
+        self._others = 0
+        """How many people have a shade so far: the next one's is the next."""
 
     def style(self, role: str, ground: str = "base", *, bold: bool = False) -> Style:
         """Return the style of a role on a ground."""
@@ -168,8 +170,8 @@ class Palette:
             elif mine:
                 found = Style(color=self.colours.on_accent, bgcolor=self.colours.roles["mine"])
             else:
-                place = sum(ord(letter) * 31 for letter in str(uid_or_name))
-                shade = self.colours.people[place % len(self.colours.people)]
+                shade = self.colours.people[self._others % len(self.colours.people)]
+                self._others += 1
                 found = Style(color=self.colours.on_people, bgcolor=shade)
             self._styles[key] = found
         return found

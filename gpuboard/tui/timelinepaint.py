@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import get_character_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
 from gpuboard.model.views import TimelineEntry, TimelineView
-from gpuboard.tui.ink import Ink, clean, cut, width_of
+from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.instants import epoch_s
+from gpuboard.tui.terminals import in_ascii
+from gpuboard.tui.timelinewords import bar_words, fill_of, hatching
 from gpuboard.tui.timescale import Scale
 
 LABEL = 9
-LEAST_WORDS = 6
-"""In a shorter bar an ellipsis would say less than the first letters do."""
 ORDER = ("ran", "forecast", "running", "booking", "blackout")
 """Kinds of entries; where they overlap the last is seen."""
 
@@ -95,84 +96,95 @@ def empty_cells(ink: Ink, scale: Scale, now_s: int) -> Cells:
 def draw_entries(
     ink: Ink, scale: Scale, lane: Lane, cells: Cells, *, with_words: bool, person: str
 ) -> None:
-    """Draw a lane's bars; those of others than `person` (empty: nobody) are faint."""
-    for entry in sorted(lane.entries, key=lambda item: ORDER.index(item.kind)):
+    """Draw a lane's bars; those of others than `person` (empty: nobody) are faint.
+
+    Words come after all bars, each into what is still seen of its own, so none is cut by another.
+    """
+    entries = sorted(lane.entries, key=lambda item: ORDER.index(item.kind))
+    owners = [-1] * scale.cells
+    for place, entry in enumerate(entries):
         is_other = bool(person) and entry.kind != "blackout" and entry.user != person
-        _draw(ink, scale, entry, cells, with_words=with_words, is_faint=is_other)
+        _fill(ink, scale, entry, cells, is_faint=is_other)
+        for cell in _seen(scale, entry):
+            owners[cell] = place
+    for place, entry in enumerate(entries):
+        run = _longest_run(owners, place)
+        if with_words and run:
+            _write(ink, entry, cells, run)
+        first = scale.cell_of(epoch_s(entry.from_at))
+        is_seen = 0 <= first < scale.cells and owners[first] == place
+        if is_seen and cells.letters[first] == " " and not ink.glyphs.is_ascii:
+            cells.letters[first] = "▏"
 
 
 def mark(ink: Ink, cells: Cells, first: int, last: int) -> None:
     """Put the cursor's ground under the cells from `first` to before `last`."""
     ground = ink.palette.cursor()
-    for cell in range(max(0, first), min(len(cells.styles), last)):
+    first = max(0, first)
+    if 0 < first < len(cells.letters) and not cells.letters[first]:
+        first -= 1  # The second half of a wide character has no look of its own.
+    for cell in range(first, min(len(cells.styles), last)):
         cells.styles[cell] = ground
 
 
-def entry_words(ink: Ink, entry: TimelineEntry) -> str:
-    """Return what is written into a bar."""
-    who = "you" if entry.mine else clean(entry.user)
-    name = clean(entry.name)
-    match entry.kind:
-        case "booking":
-            count = f" {entry.gpus} GPUs" if entry.uuid is None else ""
-            again = f" {ink.glyphs.again}" if entry.rule else ""
-            return f" {ink.glyphs.booked}{again} {who}{count} {name}".rstrip()
-        case "blackout":
-            return f" no jobs {name}"
-        case "forecast":
-            hatch = ":" if ink.glyphs.is_ascii else "░"
-            return f"{hatch} {who}? {entry.job_id or ''} {name}"
-    return f" {who} {entry.job_id or ''} {name}"
-
-
-def _draw(
-    ink: Ink, scale: Scale, entry: TimelineEntry, cells: Cells, *, with_words: bool, is_faint: bool
-) -> None:
+def _span(scale: Scale, entry: TimelineEntry) -> tuple[int, int, int, int]:
+    """Return a bar's first and last cell, and from when to when (seconds) it runs in any case."""
     begin, end = epoch_s(entry.from_at), epoch_s(entry.until_at)
     slack = max(0, epoch_s(entry.latest_from_at) - begin) if entry.latest_from_at else 0
-    first, last = scale.cell_of(begin), scale.cell_of(end + slack - 1)
-    start, stop = max(0, first), min(scale.cells - 1, last)
-    if start > stop:
-        return
-    fill, style = _look(ink, entry)
+    return scale.cell_of(begin), scale.cell_of(end + slack - 1), begin + slack, end
+
+
+def _seen(scale: Scale, entry: TimelineEntry) -> range:
+    first, last, _, _ = _span(scale, entry)
+    return range(max(0, first), min(scale.cells - 1, last) + 1)
+
+
+def _fill(ink: Ink, scale: Scale, entry: TimelineEntry, cells: Cells, *, is_faint: bool) -> None:
+    fill, style = fill_of(ink, entry)
+    first, last, sure_s, until_s = _span(scale, entry)
+    body = fill * (last + 1 - first) if entry.kind != "forecast" else ""
+    if entry.kind == "forecast":
+        sure = range(scale.cell_of(sure_s), scale.cell_of(until_s - 1) + 1)
+        body = hatching(ink, first, last, sure)
     if is_faint:
         style = ink.palette.style("faint", "panel")
-    room = stop - start + 1
-    words = entry_words(ink, entry) if with_words else ""
-    words = cut(words, room - 1) if room >= LEAST_WORDS else words[: room - 1]
-    # A wide character takes two cells: it may not be split over this list.
-    if width_of(words) != len(words):
-        words = words.encode("ascii", "replace").decode()
-    body = fill * room
-    if entry.kind == "forecast" and slack:
-        body = _hatched(ink, scale, begin, end, slack)[start - first : stop - first + 1]
-    text = words + (" " if words and fill != " " else "")
-    text = (text + body[len(text) :])[:room]
-    cells.letters[start : stop + 1] = list(text)
-    cells.styles[start : stop + 1] = [style] * room
-    if first >= 0 and text[0] == " " and not ink.glyphs.is_ascii:
-        cells.letters[start] = "▏"
+    for cell in _seen(scale, entry):
+        cells.letters[cell], cells.styles[cell] = body[cell - first], style
 
 
-def _hatched(ink: Ink, scale: Scale, begin: int, end: int, slack: int) -> str:
-    """Return a forecast's hatching: light where it may not run (yet, or any more), else dense."""
-    light, dense = (".", ":") if ink.glyphs.is_ascii else ("░", "▒")
-    first, last = scale.cell_of(begin), scale.cell_of(end + slack - 1)
-    sure = range(scale.cell_of(begin + slack), scale.cell_of(end - 1) + 1)
-    return "".join(dense if cell in sure else light for cell in range(first, last + 1))
+def _write(ink: Ink, entry: TimelineEntry, cells: Cells, run: range) -> None:
+    """Write a bar's words into the cells that are seen of it; a forecast's begin behind its hatch."""
+    lead = [cells.letters[run.start], " "] if entry.kind == "forecast" else [" "]
+    words = bar_words(ink, entry, len(run) - len(lead))
+    if not words:
+        return
+    letters = _letters(in_ascii(words) if ink.glyphs.is_ascii else words)
+    whole = [*lead, *letters, " "][: len(run)]
+    cells.letters[run.start : run.start + len(whole)] = whole
 
 
-def _look(ink: Ink, entry: TimelineEntry) -> tuple[str, Style]:
-    person = ink.palette.person(entry.user, mine=entry.mine)
-    match entry.kind:
-        case "ran":
-            return ("-" if ink.glyphs.is_ascii else "╌"), ink.palette.style("dim", "panel")
-        case "forecast":
-            role = "mine" if entry.mine else "dim"
-            return (":" if ink.glyphs.is_ascii else "░"), ink.palette.style(role)
-        case "blackout":
-            return ("x" if ink.glyphs.is_ascii else "\u2573"), ink.palette.style("bad", "panel")
-    return (" " if not ink.glyphs.is_ascii else "="), person
+def _letters(words: str) -> list[str]:
+    """Return words as cells; after a wide character, whose second cell it takes, an empty one."""
+    cells: list[str] = []
+    for letter in words:
+        width = get_character_cell_size(letter)
+        if width:
+            cells += [letter, *[""] * (width - 1)]
+        elif cells:
+            # A combining mark has no cell of its own.
+            place = len(cells) - 1 if cells[-1] else len(cells) - 2
+            cells[place] += letter
+    return cells
+
+
+def _longest_run(owners: list[int], owner: int) -> range:
+    best, start = range(0), None
+    for cell, found in enumerate([*owners, -1]):
+        if found == owner:
+            start = cell if start is None else start
+        elif start is not None:
+            best, start = max(best, range(start, cell), key=len), None
+    return best
 
 
 def _unbound_lanes(entries: list[TimelineEntry]) -> list[Lane]:
@@ -192,6 +204,8 @@ def _segments(letters: list[str], styles: list[Style]) -> list[Segment]:
     start = 0
     for place in range(1, len(letters) + 1):
         if place == len(letters) or styles[place] is not styles[start]:
-            segments.append(Segment("".join(letters[start:place]), styles[start]))
+            text = "".join(letters[start:place])
+            if text:
+                segments.append(Segment(text, styles[start]))
             start = place
     return segments

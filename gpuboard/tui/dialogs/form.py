@@ -61,6 +61,8 @@ class Form(Dialog[None], Generic[Request, Answer]):
         self._asked = 0
         self._is_sending = False
         self._is_touched = False
+        self.is_sent = False
+        """Whether it was done: it then closes by itself."""
         self.line = ""
         """The same as a command line."""
 
@@ -164,6 +166,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
         self.gpuboard.errands.run(lambda: self.send(request), self._sent, self._refused)
 
     def _sent(self, words: str) -> None:
+        self.is_sent = True
         self.gpuboard.say(words)
         if self.is_open:
             self.dismiss(None)

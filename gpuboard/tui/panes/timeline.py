@@ -234,7 +234,8 @@ class TimelinePane(Pane):
             return
         from gpuboard.tui.dialogs.booking import BookingScreen
 
-        self.app.push_screen(BookingScreen(self._request(message.choice)))
+        form = BookingScreen(self._request(message.choice))
+        self.app.push_screen(form, lambda _: self.grid.action_drop() if form.is_sent else None)
 
     @property
     def _empty_words(self) -> str:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from textual.events import Click, MouseDown, MouseMove, MouseUp, Resize
+from textual.events import (
+    Click,
+    MouseDown,
+    MouseEvent,
+    MouseMove,
+    MouseScrollDown,
+    MouseScrollUp,
+    MouseUp,
+    Resize,
+)
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -27,6 +36,7 @@ from gpuboard.tui.timelinepaint import (
     lanes_of,
     mark,
 )
+from gpuboard.tui.timelinewords import legend_parts
 from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
 from gpuboard.tui.widgets.painted import ink_of
 
@@ -203,6 +213,14 @@ class TimelineGrid(Widget, can_focus=True):
         if not self._is_dragged and event.chain > 1 and self._place_of(event.x, event.y):
             self.action_choose()
 
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        """Move up, with ctrl zoom in."""
+        self._turn(event, -1)
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        """Move down, with ctrl zoom out."""
+        self._turn(event, 1)
+
     def action_move(self, cells: int) -> None:
         """Move the cursor, or the grabbed booking, in time; at an edge the window moves along."""
         scale = self._scale
@@ -291,6 +309,16 @@ class TimelineGrid(Widget, can_focus=True):
         is_inside = LABEL <= x < LABEL + cells and y >= 1 and 0 <= lane < len(self._lanes)
         return (x - LABEL, lane) if is_inside else None
 
+    def _turn(self, event: MouseEvent, by: int) -> None:
+        """Follow the wheel: between devices, with shift through time, with ctrl the zoom."""
+        event.stop()
+        if event.ctrl:
+            self.action_zoom(by)
+        elif event.shift:
+            self.action_move(by)
+        else:
+            self.action_lane(by)
+
     def _choose_between(self, one: tuple[int, int], other: tuple[int, int]) -> None:
         bound = sum(lane.uuid is not None for lane in self._lanes)
         self._cell, self._length = min(one[0], other[0]), abs(one[0] - other[0]) + 1
@@ -349,7 +377,8 @@ class TimelineGrid(Widget, can_focus=True):
         row, line = divmod(y - 1, lane_height)
         lane = self._top + row
         if lane >= len(self._lanes):
-            return ink.line([], width)
+            is_last = y == self.size.height - 1
+            return ink.line(legend_parts(ink, width) if is_last and self._lanes else [], width)
         is_bar = lane_height == 1 or line < lane_height - 1
         return self._lane_line(ink, scale, lane, is_bar=is_bar, is_first=line == 0)
 
