@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
@@ -43,6 +43,16 @@ if TYPE_CHECKING:
 
 STALE_S = 4.0
 """Without an item for so long what is shown is grey, with its age."""
+
+
+class Frame(NamedTuple):
+    """The lines around a tab."""
+
+    tabs: ActionBar
+    host: Bar
+    notice: Bar
+    away: Block
+    keys: ActionBar
 
 
 class GpuboardApp(App[None]):
@@ -84,6 +94,9 @@ class GpuboardApp(App[None]):
         self._was_stale = False
         self._tab = "board"
         self._panes: dict[str, Pane] = {}
+        self._frame: Frame | None = None
+        self._keys_of: tuple[object, ...] = ()
+        """What the key bar was made from."""
         for colours in THEMES:
             self.register_theme(colours.textual())
         self._colours = next(
@@ -151,12 +164,16 @@ class GpuboardApp(App[None]):
 
     def compose(self) -> ComposeResult:
         """Return the frame; the tabs come when they are first shown."""
-        yield ActionBar(id="tabs")
-        yield Bar(id="host", ground="base")
-        yield Bar(id="notice", ground="panel")
-        yield Block(id="away", least=1, ground="panel")
+        frame = self._frame = Frame(
+            ActionBar(id="tabs"),
+            Bar(id="host", ground="base"),
+            Bar(id="notice", ground="panel"),
+            Block(id="away", least=1, ground="panel"),
+            ActionBar(id="keys"),
+        )
+        yield from frame[:-1]
         yield Container(id="panes")
-        yield ActionBar(id="keys")
+        yield frame.keys
 
     async def on_mount(self) -> None:
         """Show the board and begin to listen."""
@@ -374,8 +391,8 @@ class GpuboardApp(App[None]):
         self._show_frame()
 
     def _show_frame(self) -> None:
-        base = self.screen_stack[0]
-        if not (base.query("#tabs") and base.query("#keys")):
+        frame = self._frame
+        if frame is None or not (frame.tabs.is_attached and frame.keys.is_attached):
             return  # the app ends, and something is heard meanwhile
         glyphs, board = self.ink.glyphs, self._shown.board
         tabs = [
@@ -390,28 +407,26 @@ class GpuboardApp(App[None]):
             glyphs=glyphs,
             room=self.size.width - sum(width_of(text) for parts, _ in tabs for text, _ in parts),
         )
-        base.query_one("#tabs", ActionBar).show_items(tabs, link)
-        base.query_one("#keys", ActionBar).show_items(
-            key_items(
-                self.pane.key_group if self.pane else self._tab,
-                self.settings.keys,
-                self.size.width,
-                is_ascii=glyphs.is_ascii,
-            )
-        )
-        away = base.query_one("#away", Block)
+        frame.tabs.show_items(tabs, link)
+        self._show_keys(frame.keys)
         lines = header.away_lines(self.snapshot, self.told, self.size.width)
-        away.show_lines(lines)
-        away.set_class(bool(lines), "-open")
-        host = base.query_one("#host", Bar)
-        notice = base.query_one("#notice", Bar)
+        frame.away.show_lines(lines)
+        frame.away.set_class(bool(lines), "-open")
         if board is None:
-            host.show([(" connecting to the daemon...", "dim")])
+            frame.host.show([(" connecting to the daemon...", "dim")])
             return
-        host.show(*header.host_parts(board, glyphs, self.size.width, is_stale=self.is_stale))
+        frame.host.show(*header.host_parts(board, glyphs, self.size.width, is_stale=self.is_stale))
         words = header.notice_parts(board, glyphs)
-        notice.show(words)
-        notice.set_class(bool(words), "-open")
+        frame.notice.show(words)
+        frame.notice.set_class(bool(words), "-open")
+
+    def _show_keys(self, bar: ActionBar) -> None:
+        group = self.pane.key_group if self.pane else self._tab
+        made_of = (group, self.settings, self.size.width, self.ink.glyphs)
+        if made_of != self._keys_of:
+            self._keys_of = made_of
+            keys, width = self.settings.keys, self.size.width
+            bar.show_items(key_items(group, keys, width, is_ascii=self.ink.glyphs.is_ascii))
 
 
 def _new_pane(name: str) -> Pane:

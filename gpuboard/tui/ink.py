@@ -6,7 +6,7 @@ here once more (a decoded view is not trusted to be clean), so no control code r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
@@ -20,6 +20,8 @@ from gpuboard.tui.theme import Glyphs, Palette
 
 Part = tuple[str, str | Style]
 """A text and its role (or a ready style). A role may end in `!` for bold."""
+Row = tuple[list[Part], list[Part], str]
+"""A line before it is drawn: what is at its left, what at its right, and the ground."""
 
 MAX_TEXT = 400
 
@@ -93,6 +95,7 @@ class Ink:
     def __init__(self, palette: Palette, glyphs: Glyphs) -> None:
         self.palette = palette
         self.glyphs = glyphs
+        self._styles: dict[tuple[str, str], Style] = {}
 
     @property
     def is_poor(self) -> bool:
@@ -138,6 +141,32 @@ class Ink:
     def _style(self, role: str | Style, ground: str) -> Style:
         if isinstance(role, Style):
             return role
-        if role.endswith("!"):
-            return self.palette.style(role[:-1], ground, bold=True)
-        return self.palette.style(role, ground)
+        found = self._styles.get((role, ground))
+        if found is None:
+            found = self.palette.style(role.removesuffix("!"), ground, bold=role.endswith("!"))
+            self._styles[role, ground] = found
+        return found
+
+
+class Sheet:
+    """Rows that are drawn again and again: one that is as it was is the very same strip."""
+
+    def __init__(self, ink: Ink, width: int) -> None:
+        self._ink = ink
+        self._width = width
+        self._drawn: list[tuple[Row, Strip]] = []
+
+    def draw(self, rows: Sequence[Row]) -> list[Strip]:
+        """Return the rows' lines."""
+        before = self._drawn
+        self._drawn = [
+            before[place] if place < len(before) and before[place][0] == row else self._made(row)
+            for place, row in enumerate(rows)
+        ]
+        return [strip for _row, strip in self._drawn]
+
+    def _made(self, row: Row) -> tuple[Row, Strip]:
+        left, right, ground = row
+        if right:
+            return row, self._ink.spread(left, right, self._width, ground)
+        return row, self._ink.line(left, self._width, ground)

@@ -12,7 +12,7 @@ from gpuboard.tui.boardlayout import shape
 from gpuboard.tui.commandlines import reserve_line, submit_line
 from gpuboard.tui.devicewords import status_of
 from gpuboard.tui.graphs import bar, history
-from gpuboard.tui.ink import Ink, fit, width_of
+from gpuboard.tui.ink import Ink, Sheet, fit, width_of
 from gpuboard.tui.instants import brief, clock, epoch_s, iso, limit_words, span
 from gpuboard.tui.theme import ASCII, THEMES, Glyphs, Palette
 from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
@@ -142,6 +142,18 @@ def test_command_lines_are_what_one_would_type():
 def test_markup_in_a_line_stays_text():
     ink = Ink(Palette(THEMES[0]), Glyphs())
     assert ink.line([("[bold]x[/bold]", "text")], 20).text == "[bold]x[/bold]      "
+
+
+def test_sheet_draws_only_the_rows_that_changed():
+    """A row that is as it was is the very same strip; another is what the ink makes of it."""
+    ink = Ink(Palette(THEMES[0]), Glyphs())
+    sheet = Sheet(ink, 12)
+    name, load = ([("gpu", "dim")], [("0", "text!")], "bar"), ([("40%", "accent")], [], "base")
+    first = sheet.draw([name, load])
+    second = sheet.draw([name, ([("41%", "accent")], [], "base")])
+    assert first == [ink.spread(name[0], name[1], 12, "bar"), ink.line(load[0], 12)]
+    assert second[0] is first[0]
+    assert second[1].text == "41%         "
 
 
 async def test_nothing_is_drawn_when_nothing_changed(source):

@@ -19,10 +19,10 @@ from gpuboard.tui.bindings import GRID, MOVING, bindings
 from gpuboard.tui.boardlayout import Layout, Unit, arrange, next_cell
 from gpuboard.tui.devicewords import left_s
 from gpuboard.tui.histories import Histories
-from gpuboard.tui.ink import changed_span
+from gpuboard.tui.ink import Sheet, changed_span
 from gpuboard.tui.instants import epoch_s
 from gpuboard.tui.terminals import pointed_at
-from gpuboard.tui.widgets.card import Card, paint_card, paint_head
+from gpuboard.tui.widgets.card import Card, card_rows, head_row
 from gpuboard.tui.widgets.painted import ink_of
 
 Key = int | Unit
@@ -55,6 +55,7 @@ class BoardGrid(ScrollView, can_focus=True):
         """What lies on each line of the whole grid, from left to right."""
         self._cards: dict[Key, list[Strip]] = {}
         self._painted: dict[Key, tuple[object, ...]] = {}
+        self._sheets: dict[Key, Sheet] = {}
         self.empty = "no GPUs to show yet"
         """What is said when there are no cards."""
 
@@ -89,7 +90,7 @@ class BoardGrid(ScrollView, can_focus=True):
 
     def repaint(self) -> None:
         """Paint all cards again (in another theme, too) and draw what came out different."""
-        self._painted.clear()
+        self._forget()
         self._repaint(self._cards)
 
     def render_line(self, y: int) -> Strip:
@@ -204,9 +205,13 @@ class BoardGrid(ScrollView, can_focus=True):
         for key, box in sorted(boxes.items(), key=lambda item: item[1].x):
             for line in range(box.y, box.bottom):
                 self._lines.setdefault(line, []).append((key, box))
-        self._painted.clear()
+        self._forget()
         self._cards = {key: self._paint(key) for key in boxes}
         self.refresh()
+
+    def _forget(self) -> None:
+        self._painted.clear()
+        self._sheets.clear()
 
     def _box(self, key: Key) -> Region:
         return self._layout.cells[key] if isinstance(key, int) else self._layout.heads[key]
@@ -216,7 +221,9 @@ class BoardGrid(ScrollView, can_focus=True):
         box = self._box(key)
         if not isinstance(key, int):
             group = [self._devices[place] for place in key]
-            return [paint_head(ink_of(self), group, box.width, is_stale=self._is_stale)]
+            return self._sheet(key, box).draw(
+                [head_row(ink_of(self), group, is_stale=self._is_stale)]
+            )
         device = self._devices[key]
         ground = "bar"
         if key == self._cursor:
@@ -237,10 +244,17 @@ class BoardGrid(ScrollView, can_focus=True):
             is_expanded=device.uuid == self._expanded,
         )
         ink = ink_of(self)
-        lines = paint_card(ink, card, box.width, box.height, ground)
+        rows = card_rows(ink, card, box.width, box.height, ground)
+        lines = self._sheet(key, box).draw(rows)
         if ink.is_poor and key == self._cursor:
             lines[0] = pointed_at(lines[0], ink.palette.style("text", ground, bold=True))
         return lines
+
+    def _sheet(self, key: Key, box: Region) -> Sheet:
+        sheet = self._sheets.get(key)
+        if sheet is None:
+            sheet = self._sheets[key] = Sheet(ink_of(self), box.width)
+        return sheet
 
     def _repaint(self, keys: Iterable[Key]) -> None:
         """Paint cards again; of each line of the screen one region is sent, over what changed."""
@@ -253,8 +267,8 @@ class BoardGrid(ScrollView, can_focus=True):
                 continue
             self._cards[key] = fresh
             box = self._box(key)
-            for line, strip in enumerate(fresh, box.y):
-                span = changed_span(before[line - box.y], strip)
+            for line, (old, new) in enumerate(zip(before, fresh, strict=False), box.y):
+                span = None if old is new else changed_span(old, new)
                 if span is not None:
                     first, last = changed.get(line, (box.right, box.x))
                     changed[line] = (min(first, box.x + span[0]), max(last, box.x + span[1]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from textual.strip import Strip
-
 from gpuboard.model.views import DeviceView
 from gpuboard.tui.devicewords import (
     Status,
@@ -18,7 +16,7 @@ from gpuboard.tui.devicewords import (
 )
 from gpuboard.tui.graphs import bar, history
 from gpuboard.tui.histories import Past, Samples, memory_percent
-from gpuboard.tui.ink import Ink, Part, clean, fit, width_of
+from gpuboard.tui.ink import Ink, Part, Row, clean, fit, width_of
 from gpuboard.tui.instants import gigabytes, span
 from gpuboard.tui.widgets.cardlists import expanded_rows, list_rows
 
@@ -39,7 +37,7 @@ class Card:
     is_expanded: bool = False
 
 
-def paint_card(ink: Ink, card: Card, width: int, height: int, ground: str) -> list[Strip]:
+def card_rows(ink: Ink, card: Card, width: int, height: int, ground: str) -> list[Row]:
     """Return `height` lines of `width` columns; `ground` is that of the title."""
     status = status_of(card.device, ink.glyphs, card.now_s)
     if card.is_stale:
@@ -47,7 +45,7 @@ def paint_card(ink: Ink, card: Card, width: int, height: int, ground: str) -> li
     if height == 1:
         return [_single(ink, card, status, width, ground if ground != "bar" else "base")]
     body = width - 2
-    lines = [_title(ink, card, status, width, ground, with_holder=height == 2)]
+    lines = [_title(ink, card, status, ground, with_holder=height == 2)]
     rows: list[list[Part]]
     if height == 2:
         rows = [_both_bars(ink, card, body)]
@@ -61,32 +59,29 @@ def paint_card(ink: Ink, card: Card, width: int, height: int, ground: str) -> li
             *_tall_rows(ink, card, status, body, height - 4),
         ]
     edge = (ink.glyphs.edge + " ", status.role)
-    lines += [ink.line([edge, *row], width) for row in rows]
+    lines += [([edge, *row], [], "base") for row in rows]
     return lines
 
 
-def paint_head(ink: Ink, group: Sequence[DeviceView], width: int, *, is_stale: bool) -> Strip:
+def head_row(ink: Ink, group: Sequence[DeviceView], *, is_stale: bool) -> Row:
     """Return the line above the instances of a GPU that is cut up."""
     first = group[0]
     number = clean(first.label).partition(":")[0]
     free = sum(device.state == "free" for device in group)
     count = "1 instance" if len(group) == 1 else f"{len(group)} instances"
     dim = "faint" if is_stale else "dim"
-    return ink.spread(
+    return (
         [
             (ink.glyphs.edge, dim),
             (f" {number} ", "faint" if is_stale else "strong!"),
             (product_words(first.name).partition(" MIG")[0], dim),
         ],
         [(f"MIG, {count}, ", dim), (f"{free} free ", dim if is_stale or not free else "free!")],
-        width,
         "bar",
     )
 
 
-def _title(
-    ink: Ink, card: Card, status: Status, width: int, ground: str, *, with_holder: bool
-) -> Strip:
+def _title(ink: Ink, card: Card, status: Status, ground: str, *, with_holder: bool) -> Row:
     device = card.device
     right: list[Part] = [(f" {status.glyph} {status.word} ", status.role + "!")]
     left: list[Part] = [
@@ -98,7 +93,7 @@ def _title(
         holder = holder_words(device, ink.glyphs)
         until = until_words(device, card.now_s)
         left.append(("  " + "  ".join(part for part in (holder, until) if part), "text"))
-    return ink.spread(left, right, width, ground)
+    return left, right, ground
 
 
 def _product(device: DeviceView) -> str:
@@ -259,13 +254,13 @@ def _time_line(ink: Ink, card: Card, width: int) -> list[Part]:
     ]
 
 
-def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> Strip:
+def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> Row:
     device = card.device
     until = until_words(device, card.now_s)
     who = holder_words(device, ink.glyphs)
     if width < NARROW:
         words = who or status.word
-        return ink.spread(
+        return (
             [
                 (f"{ink.glyphs.edge}{device.label:>3} ", status.role + "!"),
                 (f"{status.glyph} ", status.role),
@@ -273,7 +268,6 @@ def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> St
                 ("  " + until if until else "", "dim"),
             ],
             [(f" {_use_words(device)} {_memory_words(device)} ", _live("dim", card))],
-            width,
             ground,
         )
     meters: list[Part] = []
@@ -295,7 +289,7 @@ def _single(ink: Ink, card: Card, status: Status, width: int, ground: str) -> St
         (" " + who, _live("text", card)),
         ("  " + until if until else "", "dim"),
     ]
-    return ink.spread(left, [(" ", "text"), *meters], width, ground)
+    return left, [(" ", "text"), *meters], ground
 
 
 def _use_words(device: DeviceView) -> str:
