@@ -107,11 +107,12 @@ class Filling:
             return
         head_id = self._round.world.fill_head
         while True:
-            stopped = len(self._round.stops)
+            known = len(self._round.stops), len(self._round.starts)
             self._serve_all(lanes, head_id)
-            if len(self._round.stops) == stopped:
+            if known == (len(self._round.stops), len(self._round.starts)):
                 return
-            # What a stop leaves over may be enough for another: as the next round would see it.
+            # What a stop leaves over may be enough for another, and what a lease gives its owner may
+            # make it another's turn: as the next round would see it.
             head_id = self.head.job_id if self.head else None
 
     def _serve_all(self, lanes: list[Lane], head_id: JobId | None) -> None:
@@ -535,6 +536,8 @@ class Filling:
             return None
         if not self._round.servable(LaneClass.PREEMPTIBLE):
             return None
+        if self._given or self._round.stops:
+            return self._now + 1000  # what was granted counts as had: it may be another's turn now
         ends = [self.rules.safe_until(turn.holder) for turn in self._turns]
         if min(ends) <= self._now:
             return self._now + max(1000, self.rules.lease_ms // LOOKS_PER_LEASE)
