@@ -111,8 +111,9 @@ class Filling:
             self._serve_all(lanes, head_id)
             if known == (len(self._round.stops), len(self._round.starts)):
                 return
-            # What a stop leaves over may be enough for another, and what a lease gives its owner may
-            # make it another's turn: as the next round would see it.
+            # What a stop leaves over may be enough for another, promises rather have what is idle, and
+            # what a lease gives its owner may make it another's turn: as the next round would see it.
+            self._capacity.settle()
             head_id = self.head.job_id if self.head else None
 
     def _serve_all(self, lanes: list[Lane], head_id: JobId | None) -> None:
