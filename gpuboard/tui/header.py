@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gpuboard.model.views import BoardView, HostView
 from gpuboard.tui.feed import Snapshot
@@ -11,6 +12,8 @@ from gpuboard.tui.instants import clock, epoch_s, gigabytes, span
 from gpuboard.tui.theme import Glyphs
 from gpuboard.tui.widgets.painted import Item
 
+_YIELDING = "shm load"
+"""Labels of what is left out first, the last of them before the others."""
 TABS = (
     ("board", "Board"),
     ("timeline", "Timeline"),
@@ -89,56 +92,110 @@ def host_parts(
 ) -> tuple[list[Part], list[Part]]:
     """Return the box's state: left the host, right the devices and the queue.
 
-    Of the host only what fits whole is said; a fault always is.
+    Of the host all is said, shorter where there is less room, and only what fits whole; a fault
+    always is.
     """
-    host = board.host
     dim = "faint" if is_stale else "dim"
     gap: Part = (f" {glyphs.dot} ", "faint")
-    left: list[Part] = [(f" {clean(host.hostname)}", "faint" if is_stale else "strong!")]
-    if host.simulated:
-        left.append((" simulated", "warn"))
-    if host.driver_fault:
-        left += [gap, (f"{glyphs.faulty} driver: {clean(host.driver_fault)}", "bad")]
-    if host.engine_fault:
-        left += [gap, (f"{glyphs.faulty} engine: {clean(host.engine_fault)}", "bad")]
-    if host.store_fault:
-        left += [gap, (f"{glyphs.faulty} database: {clean(host.store_fault)}", "bad")]
-    free = sum(device.state == "free" for device in board.devices)
-    right: list[Part] = [
-        (f" {free}", "faint" if is_stale else ("free!" if free else "warn!")),
-        (f" of {len(board.devices)} free", dim),
-        gap,
-        (f"{board.running} running", dim),
-        gap,
-        (f"{board.queued} queued ", dim),
-    ]
-    room = width - sum(width_of(text) for text, _ in [*left, *right])
-    for words in _host_words(host):
-        room -= width_of(words) + 3
-        if room >= 0:
-            left += [gap, (words, dim)]
-    return left, right
+    left = _name_parts(board.host, glyphs, is_stale=is_stale)
+    counts = _count_parts(board, gap, dim, is_stale=is_stale)
+    facts = host_facts(board.host)
+    for texts in (_in_full(board.host, facts), [f"{fact.label} {fact.brief}" for fact in facts]):
+        if _width(left, counts) + sum(width_of(text) + 3 for text in texts) <= width:
+            return [*left, *(part for text in texts for part in (gap, (text, dim)))], counts
+    if _width(left, counts) + sum(_fact_width(fact) for fact in facts) > width:
+        counts = _count_parts(board, (" ", dim), dim, is_stale=is_stale, is_brief=True)
+    for fact in _fitting(facts, width - _width(left, counts)):
+        left += [(f" {fact.label} ", "faint"), (fact.brief, dim)]
+    return left, counts
 
 
-def _host_words(host: HostView) -> list[str]:
-    words = []
+def _fitting(facts: list[HostFact], room: int) -> list[HostFact]:
+    """Return the facts that fit in brief; load, which cpu tells too, and shm make room first."""
+    kept: list[HostFact] = []
+    for fact in sorted(facts, key=lambda fact: _YIELDING.find(fact.label)):
+        if room >= _fact_width(fact):
+            room -= _fact_width(fact)
+            kept.append(fact)
+    return [fact for fact in facts if fact in kept]
+
+
+@dataclass(frozen=True)
+class HostFact:
+    """One thing that is told about the host: `mem 181/512G`, in little room `mem 35%`."""
+
+    label: str
+    words: str
+    brief: str
+
+
+def host_facts(host: HostView) -> list[HostFact]:
+    """Return what is known of the host, the most telling first."""
+    facts = []
     if host.cpu_percent is not None:
-        words.append(f"cpu {host.cpu_percent:.0f}%")
-    if host.load_1m is not None:
-        words.append(f"load {host.load_1m:.0f}")
-    if host.memory_used_bytes is not None:
-        words.append(
-            f"mem {gigabytes(host.memory_used_bytes)}/{gigabytes(host.memory_total_bytes)}G"
-        )
-    if host.shm_total_bytes:
-        words.append(f"shm {gigabytes(host.shm_used_bytes)}/{gigabytes(host.shm_total_bytes)}G")
+        percent = f"{host.cpu_percent:.0f}%"
+        facts.append(HostFact("cpu", percent, percent))
+    for label, used, total in (
+        ("mem", host.memory_used_bytes, host.memory_total_bytes),
+        ("shm", host.shm_used_bytes, host.shm_total_bytes),
+    ):
+        if used is not None and total:
+            words = f"{gigabytes(used)}/{gigabytes(total)}G"
+            facts.append(HostFact(label, words, f"{100 * used / total:.0f}%"))
     if host.disk_free_bytes is not None:
-        words.append(f"disk {gigabytes(host.disk_free_bytes)}G free")
+        size = f"{gigabytes(host.disk_free_bytes)}G"
+        facts.append(HostFact("disk", f"{size} free", size))
+    if host.load_1m is not None:
+        load = f"{host.load_1m:.0f}"
+        facts.append(HostFact("load", load, load))
     if host.engine and not host.engine_fault:
-        words.append(clean(host.engine))
+        name, _, version = clean(host.engine).partition(" ")
+        facts.append(HostFact(name, version or "ok", "ok"))
+    return facts
+
+
+def _in_full(host: HostView, facts: list[HostFact]) -> list[str]:
+    words = [f"{fact.label} {fact.words}" for fact in facts]
     if host.driver and not host.driver_fault:
         words.append(f"driver {clean(host.driver)}")
     return words
+
+
+def _name_parts(host: HostView, glyphs: Glyphs, *, is_stale: bool) -> list[Part]:
+    gap: Part = (f" {glyphs.dot} ", "faint")
+    parts: list[Part] = [(f" {clean(host.hostname)}", "faint" if is_stale else "strong!")]
+    if host.simulated:
+        parts.append((" simulated", "warn"))
+    for what, fault in (
+        ("driver", host.driver_fault),
+        ("engine", host.engine_fault),
+        ("database", host.store_fault),
+    ):
+        if fault:
+            parts += [gap, (f"{glyphs.faulty} {what}: {clean(fault)}", "bad")]
+    return parts
+
+
+def _count_parts(
+    board: BoardView, gap: Part, dim: str, *, is_stale: bool, is_brief: bool = False
+) -> list[Part]:
+    free, total = sum(device.state == "free" for device in board.devices), len(board.devices)
+    return [
+        (f" {free}", "faint" if is_stale else ("free!" if free else "warn!")),
+        (f"/{total} free" if is_brief else f" of {total} free", dim),
+        gap,
+        (f"{board.running} run" if is_brief else f"{board.running} running", dim),
+        gap,
+        (f"{board.queued} wait" if is_brief else f"{board.queued} queued ", dim),
+    ]
+
+
+def _width(*lines: list[Part]) -> int:
+    return sum(width_of(text) for parts in lines for text, _ in parts)
+
+
+def _fact_width(fact: HostFact) -> int:
+    return 2 + width_of(fact.label) + width_of(fact.brief)
 
 
 def notice_parts(board: BoardView, glyphs: Glyphs) -> list[Part]:

@@ -92,7 +92,7 @@ def submit_in_the_form(app: Terminal, box: Box, go: Path) -> None:
     app.type("30m")
     app.wait("would start now on GPU", "-t 30m -- sh -c")
     app.press("Enter")
-    app.wait("1 running", without="New job")
+    app.wait("1 run", without="New job")
     assert box.wait_state(1, "running")["limit_s"] == 1800
     app.press("4")
     app.wait("STATE", "running        1 sh")
@@ -118,7 +118,7 @@ def outlive_the_daemon(app: Terminal, box: Box) -> None:
     app.press("4")
     app.wait("STATE", "no answer for", "running        1 sh")
     box.start()
-    app.wait("1 running", "running        1 sh", without="no answer for")
+    app.wait("1 run", "running        1 sh", without="no answer for")
     assert box.job(1)["state"] == "running"
 
 
@@ -133,7 +133,7 @@ def cancel_with_the_dialog(app: Terminal, box: Box) -> None:
     app.wait("Cancel this job?")
     app.press("y")
     assert box.wait_state(1, "cancelled")["exit_code"] == 143
-    app.wait("cancelled      1 sh", "0 running")
+    app.wait("cancelled      1 sh", "0 run")
 
 
 def test_whole_story_in_a_real_terminal(app: Terminal, box: Box, folder: Path) -> None:
@@ -141,7 +141,7 @@ def test_whole_story_in_a_real_terminal(app: Terminal, box: Box, folder: Path) -
     go = folder / "go"
     app.wait("Welcome to gpuboard", "esc skip")
     app.press("Escape")
-    app.wait("1 Board", "6 of 8 free", "0 running", without="Welcome")
+    app.wait("1 Board", "6/8 free", "0 run", without="Welcome")
     book_on_the_timeline(app, box)
     submit_in_the_form(app, box, go)
     follow_the_log(app, go)

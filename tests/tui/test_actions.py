@@ -103,9 +103,9 @@ class TestBoard:
             source.push_board(queued=77, at="2026-11-23T13:40:01Z")
             await until(pilot, lambda: pilot.app.snapshot.board.queued == 77)
             assert "PAUSED" in screen_text(pilot.app)
-            assert "77 queued" not in screen_text(pilot.app)
+            assert "77 wait" not in screen_text(pilot.app)
             await pilot.press("z")
-            assert "77 queued" in await settled(pilot)
+            assert "77 wait" in await settled(pilot)
 
     async def test_t_walks_through_the_themes(self, source):
         async with opened(source) as pilot:

@@ -94,7 +94,7 @@ async def test_silent_daemon_turns_the_board_grey_with_its_age(source, monkeypat
         assert "412 train-llm" in screen_text(pilot.app)
         monkeypatch.setattr("gpuboard.tui.app.STALE_S", 1e9)
         source.push_board(queued=6, at="2026-11-23T13:40:05Z")
-        await until(pilot, lambda: "6 queued" in screen_text(pilot.app))
+        await until(pilot, lambda: "6 wait" in screen_text(pilot.app))
         assert "no answer" not in screen_text(pilot.app)
 
 

@@ -6,8 +6,9 @@ from gpuboard.model.views import DeviceView
 from gpuboard.tui.devicewords import holder_words, product_words, status_of
 from gpuboard.tui.dialogs.base import Line, Page, fact, titled
 from gpuboard.tui.histories import memory_percent
-from gpuboard.tui.ink import clean, fit
+from gpuboard.tui.ink import clean
 from gpuboard.tui.instants import clock_of, epoch_s, gigabytes
+from gpuboard.tui.processwords import process_head, process_row
 
 
 class DeviceScreen(Page):
@@ -89,14 +90,5 @@ def _processes(device: DeviceView, width: int, now_s: int) -> list[Line]:
         return [*lines, [("  they cannot be read", "warn")]]
     if not device.processes:
         return [*lines, [("  none", "dim")]]
-    for process in device.processes:
-        is_odd = process.belongs in ("foreign", "violation")
-        belongs = f"job {process.job_id}" if process.job_id else process.belongs
-        since = clock_of(process.started_at, now_s)
-        left = (
-            f"  {process.pid:>8} {fit(clean(process.user), 10)} {fit(clean(belongs), 10)} "
-            f"{gigabytes(process.memory_bytes):>5}G {since:<10} "
-        )
-        role = "foreign" if is_odd else "text"
-        lines.append([(left, role), (fit(clean(process.command), max(8, width - 50)), "dim")])
-    return lines
+    lines.append(process_head(width))
+    return [*lines, *(process_row(each, now_s, width) for each in device.processes)]

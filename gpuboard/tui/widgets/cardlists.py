@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gpuboard.model.views import DeviceView, ProcessView, SharerView
+from gpuboard.model.views import DeviceView, SharerView
 from gpuboard.tui.ink import Part, clean, fit, width_of
-from gpuboard.tui.instants import clock_of, epoch_s, gigabytes, span
+from gpuboard.tui.instants import clock_of, gigabytes
+from gpuboard.tui.processwords import process_head, process_row
 
 WIDE = 60
 """From this width on there is room for until when a sharer has its part."""
@@ -57,19 +58,5 @@ def expanded_rows(device: DeviceView, now_s: int, width: int) -> list[list[Part]
         return [*rows, [("its processes cannot be read", "warn")]]
     if not device.processes:
         return [*rows, [("no process is on it", "dim")]]
-    head = f"{'PID':>8} {'PERSON':<10} {'JOB':<14} {'MEMORY':>7} {'AGE':>6} COMMAND"
-    return [*rows, [(head, "dim")], *(process_row(each, now_s) for each in device.processes)]
-
-
-def process_row(process: ProcessView, now_s: int) -> list[Part]:
-    """Return a process in full: person, container or job, memory, age, command."""
-    belongs = clean(process.container) or (
-        f"job {process.job_id}" if process.job_id else process.belongs
-    )
-    age = span(now_s - epoch_s(process.started_at)) if process.started_at else "-"
-    is_odd = process.belongs in ("foreign", "violation")
-    left = (
-        f"{process.pid:>8} {fit(clean(process.user), 10)} {fit(belongs, 14)} "
-        f"{gigabytes(process.memory_bytes) + 'G':>7} {age:>6} "
-    )
-    return [(left, "foreign" if is_odd else "text"), (clean(process.command), "dim")]
+    table = [process_row(each, now_s, width) for each in device.processes]
+    return [*rows, process_head(width), *table]
