@@ -112,13 +112,13 @@ def follow_the_log(app: Terminal, go: Path) -> None:
 def outlive_the_daemon(app: Terminal, box: Box) -> None:
     """Say that nobody answers, heed keys meanwhile, and go on by itself; the job went on too."""
     box.kill()
-    app.wait("no answer for")
+    app.wait("start it:")
     app.press("2")
-    app.wait("GPU 7", "no answer for")
+    app.wait("GPU 7", "start it:")
     app.press("4")
-    app.wait("STATE", "no answer for", "running        1 sh")
+    app.wait("STATE", "start it:", "running        1 sh")
     box.start()
-    app.wait("1 run", "running        1 sh", without="no answer for")
+    app.wait("1 run", "running        1 sh", without="start it:")
     assert box.job(1)["state"] == "running"
 
 
