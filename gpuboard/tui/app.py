@@ -37,6 +37,7 @@ from gpuboard.tui.watched import Watched
 from gpuboard.tui.widgets.painted import ActionBar, Bar, Block
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
     from textual.filter import LineFilter
 
     from gpuboard.model.requests import SubmitRequest
@@ -105,6 +106,17 @@ class GpuboardApp(App[None]):
         self.theme = self._colours.name
         self._renew_ink()
         self._shown_at = 0.0
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return the driver of this platform, the patient one where there is one."""
+        usual = super().get_driver_class()
+        try:
+            from textual.drivers.linux_driver import LinuxDriver
+
+            from gpuboard.tui.patientdriver import PatientDriver
+        except ImportError:  # it stands on what textual keeps to itself, which another one may lack
+            return usual
+        return PatientDriver if usual is LinuxDriver else usual
 
     @property
     def source(self) -> Source:
