@@ -9,7 +9,7 @@ import click
 
 from gpuboard.cli import words
 from gpuboard.cli.session import Session, ascii_option, json_option, pass_session
-from gpuboard.cli.tables import Cell, Column, painted, print_table
+from gpuboard.cli.tables import Cell, Column, output_width, painted, print_table
 from gpuboard.errors import Unavailable
 from gpuboard.model.text import plain
 
@@ -50,7 +50,9 @@ def _reached(session: Session) -> list[str]:
 
 @click.command("board", short_help="Open the app, or print the board as text.")
 @click.option("--once", is_flag=True, help="Print it once, as text, also on a terminal.")
-@click.option("--plain", "plainly", is_flag=True, help="As text: for screen readers and logs.")
+@click.option(
+    "--plain", "plainly", is_flag=True, help="The same as --once: for screen readers and logs."
+)
 @ascii_option
 @json_option
 @pass_session
@@ -84,15 +86,24 @@ def top(session: Session, *, inline: bool, lines: int) -> int:
 
 
 def print_board(session: Session) -> None:
-    """Print notices, GPUs and everybody's live jobs."""
+    """Print notices, GPUs and everybody's live jobs: tables, or where they do not fit one fact a line."""
     from gpuboard.cli.jobtable import print_jobs
     from gpuboard.cli.lists import PS_COLUMNS
+    from gpuboard.cli.plainboard import NARROW, job_facts, print_facts
 
     answer = session.client.get("/board")
-    _print_head(answer)
-    _print_devices(answer)
     jobs = session.client.get("/jobs", limit=100)
-    if jobs["jobs"]:
+    for each in [*answer["devices"], *jobs["jobs"]]:
+        each["user"] = "you" if each["mine"] else each["user"]
+    _print_head(answer)
+    width = output_width()
+    if width is not None and width < NARROW:
+        now = words.at_ms(answer)
+        print_facts([_device_facts(device, now) for device in answer["devices"]], width)
+        print_facts([job_facts(job, now) for job in jobs["jobs"]], width)
+    else:
+        _print_devices(answer)
+    if jobs["jobs"] and (width is None or width >= NARROW):
         print()
         print_jobs(jobs, PS_COLUMNS, header=True)
     if jobs["total"] > len(jobs["jobs"]):
@@ -197,6 +208,22 @@ def _device_row(device: dict[str, Any], now: int) -> list[str | Cell]:
         f"{words.gib(device['memory_used_bytes'])}/{words.gib(device['memory_total_bytes'])}",
         "?" if device["temperature_c"] is None else f"{device['temperature_c']}C",
         _note(device, now),
+    ]
+
+
+def _device_facts(device: dict[str, Any], now: int) -> list[tuple[str, str]]:
+    memory = (
+        f"{words.gib(device['memory_used_bytes'])} of {words.gib(device['memory_total_bytes'])}"
+    )
+    warm = "" if device["temperature_c"] is None else f", {device['temperature_c']}C"
+    return [
+        (f"GPU {device['label']}", device["state"]),
+        ("name", device["name"]),
+        ("of", device["user"]),
+        ("job", _job_words(device)),
+        ("until", words.clock(device["until_at"], now)),
+        ("use", f"{_percent(device['utilization'])}, memory {memory} GiB{warm}"),
+        ("note", _note(device, now)),
     ]
 
 

@@ -731,6 +731,26 @@ def test_on_a_terminal_text_is_coloured_and_fits(
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.parametrize("columns", [40, 80, 99])
+@pytest.mark.parametrize("flag", ["--once", "--plain"])
+def test_board_on_a_narrow_terminal_is_one_fact_a_line(
+    scripted: FakeServer,
+    gpuboard: Gpuboard,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    flag: str,
+) -> None:
+    """Nothing is wider than the terminal, nothing is cut, and what is mine is said to be `you`'s."""
+    on_a_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = re.sub(r"\x1b\[[0-9]+m", "", gpuboard("board", flag).out).splitlines()
+    assert max(map(len, lines)) <= columns
+    place = lines.index("job 12: running")
+    assert lines[place + 2] == "  of: you"
+    assert "  job: 12 train" in lines[:place]
+    assert not any("…" in line for line in lines)
+
+
 def test_foreign_log_on_a_terminal_is_harmless(
     server: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
