@@ -30,12 +30,13 @@ def print_facts(blocks: list[list[tuple[str, str]]], width: int) -> None:
 def job_facts(job: dict[str, Any], now: int) -> list[tuple[str, str]]:
     """Return what the board says of a job."""
     gpus = words.devices_words(job["devices"]) or str(job["gpus"] or "none")
+    ran, limit = words.span(job["elapsed_s"]), words.span(job["limit_s"])
     return [
         (f"job {words.job_id_words(job)}", job["state"]),
         ("name", job["name"]),
         ("of", job["user"]),
         ("GPUs", gpus if job["devices"] else f"{gpus} wanted" if job["gpus"] else gpus),
-        ("time", f"{words.span(job['elapsed_s'])} of {words.span(job['limit_s'])}"),
+        ("time", f"{ran} of {limit}" if ran else f"at most {limit}"),
         ("when", words.when_words(job, now)),
         ("why", job["reason"] or job["exit_words"]),
     ]

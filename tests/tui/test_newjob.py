@@ -1,5 +1,6 @@
 """The form for a new job: what it begins with, what its fields say, and what it completes."""
 
+import msgspec
 import pytest
 from textual.widgets import Input
 
@@ -109,3 +110,33 @@ async def test_paths_of_another_box_are_left_alone(source):
         await pilot.press("n")
         await until(pilot, lambda: type(pilot.app.screen).__name__ == "NewJobScreen")
         assert pilot.app.screen.query_one("#field-mounts", Input).suggester is None
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "opening", "words"),
+    [
+        (["process"], ["p", "y"], "no containers on this box: leave this empty"),
+        (["docker"], ["tab", "l", "s"], "this box runs containers only: name an image"),
+    ],
+    ids=["no containers", "no processes"],
+)
+async def test_what_the_box_cannot_run_is_said_in_the_forms_words(runtimes, opening, words, source):
+    """At the image's field, without an option of the command line, and without asking the daemon."""
+    host = msgspec.structs.replace(source.board.host, runtimes=runtimes)
+    source.board = msgspec.structs.replace(source.board, host=host)
+    async with opened(source) as pilot:
+        await pilot.press("n", *opening)
+        await until(pilot, lambda: words in screen_text(pilot.app))
+        lines = screen_text(pilot.app).splitlines()
+        place = next(n for n, line in enumerate(lines) if words in line)
+        assert " image " in lines[place - 1]
+        assert not any("--" in line for line in (lines[place], *lines[-6:-3]))
+        assert source.called("dry_run") == []
+
+
+async def test_error_at_its_field_does_not_name_the_option_again(source):
+    source.refusal = InvalidRequest("--time 9d: at most 7d here", field="time")
+    async with opened(source) as pilot:
+        await pilot.press("n", "tab", "l", "s")
+        await until(pilot, lambda: " 9d: at most 7d here" in screen_text(pilot.app))
+        assert "--time 9d" not in screen_text(pilot.app)

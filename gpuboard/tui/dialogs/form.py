@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
@@ -19,6 +20,7 @@ from gpuboard.tui.widgets.painted import ActionBar, Bar, Block
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+_OPTION = re.compile(r"^--[a-z-]+ ")
 DEBOUNCE_S = 0.3
 """Typing pauses this long before the daemon is asked."""
 
@@ -221,11 +223,13 @@ class Form(Dialog[None], Generic[Request, Answer]):
         wanted = error.field.lstrip("-").replace("-", "_").lower()
         field = next((f for f in self.FIELDS if wanted and wanted in (f.name, *f.also)), None)
         told, width = self.gpuboard.told, self.width
-        if field is None or width_of(told(error.message)) > width - 10:
+        # At its field the option's name (`--time 9d: at most 7d`) would be said twice.
+        words = _OPTION.sub("", told(error.message))
+        if field is None or width_of(words) > width - 10:
             self.query_one("#answer", Block).show_lines(fault_lines(error, width, told))
         else:
             bar = self.query_one(f"#fault-{field.name}", Bar)
-            bar.show([(" " * 10 + told(error.message), "bad")])
+            bar.show([(" " * 10 + words, "bad")])
             bar.add_class("-open")
             hints = wrapped(told(error.hint), width) if error.hint else []
             self.query_one("#answer", Block).show_lines([[(line, "text")] for line in hints])

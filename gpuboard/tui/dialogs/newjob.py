@@ -6,6 +6,7 @@ import msgspec
 from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
+from gpuboard.errors import InvalidRequest
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.views import DryRunView, ImageList, ImageView
 from gpuboard.tui import jobfields
@@ -48,6 +49,8 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
     def __init__(self, like: SubmitRequest | None = None) -> None:
         super().__init__("New job", jobfields.filled(like) if like else {"gpus": "1"})
         self._like = like or SubmitRequest()
+        self._runtimes: list[str] = []
+        """What may run jobs here; empty while that is not known."""
         self._images: dict[str, ImageView] = {}
         self._reach: dict[str, str] = {}
         """By path: why it cannot be mounted; empty when it can."""
@@ -56,6 +59,10 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
         """Ask for the images, to complete them; complete paths as the person sees them."""
         super().on_mount()
         board = self.gpuboard.snapshot.board
+        self._runtimes = board.host.runtimes if board is not None else []
+        if self._runtimes == ["process"]:
+            words = "none: this box runs plain processes only"
+            self.query_one("#field-image", Input).placeholder = words
         if board is not None and board.host.default_limit_s:
             words = f"{limit_words(board.host.default_limit_s)}   (2h30m, 90m, 1-12:00:00)"
             self.query_one("#field-time", Input).placeholder = words
@@ -68,8 +75,25 @@ class NewJobScreen(Form[SubmitRequest, DryRunView]):
 
     def request(self, values: dict[str, str]) -> SubmitRequest:
         """Return the submission; what the form has no field for comes from what it began with."""
+        self._check_runtime(values)
         request = jobfields.request_of(values, self._like)
         return msgspec.structs.replace(request, timezone=zone_name())
+
+    def _check_runtime(self, values: dict[str, str]) -> None:
+        """Refuse, in the form's own words, an image where there are no containers, or none at all."""
+        runtimes = self._runtimes
+        if runtimes and "docker" not in runtimes and values["image"]:
+            raise InvalidRequest(
+                "no containers on this box: leave this empty",
+                field="image",
+                hint="a plain process needs only a command",
+            )
+        if runtimes and "process" not in runtimes and values["command"] and not values["image"]:
+            raise InvalidRequest(
+                "this box runs containers only: name an image",
+                field="image",
+                hint="type its first letters, or see `gpuboard images`",
+            )
 
     def line_of(self, request: SubmitRequest) -> str:
         """Return the command line."""
