@@ -33,7 +33,7 @@ def current(pilot):
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_admin_tab_and_its_dialogs_look_as_they_were_last_seen(size, source):
-    """Four parts and six dialogs in one walk."""
+    """Four parts and eight dialogs in one walk."""
     name = f"{size[0]}x{size[1]}"
     async with opened(source, size) as pilot:
 
@@ -47,6 +47,9 @@ async def test_admin_tab_and_its_dialogs_look_as_they_were_last_seen(size, sourc
         source.push(event(3, "GPU 7 is drained by gpuboard: lost: fell off the bus (Xid 79)"))
         await until(pilot, lambda: pilot.app.events)
         await see("admin", "6")
+        await see("confirm-reload", "R")
+        await see("confirm-resume", "n", *["down"] * 6, "D")
+        await pilot.press("n", *["up"] * 6)
         await see("admin-events", "v", words="root wrote to everybody")
         await see("admin-configuration", "v")
         await see("admin-daemon", "v")

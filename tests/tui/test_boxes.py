@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from gpuboard.model.views import EventView
 from gpuboard.tui.watched import Watched
-from tests.support.screens import opened, screen_text, until
+from tests.support.screens import assert_screen, opened, screen_text, settled, until
 from tests.support.tui_source import NOW, ScriptedSource
 
 
@@ -29,6 +30,18 @@ async def test_a_key_and_the_mouse_change_the_box() -> None:
         line = screen_text(pilot.app).splitlines()[0]
         await pilot.click("#tabs", offset=(line.index("hopper") + 1, 0))
         await until(pilot, lambda: "hopper · cpu" in screen_text(pilot.app))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_tabs_of_several_boxes_look_as_they_were_last_seen(size) -> None:
+    """The second of three is shown."""
+    names = ("hopper", "curie", "meitner")
+    first, *rest = (renamed(ScriptedSource(), name) for name in names)
+    others = [Watched(source, name) for source, name in zip(rest, names[1:], strict=True)]
+    async with opened(first, size, others=others, name="hopper") as pilot:
+        await pilot.press("B")
+        await until(pilot, lambda: pilot.app.source is rest[0])
+        assert_screen(f"boxes-{size[0]}x{size[1]}", await settled(pilot))
 
 
 async def test_notices_of_every_box_are_told_with_its_name() -> None:

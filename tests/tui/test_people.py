@@ -14,12 +14,15 @@ from tests.support.tui_source import NOW
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_people_look_as_they_were_last_seen(size, source):
-    """The three tables, each on its screen."""
+    """The three tables, and a day and a month of people, each on its screen."""
     async with opened(source, size) as pilot:
         await pilot.press("5")
         for name in ("people", "people-groups", "people-gpus"):
             assert_screen(f"{name}-{size[0]}x{size[1]}", await settled(pilot))
             await pilot.press("v")
+        for name, key in (("people-day", "d"), ("people-month", "m")):
+            await pilot.press(key)
+            assert_screen(f"{name}-{size[0]}x{size[1]}", await settled(pilot))
 
 
 async def test_day_week_and_month_ask_for_their_window_and_find_people(source):

@@ -104,12 +104,14 @@ async def test_the_tour_comes_once_and_the_help_brings_it_back(source, home, siz
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)])
 async def test_the_settings_screen(source, size, monkeypatch) -> None:
-    """Every setting and every key with its value."""
+    """Every setting and every key with its value, and the question for another key."""
     path = Path("/home/ann/.config/gpuboard/app.toml")
     monkeypatch.setattr("gpuboard.tui.dialogs.settings.settings_path", lambda: path)
     async with opened(source, size) as pilot:
         await pilot.press("comma")
         assert_screen(f"settings-{size[0]}x{size[1]}", await settled(pilot))
+        await pilot.press("G", "enter")
+        assert_screen(f"press-key-{size[0]}x{size[1]}", await settled(pilot))
 
 
 def test_no_two_keys_of_the_table_are_rivals() -> None:

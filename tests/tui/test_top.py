@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -11,6 +12,7 @@ from textual.pilot import Pilot
 
 from gpuboard.tui.settings import Settings
 from gpuboard.tui.top import LINES, TopApp
+from tests.support.hostile import HOSTILE, poisoned
 from tests.support.screens import assert_screen, until
 from tests.support.tui_source import ScriptedSource, device
 
@@ -50,6 +52,17 @@ async def test_sixteen_devices_fit_eighty_columns_and_more_are_counted(
     )
     async with shown(source, 80) as (_, text):
         assert "+37 more" in text, text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_text_is_only_text_under_the_prompt(
+    source: ScriptedSource, name: str
+) -> None:
+    """Names of people, jobs and of the host: no control code, and no line more."""
+    poisoned(source, HOSTILE[name])
+    async with shown(source, 80) as (_, text):
+        assert len(text.splitlines()) <= LINES
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
 
 
 async def test_q_ends_it(source: ScriptedSource) -> None:
