@@ -26,7 +26,7 @@ class Heard(PatientDriver):
     """The driver without an app, a loop and signals: only what it reads."""
 
     def __init__(self, typed):
-        self.fileno, self._debug = typed, False
+        self.fileno, self._debug, self._mouse = typed, False, False
         self.exit_event = Looks()
         self.keys = []
 
@@ -44,18 +44,17 @@ def listening():
     try:
         yield driver, terminal, driver.keys
     finally:
-        driver.exit_event.set()
-        os.write(terminal, b"z")
-        thread.join(30)
-        os.close(terminal)
-        os.close(typed)
-        assert not thread.is_alive()
+        driver._key_thread = thread
+        driver.disable_input()
+        is_alive = thread.is_alive()
+        for each in (terminal, typed, *driver._bell):
+            os.close(each)
+        assert not is_alive
 
 
 def test_key_is_heard_at_once_and_nothing_wakes_the_driver_between(monkeypatch):
     """While nobody types the thread sleeps; a key wakes it."""
     monkeypatch.setattr(patientdriver, "TYPING_S", 0.0)
-    monkeypatch.setattr(patientdriver, "PATIENT_S", 300.0)
     with listening() as (driver, terminal, keys):
         os.write(terminal, b"a")
         wait_until(lambda: keys == ["a"], 20, "the key")
