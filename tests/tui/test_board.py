@@ -233,3 +233,4 @@ class TestScreens:
             await until(pilot, lambda: pilot.app.now_iso.endswith("02Z"))
             await settled(pilot)
             assert all(grid._cards[key] is card for key, card in cards.items())
+            assert grid.render_line(1) is grid.render_line(1)

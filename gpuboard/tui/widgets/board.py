@@ -56,6 +56,8 @@ class BoardGrid(ScrollView, can_focus=True):
         self._cards: dict[Key, list[Strip]] = {}
         self._painted: dict[Key, tuple[object, ...]] = {}
         self._sheets: dict[Key, Sheet] = {}
+        self._joined: dict[int, Strip] = {}
+        """Lines of the whole grid as they were last put together."""
         self.empty = "no GPUs to show yet"
         """What is said when there are no cards."""
 
@@ -95,8 +97,11 @@ class BoardGrid(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Return one seen line: what lies on it, with the ground between."""
-        ink, width = ink_of(self), self.size.width
         line = y + self.scroll_offset.y
+        joined = self._joined.get(line)
+        if joined is not None:
+            return joined
+        ink, width = ink_of(self), self.size.width
         strips: list[Strip] = []
         x = 0
         for key, box in self._lines.get(line, ()):
@@ -107,7 +112,16 @@ class BoardGrid(ScrollView, can_focus=True):
         if not strips:
             words = f"  {self.empty}" if not self._devices and y == 1 else ""
             return ink.line([(words, "dim")], width)
-        return Strip.join(strips).adjust_cell_length(width, ink.palette.style("text"))
+        joined = Strip.join(strips).adjust_cell_length(width, ink.palette.style("text"))
+        self._joined[line] = joined
+        return joined
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the seen lines: as they are, where no style of textual's has a say in them."""
+        is_whole = self.size == self.region.size and crop.column_span == (0, self.size.width)
+        if not is_whole or self.get_line_filters():
+            return super().render_lines(crop)
+        return [self.render_line(y) for y in crop.line_range]
 
     def on_resize(self, _event: Resize) -> None:
         """Find the shape for the new space."""
@@ -212,6 +226,7 @@ class BoardGrid(ScrollView, can_focus=True):
     def _forget(self) -> None:
         self._painted.clear()
         self._sheets.clear()
+        self._joined.clear()
 
     def _box(self, key: Key) -> Region:
         return self._layout.cells[key] if isinstance(key, int) else self._layout.heads[key]
@@ -268,7 +283,10 @@ class BoardGrid(ScrollView, can_focus=True):
             self._cards[key] = fresh
             box = self._box(key)
             for line, (old, new) in enumerate(zip(before, fresh, strict=False), box.y):
-                span = None if old is new else changed_span(old, new)
+                if old is new:
+                    continue
+                self._joined.pop(line, None)
+                span = changed_span(old, new)
                 if span is not None:
                     first, last = changed.get(line, (box.right, box.x))
                     changed[line] = (min(first, box.x + span[0]), max(last, box.x + span[1]))
