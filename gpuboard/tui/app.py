@@ -15,7 +15,7 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
-from gpuboard.errors import GpuboardError
+from gpuboard.errors import GpuboardError, HostError
 from gpuboard.model.views import DeviceView, EventView
 from gpuboard.tui import header
 from gpuboard.tui.bindings import EVERYWHERE, SECTIONS, bindings, key_words, keys_of
@@ -305,10 +305,17 @@ class GpuboardApp(App[None]):
         self._show()
 
     def action_theme(self) -> None:
-        """Take the next theme."""
+        """Take the next theme, and keep it as the settings do."""
+        from gpuboard.tui.settings import THEME_NAMES, save_settings
+
         place = next(i for i, colours in enumerate(THEMES) if colours.name == self.theme)
         name = THEMES[(place + 1) % len(THEMES)].name
         self.use(replace(self.settings, theme_name=name))
+        short = next(short for short, full in THEME_NAMES.items() if full == name)
+        try:
+            save_settings({"theme": short})
+        except HostError as error:
+            self.say_error(error)
 
     def action_settings(self) -> None:
         """Open the settings."""

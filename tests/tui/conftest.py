@@ -21,6 +21,12 @@ def utc_and_utf8(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def home_of_nobody(monkeypatch, tmp_path):
+    """No test writes the settings of whoever runs the suite."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(autouse=True)
 def patient(monkeypatch):
     """A slow machine does not turn a scripted feed stale; tests of staleness set it themselves."""
     monkeypatch.setattr("gpuboard.tui.app.STALE_S", 1e9)

@@ -38,6 +38,23 @@ async def test_settings_hold_at_once_and_are_kept_with_the_persons_comments(sour
     assert load_settings().refresh_s == 2
 
 
+async def test_t_keeps_the_theme_beside_what_a_person_wrote(source, home) -> None:
+    home.write_text("tour = false  # seen\n")
+    async with opened(source, settings=load_settings()) as pilot:
+        await pilot.press("t")
+        assert pilot.app.theme == "gpuboard-light"
+    assert home.read_text().startswith("tour = false  # seen\n")
+    assert load_settings().theme_name == "gpuboard-light"
+
+
+async def test_theme_that_cannot_be_kept_holds_and_is_told(source, home) -> None:
+    home.write_text("theme = ")
+    async with opened(source) as pilot:
+        await pilot.press("t")
+        assert pilot.app.theme == "gpuboard-light"
+        assert "cannot be written" in str([n.message for n in pilot.app._notifications])
+
+
 async def test_a_key_is_given_by_pressing_it_and_a_taken_one_is_refused(source, home) -> None:
     """The new key works at once and is kept; a key that means something else there is not taken."""
     async with opened(source, (80, 40)) as pilot:
