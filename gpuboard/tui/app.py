@@ -24,7 +24,7 @@ from gpuboard.tui.errands import Errands, deliver
 from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import Snapshot, Source
 from gpuboard.tui.histories import Histories
-from gpuboard.tui.ink import Ink, clean, width_of
+from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.jobactions import JobActions
 from gpuboard.tui.keybar import action_of, key_items
@@ -414,17 +414,16 @@ class GpuboardApp(App[None]):
         if frame is None or not (frame.tabs.is_attached and frame.keys.is_attached):
             return  # the app ends, and something is heard meanwhile
         glyphs, board = self.ink.glyphs, self._shown.board
-        tabs = [
-            *header.tab_items(self._tab, is_admin=self.is_admin),
-            *header.box_items([box.name for box in self.boxes], self.watched.name),
-        ]
+        tabs = header.tab_items(self._tab, is_admin=self.is_admin)
+        room = self.size.width - header.items_width(tabs) - header.CLOCK
+        tabs += header.box_items([box.name for box in self.boxes], self.watched.name, room)
         link = header.link_parts(
             self.snapshot,
             is_stale=self.is_stale,
             go_on=self.key("app.pause") if self.is_paused else "",
             age_s=self.age_s,
             glyphs=glyphs,
-            room=self.size.width - sum(width_of(text) for parts, _ in tabs for text, _ in parts),
+            room=self.size.width - header.items_width(tabs),
         )
         frame.tabs.show_items(tabs, link)
         self._show_keys(frame.keys)

@@ -12,6 +12,8 @@ from gpuboard.tui.instants import clock, epoch_s, gigabytes, span
 from gpuboard.tui.theme import Glyphs
 from gpuboard.tui.widgets.painted import Item
 
+CLOCK = 6
+"""Columns that the clock takes at the right of the tabs."""
 _YIELDING = "shm load"
 """Labels of what is left out first, the last of them before the others."""
 TABS = (
@@ -41,17 +43,31 @@ def tab_items(chosen: str, *, is_admin: bool = False) -> list[Item]:
     return items
 
 
-def box_items(names: list[str], chosen: str) -> list[Item]:
-    """Return the boxes that are watched, where there are several."""
+def items_width(items: list[Item]) -> int:
+    """Return how many columns items take."""
+    return sum(width_of(text) for parts, _ in items for text, _ in parts)
+
+
+def box_items(names: list[str], chosen: str, room: int) -> list[Item]:
+    """Return the boxes that are watched, where there are several.
+
+    Where `room` (columns) does not take all of them: the one that is shown, and how many more.
+    """
     if len(names) == 1:
         return []
-    return [
+    items: list[Item] = [
         (
             [(f" {cut(clean(name), 16)} ", "accent!" if name == chosen else "dim")],
             f"app.box({number})",
         )
         for number, name in enumerate(names)
     ]
+    if items_width(items) <= room:
+        return items
+    more = f" +{len(names) - 1} "
+    name = cut(clean(chosen), max(4, min(16, room - len(more) - 2)))
+    here = f"app.box({names.index(chosen)})"
+    return [([(f" {name} ", "accent!")], here), ([(more, "dim")], "app.next_box")]
 
 
 def link_parts(

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gpuboard.tui.header import host_parts
+from gpuboard.tui.header import box_items, host_parts
 from gpuboard.tui.ink import width_of
 from gpuboard.tui.theme import Glyphs
 from tests.support.tui_source import board
@@ -57,3 +57,14 @@ def test_engines_fault_is_said_in_any_width_instead_of_its_health():
         left, _ = line(view, width)
         assert "engine: does not answer" in left
         assert "docker" not in left
+
+
+def test_boxes_that_do_not_fit_are_counted_and_the_shown_one_is_named():
+    names = ["hopper", "curie", "meitner"]
+
+    def said(room):
+        return "".join(text for parts, _ in box_items(names, "curie", room) for text, _ in parts)
+
+    assert said(24) == " hopper  curie  meitner "
+    assert said(23) == " curie  +2 "
+    assert said(9) == " cur…  +2 "
