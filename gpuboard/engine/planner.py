@@ -12,7 +12,7 @@ from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.vetting import Vetting
 from gpuboard.engine.world import build_world, shareable_bytes
 from gpuboard.errors import StateError
-from gpuboard.model.ids import DeviceUuid
+from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.job import JobState, StopCause
 from gpuboard.model.plan import Plan, Start
 from gpuboard.policy.plan import plan_round
@@ -72,9 +72,8 @@ class Planner:
     def _carry_out(self, plan: Plan) -> None:
         core = self._core
         core.plan = plan
-        core.journal.keep_head(plan.head)
-        core.journal.keep_fill_head(plan.fill_head)
-        core.journal.keep_promises(plan.promises)
+        ready = [start for start in plan.starts if self._is_ready(start)]
+        self._keep_promises(plan, {start.job_id for start in ready})
         for stop in plan.stops:
             job = core.ledger.holding[stop.job_id]
             if job.stop_cause is None:
@@ -85,14 +84,31 @@ class Planner:
                 self._check_free(bind.devices)
                 self._bookings.bind(bind)
                 did_something = True
-        for start in plan.starts:
+        for start in ready:
             did_something |= self._start(start)
         self._vetting.end_round()
         if did_something:
             core.plan_soon()
 
-    def _start(self, start: Start) -> bool:
-        """Carry a planned start out, unless its runtime or a device is not ready for it."""
+    def _keep_promises(self, plan: Plan, starting: set[JobId]) -> None:
+        """Remember who is next and what is promised.
+
+        Where a start is put off, nobody becomes next and nothing new is promised: the plan counted on
+        that start, and a head behind it would keep from it the very devices that it was to have.
+        """
+        journal, ledger = self._core.journal, self._core.ledger
+        head, fill_head, promises = plan.head, plan.fill_head, plan.promises
+        if len(starting) < len(plan.starts):
+            known = {promise.job_id for promise in ledger.promises}
+            promises = tuple(promise for promise in promises if promise.job_id in known)
+            head = ledger.head if ledger.head not in starting else None
+            fill_head = ledger.fill_head if ledger.fill_head not in starting else None
+        journal.keep_head(head)
+        journal.keep_fill_head(fill_head)
+        journal.keep_promises(promises)
+
+    def _is_ready(self, start: Start) -> bool:
+        """Whether a planned start can be carried out: its devices, runtime and person are ready."""
         core = self._core
         job = core.ledger.jobs.get(start.job_id)
         if job is None or job.state is not JobState.QUEUED:
@@ -104,8 +120,10 @@ class Planner:
             if health is not None and not health.fault():
                 self._resume_boot_ms = health.resume_boot_ms
             return False
-        if not self._vetting.is_passed(job):
-            return False
+        return self._vetting.is_passed(job)
+
+    def _start(self, start: Start) -> bool:
+        """Carry a planned start out; False when the runtime puts it off."""
         self._check_start(start)
         resume_boot_ms = self._starter.begin(start)
         if resume_boot_ms is not None:

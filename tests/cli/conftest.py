@@ -41,8 +41,10 @@ def assert_harmless(text: str) -> None:
 def plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     # no test may start a personal daemon in the home of whoever runs the suite
     monkeypatch.setenv("GPUBOARD_SOCKET", "/nonexistent/gpuboard.sock")
-    for name in ("COLUMNS", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+    # --ascii sets it for whatever the command starts: the tests' own process, here
+    for name in ("COLUMNS", "NO_COLOR", "GPUBOARD_ASCII"):
+        monkeypatch.setenv(name, "")  # so that what a test sets itself is undone too
+        monkeypatch.delenv(name)
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()

@@ -63,6 +63,25 @@ def test_a_submission_that_was_just_checked_starts_without_another_look(
     assert (box.state(later), directory.asked) == ("running", [later])
 
 
+def test_nobody_becomes_next_while_a_start_is_looked_at(
+    tmp_path: Path, directory: Directory
+) -> None:
+    """A wide job behind would be promised the very devices that the start was to have."""
+    box = Box(tmp_path / "state", workers=HangingDirectory())
+    box.engine.vet_with(directory)
+    box.settle()
+    first = box.submit(gpus=2)
+    box.engine.vouch([box.job(first)])
+    box.settle()
+    second, wide = box.submit(gpus=1), box.submit(gpus=4)
+    box.advance(1)
+    assert (box.state(second), box.state(wide)) == ("queued", "queued")
+    box.workers.wake_up()
+    box.advance(1)
+    assert [box.state(job) for job in (first, second, wide)] == ["running", "running", "queued"]
+    box.store.close()
+
+
 @pytest.mark.parametrize(
     "answer", [Vetted("uid 1001 has no account", is_certain=False), OSError("no descriptors left")]
 )

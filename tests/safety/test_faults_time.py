@@ -60,6 +60,8 @@ def test_fault_17_real_engine_is_down_for_an_hour(box: FaultBox, engine: DockerE
     for job in (limited, stays):
         box.wait_state(job, "running")
     engine.kill()
+    # a start before that would be an attempt of unknown outcome, which waits for the engine's word
+    wait_until(lambda: box.client.get("/board")["host"]["engine_fault"], 30, "the engine's fault")
     waits = box.shell("exit 4")
     box.set_clock(wall_ms=HOUR_MS, boot_ms=HOUR_MS)
     box.wait_state(limited, "stopping", timeout_s=20)
