@@ -426,7 +426,8 @@ def test_fault_36_processes_run_out(process_box: FaultBox, record_property) -> N
         full.write_text((group / "pids.current").read_text())
         without_thread = box.shell("exit 4")
         wait_until(lambda: "no thread more" in box.log.read_text(), 20, "the words")
-        assert box.job(without_thread)["state"] == "starting"
+        # the thread was wanted for the look at its person, or for its start
+        assert box.job(without_thread)["state"] in ("queued", "starting")
         full.write_text("max")
         assert box.ended(without_thread)["exit_code"] == 4
         full.write_text((group / "pids.current").read_text())
