@@ -90,6 +90,8 @@ class Round:
         self._stop_preemptible()
         while True:
             self._backfill()
+            # What promises need after that is no turn of others: they would be stopped one by one.
+            self._stop_preemptible()
             self.filling.serve()
             if not self._stop_preemptible():
                 break

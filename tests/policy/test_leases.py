@@ -86,3 +86,21 @@ def test_a_preemptible_job_starts_on_no_device_that_a_promise_needs_within_a_min
     both = box(2, holders=(holder,))
     plan = plan_round(both, WaitingQueue([job(1, 2), job(2, preemptible=True)]), NOW)
     assert (plan.starts, plan.stops, plan.head) == ((), (), 1)
+
+
+def test_who_is_stopped_for_the_head_is_no_turn_of_others():
+    """A later job takes an idle device of the head, which then needs one more lent one: that is its own.
+
+    A newcomer that was served first had one job after the other stopped, since the head's promise
+    moved to each device that was being cleared.
+    """
+    lenders = [
+        held(50 + n, n, until=5000, preemptible=True, started_at=0, grace_s=10) for n in range(4)
+    ]
+    jobs = (job(1, 3, minutes=600), job(2, 1, minutes=500, uid=2), job(3, preemptible=True, uid=3))
+    world = box(5, holders=tuple(lenders), settings=HOUR)
+    plan = plan_round(world, WaitingQueue(jobs), NOW)
+    assert [start.job_id for start in plan.starts] == [2]
+    reasons = [stop.reason for stop in plan.stops]
+    assert reasons[:3] == ["job 1 is next and needs its devices"] * 3
+    assert [reason for reason in reasons[3:] if "job 3 " in reason] == reasons[3:] != []
