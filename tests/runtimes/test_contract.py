@@ -79,7 +79,9 @@ def test_missing_command_is_the_persons_fault_with_127(bench: RuntimeBench):
         bench.runtime.start(handle)
     wait_until(lambda: bench.seen(handle).exit_code is not None)
     assert bench.seen(handle).exit_code == 127
-    wait_until(lambda: bench.runtime.is_gone(handle))  # the supervisor leaves after it wrote the code
+    wait_until(
+        lambda: bench.runtime.is_gone(handle)
+    )  # the supervisor leaves after it wrote the code
 
 
 def test_observe_names_the_spec_of_each_attempt(any_bench: RuntimeBench):
