@@ -77,9 +77,14 @@ class Images:
     def run(self) -> None:
         """Begin the look-ups and fetches that are due."""
         boot = self._core.clock.boot_ms()
-        for key, fetch in self._fetches.items():
-            if not fetch.is_running and boot >= fetch.next_boot_ms:
+        for key, fetch in tuple(self._fetches.items()):
+            if fetch.is_running or boot < fetch.next_boot_ms:
+                continue
+            fetch.jobs -= self._core.ledger.holding.keys()  # their start looks for itself
+            if fetch.jobs:
                 self._fetch(key, fetch)
+            else:
+                del self._fetches[key]
 
     def next_boot_ms(self) -> int | None:
         """Return when (boot time, ms) the next fetch is due."""

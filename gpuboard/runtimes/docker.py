@@ -119,6 +119,8 @@ class DockerRuntime:
         """What the engine may quote of a created container's job, by id, until it is started."""
         self._starting: set[str] = set()
         self._creating: set[str] = set()
+        self._new_since = _now_ms()
+        """Of attempts granted later (ms since the epoch) no create was tried that failed."""
         self._lock = threading.Lock()
 
     # --- engine and images ---------------------------------------------------------------------
@@ -162,7 +164,7 @@ class DockerRuntime:
 
     def create(self, request: RunRequest) -> str:
         """Create the container and return its id; one of this attempt, box and spec is adopted."""
-        handle = self._names.find(request)
+        handle = "" if self._is_new(request) else self._names.find(request)
         image = ImageDefaults()
         if handle:
             with contextlib.suppress(NotFound):
@@ -174,6 +176,13 @@ class DockerRuntime:
             self._persons[handle] = words_of(request, image)
         return handle
 
+    def _is_new(self, request: RunRequest) -> bool:
+        """Whether nobody can have made the attempt: granted in our time, and never tried.
+
+        It saves a round trip. Where it is wrong (a clock set back), the name is taken all the same.
+        """
+        return request.granted_at > self._new_since
+
     def _create_new(self, request: RunRequest, image: ImageDefaults) -> str:
         with self._lock:
             self._creating.add(request.name)
@@ -181,6 +190,9 @@ class DockerRuntime:
             with self._network_of(request) as network:
                 body = self._profile(request, image, network)
                 return self._create_once(request, body, words_of(request, image))
+        except GpuboardError:
+            self._new_since = _now_ms()
+            raise
         finally:
             with self._lock:
                 self._creating.discard(request.name)
@@ -218,6 +230,8 @@ class DockerRuntime:
             try:
                 with self._connection.acting(f"creating {name}", persons=persons) as api:
                     return str(api.create_container_from_config(body, name)["Id"])  # type: ignore[no-untyped-call]
+            except NotFound as error:
+                raise _image_gone(request) from error
             except Conflict:
                 found = self._names.find(request)
                 if found:
@@ -238,9 +252,7 @@ class DockerRuntime:
         try:
             return self._images.defaults(request.image_id or request.image)
         except NotFound as error:
-            raise NotFound(
-                f"the image {request.image} is gone from this box", field="image"
-            ) from error
+            raise _image_gone(request) from error
 
     def start(self, handle: str) -> None:
         """Start a created container; OutcomeUnknown when the answer was lost. Never called twice."""
@@ -330,7 +342,9 @@ class DockerRuntime:
         filters = {"label": f"{LABEL_BOX}={self._box_id}"}
         with self._connection.reading("listing containers") as api:
             rows = api.containers(all=True, filters=filters)
-        alive = self._alive([str(row["Id"]) for row in rows])
+        with self._lock:
+            starting = set(self._starting)
+        alive = self._alive([str(row["Id"]) for row in rows if str(row["Id"]) not in starting])
         budget = INSPECTS_A_PASS
         seen: dict[str, Observed] = {}
         for row in sorted(rows, key=lambda row: not _is_called_so(row)):
@@ -465,6 +479,14 @@ class DockerRuntime:
         """End the event thread and close all connections."""
         self._events.close()
         self._connection.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _image_gone(request: RunRequest) -> NotFound:
+    return NotFound(f"the image {request.image} is gone from this box", field="image")
 
 
 def _summary(row: Mapping[str, Any], populated: bool | None) -> Observed:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,6 +26,8 @@ from gpuboard.runtimes.docker_words import refusal
 READ_TIMEOUT_S = 30.0
 ACT_TIMEOUT_S = 900.0
 """Create and start may wait for an image's layers or a slow hook; far above the worst start measured."""
+FRESH_S = 0.1
+"""So long after an answer the connection that it came by is taken to live."""
 VENDOR_ERRORS = (
     docker.errors.DockerException,
     requests.RequestException,
@@ -51,7 +55,9 @@ class DockerConnection:
         try:
             yield self._client(timeout_s)
         except VENDOR_ERRORS as error:
+            self._local.answered_s = -math.inf
             raise translate(error, what, acting=False) from error
+        self._local.answered_s = time.monotonic()
 
     @contextlib.contextmanager
     def acting(
@@ -61,17 +67,20 @@ class DockerConnection:
 
         `persons`: what the call carries of a person's own words, which an answer may quote.
         A ping goes first, so that a connection which an engine's restart left stale is renewed
-        before it can lose the answer of the call itself.
+        before it can lose the answer of the call itself. One that answered just now needs none.
         """
-        with self.reading(what) as client:
-            try:
-                client.ping()
-            except requests.ConnectionError:
-                client.ping()
+        if time.monotonic() - getattr(self._local, "answered_s", -math.inf) > FRESH_S:
+            with self.reading(what) as client:
+                try:
+                    client.ping()
+                except requests.ConnectionError:
+                    client.ping()
         try:
             yield self._client(timeout_s)
         except VENDOR_ERRORS as error:
+            self._local.answered_s = -math.inf
             raise translate(error, what, acting=True, persons=persons) from error
+        self._local.answered_s = time.monotonic()
 
     def fresh(self, timeout_s: float | None) -> docker.APIClient:
         """Return a client of one's own, for a stream; the caller closes it."""

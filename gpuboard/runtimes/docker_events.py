@@ -17,6 +17,8 @@ from gpuboard.runtimes.profile import LABEL_BOX
 
 ECHO_S = 0.25
 """Each event is announced twice: the engine sends `die` before its list of containers shows it."""
+_NEWS = ("start", "die", "oom", "pause", "unpause", "rename", "destroy")
+"""Not `create`, which only we do: a look then would take CPU from the start that follows at once."""
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -83,7 +85,11 @@ class EventWatcher:
         client = self._connection.fresh(None)
         try:
             self._stream = client.events(
-                filters={"type": "container", "label": f"{LABEL_BOX}={self._box_id}"}
+                filters={
+                    "type": "container",
+                    "label": f"{LABEL_BOX}={self._box_id}",
+                    "event": list(_NEWS),
+                }
             )
             self._announce()
             for _ in self._stream:

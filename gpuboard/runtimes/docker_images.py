@@ -7,7 +7,7 @@ would dial any registry that a reference names.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gpuboard.errors import HostError, NotFound
@@ -24,6 +24,7 @@ from gpuboard.runtimes.sandbox import (
 )
 
 PULL_TIMEOUT_S = 3600.0
+_REMEMBERED = 256
 
 
 class ImageStore:
@@ -33,6 +34,8 @@ class ImageStore:
         self._connection = connection
         self.settings = settings
         self._pulling = threading.Lock()
+        self._defaults: dict[str, ImageDefaults] = {}
+        """What images bring along, by id: an id is a digest of it, so it never changes."""
 
     def local(self) -> list[ImageInfo]:
         """Return the local images that jobs may use, one row a reference, newest first."""
@@ -68,21 +71,22 @@ class ImageStore:
         return self._id_of(reference)
 
     def defaults(self, image_id: str) -> ImageDefaults:
-        """Return what a local image brings along."""
-        with self._connection.reading("inspecting the image") as api:
-            config = api.inspect_image(image_id).get("Config") or {}  # type: ignore[no-untyped-call]
-        pairs = (entry.partition("=") for entry in config.get("Env") or ())
-        return ImageDefaults(
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            command=tuple(config.get("Cmd") or ()),
-            env={key: value for key, _, value in pairs},
-            workdir=str(config.get("WorkingDir") or ""),
-            volumes=tuple(sorted(config.get("Volumes") or ())),
-        )
+        """Return what an image brings along. Raises NotFound when it is not on the box and never was."""
+        known = self._defaults.get(image_id)
+        return known if known is not None else self._inspect(image_id)[1]
 
     def _id_of(self, reference: str) -> str:
+        return self._inspect(full_reference(reference))[0]
+
+    def _inspect(self, reference: str) -> tuple[str, ImageDefaults]:
+        """Return the id of a local image and what it brings along."""
         with self._connection.reading("looking for the image") as api:
-            return str(api.inspect_image(full_reference(reference))["Id"])  # type: ignore[no-untyped-call]
+            found = api.inspect_image(reference)  # type: ignore[no-untyped-call]
+        image_id, defaults = str(found["Id"]), _defaults_of(found.get("Config") or {})
+        if len(self._defaults) >= _REMEMBERED:
+            self._defaults.clear()
+        self._defaults[image_id] = defaults
+        return image_id, defaults
 
     def _pull(self, reference: str, progress: Callable[[str], None]) -> None:
         name, separator, digest = reference.partition("@")
@@ -98,6 +102,17 @@ class ImageStore:
             raise type(error)(
                 f"the image {reference} cannot be pulled: {error.message}", field="image"
             ) from error
+
+
+def _defaults_of(config: Mapping[str, Any]) -> ImageDefaults:
+    pairs = (entry.partition("=") for entry in config.get("Env") or ())
+    return ImageDefaults(
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
+        env={key: value for key, _, value in pairs},
+        workdir=str(config.get("WorkingDir") or ""),
+        volumes=tuple(sorted(config.get("Volumes") or ())),
+    )
 
 
 def _follow(rows: Iterable[dict[str, Any]], progress: Callable[[str], None]) -> None:

@@ -141,6 +141,20 @@ def test_tag_is_settled_when_the_job_is_taken(tmp_path: Path, pull: str) -> None
     box.store.close()
 
 
+def test_image_of_a_job_that_starts_at_once_is_looked_up_once(tmp_path: Path) -> None:
+    """By its start, which waits for the answer."""
+    box = Box(tmp_path / "state", workers=StepWorkers())
+    box.step()
+    while len(box.workers):  # the first listing: nothing starts before
+        box.workers.run()
+    box.clock.advance(60)
+    job_id = box.submit(script=Script(run_s=500))
+    box.step()
+    assert box.state(job_id) == "starting"
+    assert not [task for task in box.workers._waiting if "resolve_image" in repr(task._work)]
+    box.store.close()
+
+
 def test_missing_image_is_left_to_the_start_where_nothing_is_pulled(tmp_path: Path) -> None:
     """It may be built while the job waits."""
     box = Box(tmp_path / "state", config=Config())

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import msgspec
 import pytest
 from docker.types import DeviceRequest
 
 from gpuboard.errors import (
+    Conflict,
     GpuboardError,
     HostError,
     InvalidRequest,
@@ -39,7 +41,7 @@ from tests.support.dockerd import (
     DockerEngine,
     busybox_root,
 )
-from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, wait_until
+from tests.support.runtimes import GPU, GPU_2, PERSON, RealClock, RuntimeBench, wait_until
 
 pytestmark = [
     pytest.mark.engine,
@@ -554,12 +556,55 @@ def test_admitted_image_runs_though_its_tag_was_moved(
         api.remove_image("gpuboard-test/moving:1")
 
 
-def test_removed_image_is_the_reason(bench: RuntimeBench):
-    """Not a stack trace."""
-    request = bench.shell("true", image_id="sha256:" + "0" * 64)
-    with pytest.raises(NotFound) as caught:
-        bench.runtime.create(request)
-    assert caught.value.field == "image"
+def test_removed_image_is_the_reason(bench: RuntimeBench, docker_engine: DockerEngine):
+    """Not a stack trace; also of an image that was there a moment ago."""
+    known = "gpuboard-test/passing:1"
+    with contextlib.closing(docker_engine.client()) as api:
+        api.import_image_from_data(b"\0" * 1024, repository="gpuboard-test/passing", tag="1")
+        passing = bench.runtime.resolve_image(known, False, lambda words: None)
+        api.remove_image(known)
+    for gone in ("sha256:" + "0" * 64, passing):
+        with pytest.raises(NotFound) as caught:
+            bench.runtime.create(bench.shell("true", image=known, image_id=gone))
+        assert caught.value.field == "image"
+        assert known in caught.value.message
+
+
+def test_new_attempt_costs_three_round_trips(
+    bench: RuntimeBench, docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+):
+    """Image, create, start: the person waits for each; a second try looks for the first one's container."""
+    asked: list[str] = []
+    send = docker.APIClient.send
+
+    def recorded(client, request, **how):
+        asked.append(f"{request.method} {request.path_url.split('?')[0].split('/', 2)[-1]}")
+        return send(client, request, **how)
+
+    monkeypatch.setattr(docker.APIClient, "send", recorded)
+    image_id = bench.runtime.resolve_image(IMAGE, False, lambda words: None)
+    request = bench.shell("true", image_id=image_id, granted_at=RealClock().now_ms())
+    handle = bench.begin(request)
+    assert asked == [
+        f"GET images/docker.io/{IMAGE}/json",
+        "POST containers/create",
+        f"POST containers/{handle}/start",
+    ]
+    asked.clear()
+    with pytest.raises(Conflict):
+        bench.runtime.create(msgspec.structs.replace(request, command=("false",)))
+    assert bench.runtime.create(request) == handle
+    assert asked.count("POST containers/create") == 1
+
+
+def test_creating_is_no_news(bench: RuntimeBench):
+    """Only we create: a look then would take the CPU of the start that follows; the start is heard."""
+    while bench.runtime.wait_event(0.3):
+        continue
+    handle = bench.runtime.create(bench.shell("sleep 600"))
+    assert bench.runtime.wait_event(0.3) is False
+    bench.runtime.start(handle)
+    assert bench.runtime.wait_event(20)
 
 
 # --- containers that are not ours -----------------------------------------------------------------
