@@ -187,30 +187,59 @@ class Filling:
     # who is next
 
     def _in_order(self, lanes: list[Lane]) -> Iterator[Waiting]:
-        """Yield jobs in the queue's order, of each kind until one is refused."""
+        """Yield jobs in the queue's order: of each kind until one is refused, then those beside the head."""
         closed: set[LaneKey] = set()
         refused: set[tuple[object, ...]] = set()
-        looks = self._round.world.settings.backfill_scan
-        for job_id, _, key in self._round.order.jobs(lanes, closed):
-            if not self._is_open():
-                return
+        for job_id, _, key in self._round.order.jobs(lanes, closed) if self.head is None else ():
             waiting = self._round.unstarted(job_id)
-            if waiting is None or waiting is self.head:
+            if waiting is None:
                 continue
             kind = (key.kind, waiting.grace_s)
             if kind not in refused and self._round.has_room(waiting):
                 yield waiting
-                if job_id in self._round.starts or waiting is self.head:
+                if self.head is not None:
+                    break
+                if job_id in self._round.starts:
                     continue
-                if self.head is None:
-                    refused.add(kind)
-                    closed.add(key)
-                else:  # a shorter one of the lane may end before the head's time
-                    looks -= 1
-                    if looks < 0:
-                        return
-            else:
-                closed.add(key)
+                refused.add(kind)
+            closed.add(key)
+        if self.head is not None:
+            yield from self._beside_head(lanes)
+
+    def _beside_head(self, lanes: list[Lane]) -> Iterator[Waiting]:
+        """Yield jobs in the queue's order that might run beside the head, of the next `backfill_scan` ones."""
+        bounds_ms: dict[tuple[object, ...], int] = {}
+        able: list[tuple[Lane, int]] = []
+        for lane in lanes:
+            bound_ms = bounds_ms.get(lane.kind)
+            if bound_ms is None:
+                bound_ms = bounds_ms[lane.kind] = self._open_until(lane.key) - self._now
+            if lane.shortest_ms <= bound_ms:
+                able.append((lane, bound_ms))
+        refused: dict[tuple[object, ...], int] = {}
+        looks = self._round.world.settings.backfill_scan
+        for _, job_id, _, span_ms, lane in self._round.order.scan(able, looks):
+            if not self._is_open():
+                return
+            waiting = self._find(JobId(job_id))
+            if waiting is None or not self._round.has_room(waiting):
+                continue
+            kind = (lane.kind, waiting.grace_s)
+            if span_ms < refused.get(kind, FOREVER) or waiting.gpu_memory_bytes:
+                yield waiting
+                if waiting.job_id not in self._round.starts:
+                    refused[kind] = span_ms
+
+    def _open_until(self, key: LaneKey) -> int:
+        """Return an instant (ms) beyond which no job of such a lane can start, or claim devices; cheap."""
+        if key.gpu_memory_bytes and self._round.can_anybody_join():
+            return FOREVER
+        pool = (self._capacity.idle | self._coming | self._lendable()) & ~self._claimed
+        options = self._capacity.options(key)
+        if any((pool & option & ~self._reserved).bit_count() >= key.gpus for option in options):
+            return FOREVER
+        needs_head = any((pool & option).bit_count() >= key.gpus for option in options)
+        return self.head_start_at or self._now if needs_head else self._now
 
     def _by_turns(self, lanes: list[Lane]) -> Iterator[Waiting]:
         """Yield jobs by who had the least, those left out of which nothing can come."""

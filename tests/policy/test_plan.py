@@ -352,3 +352,14 @@ def test_devices_kept_for_one_preemptible_job_are_not_the_next_rounds_for_anothe
         first = plan(world, *jobs)
         assert (started(first), first.fill_head) == ({}, 1)
         assert started(plan(replace(world, fill_head=1), *jobs)) == {}
+
+
+def test_a_long_line_beside_the_preemptible_head_keeps_no_other_persons_jobs_from_being_looked_at():
+    """As for ordinary jobs: of a bounded scan each line gets as much as the others."""
+    ahead = held(50, 0, until=130, preemptible=False)
+    world = box(2, holders=(ahead,), settings=PolicySettings(backfill_scan=6))
+    wide = job(1, 2, preemptible=True)
+    line = [job(n, minutes=600, uid=2, preemptible=True) for n in range(2, 20)]
+    short = job(30, minutes=20, uid=3, preemptible=True)
+    answer = plan(world, wide, *line, short)
+    assert (answer.fill_head, started(answer)) == (1, {30: gpus(1)})
