@@ -34,6 +34,7 @@ class Ender:
         self._core = core
         self._sweeping: set[str] = set()
         self._strangers: set[str] = set()
+        """Handles of what was looked up in the record and is not in it."""
 
     def end(self, job: Job, verdict: Verdict, *, fence: bool = False) -> None:
         """Begin to end an attempt; `fence`: remove it first, so that no late start finds it."""
@@ -133,14 +134,13 @@ class Ender:
 
     def sweep(self, runtime: Runtime, seen: Observed) -> None:
         """Remove an attempt that the runtime still shows though it is over."""
-        job_id, attempt = attempt_of(seen.name)
-        has_run = seen.state is not RunState.CREATED
-        handle = seen.handle if has_run else ""
-        if not seen.spec_hash or not self._core.journal.is_known(job_id, attempt, handle):
-            if seen.name not in self._strangers:
-                self._strangers.add(seen.name)
-                log.warning("%s: %s is not ours; it is left alone", runtime.name, seen.name)
+        if seen.handle in self._strangers:
             return
+        if not seen.spec_hash or not self._core.journal.is_ours(*attempt_of(seen.name), seen):
+            self._strangers.add(seen.handle)
+            log.warning("%s: %s is not ours; it is left alone", runtime.name, seen.name)
+            return
+        has_run = seen.state is not RunState.CREATED
         self._sweep(runtime, seen.name, seen.handle, keep_log=has_run)
 
     def _sweep(self, runtime: Runtime, name: str, handle: str, *, keep_log: bool) -> None:

@@ -25,6 +25,7 @@ from gpuboard.model.reservation import Blackout, Lease, Notice, Reservation
 from gpuboard.model.world import Promise
 from gpuboard.policy.usage import charge
 from gpuboard.policy.week import WEEK_MS
+from gpuboard.runtimes.protocol import Observed, RunState
 from gpuboard.store.database import Store
 from gpuboard.store.people import AccountUsageRow, UsageRow
 
@@ -435,16 +436,21 @@ class Journal:
         job = self._ledger.jobs.get(job_id) or self._store.get_job(job_id)
         return job.state if job is not None else None
 
-    def is_known(self, job_id: JobId, attempt: int, handle: str = "") -> bool:
-        """Whether there was such an attempt of ours.
+    def is_ours(self, job_id: JobId, attempt: int, seen: Observed) -> bool:
+        """Whether what a runtime shows under an attempt's name is that attempt, by the record.
 
-        `handle`: of one that has run. Ours was committed before its start went out, so that another
-        under the latest attempt's name is somebody's forgery.
+        One that has run was committed by its handle before its start went out. One that was only
+        created may have come of a create whose answer was lost: it bears the hash of its intent.
         """
         job = self._ledger.jobs.get(job_id) or self._store.get_job(job_id)
         if job is None or not 1 <= attempt <= job.attempt:
             return False
-        return not handle or attempt < job.attempt or job.handle == handle
+        if attempt == job.attempt and job.handle == seen.handle:
+            return True
+        made = self._store.attempt_made(job_id, attempt)
+        if seen.state is RunState.CREATED:
+            return bool(made.spec_hash) and made.spec_hash == seen.spec_hash
+        return made.handle == seen.handle
 
     def _predicted_s(self, job: Job) -> int | None:
         """Return the mean of the last two runs of the same person, width and limit (s)."""

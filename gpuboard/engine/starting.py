@@ -26,6 +26,7 @@ from gpuboard.engine.workers import Lane
 from gpuboard.engine.world import shareable_bytes
 from gpuboard.errors import (
     CannotStartNow,
+    Conflict,
     HostError,
     OutcomeUnknown,
     PermissionDenied,
@@ -114,7 +115,8 @@ class Starter:
                 company.join(core.ledger, change, new, start.gpu_memory_bytes, capacity_bytes)
             else:
                 change.opened.append(new)
-        change.job(starting, "job.starting", devices=",".join(start.devices))
+        spec_hash = run_request(core, starting).spec_hash()
+        change.job(starting, "job.starting", devices=",".join(start.devices), spec_hash=spec_hash)
         core.journal.commit(change)
         self.create(starting)
         return None
@@ -176,7 +178,7 @@ class Starter:
             job, handle=handle, image_id=image_id, start_issued=is_wanted
         )
         change = Change("start.issue")
-        change.job(issued, "job.created", image_id=image_id)
+        change.job(issued, "job.created", image_id=image_id, handle=handle)
         core.journal.commit(change)
         if is_wanted:
             self._start(issued)
@@ -195,6 +197,10 @@ class Starter:
         words = f"start failed: {error}"
         if self._images.is_gone(job, error) and job.attempt < core.config.jobs.max_attempts:
             self._ender.end(job, back_to_queue(str(error)))
+            return
+        if isinstance(error, Conflict) and job.attempt < core.config.jobs.max_attempts:
+            # somebody's container, or one that an earlier version made: the next attempt has another name
+            self._ender.end(job, back_to_queue(words))
             return
         if isinstance(error, RequestError | PermissionDenied):
             # the person's doing: it must not pause the runtime for others

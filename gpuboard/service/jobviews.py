@@ -31,6 +31,7 @@ from gpuboard.service.rights import Action, may
 
 EXPLAINED = 5
 """How many of the queue's first jobs have their full reason in lists; the others are told their place."""
+_PRIVATE_DETAIL = ("reason", "image_id", "spec_hash", "handle")
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL")
 
 
@@ -132,7 +133,7 @@ class JobViews:
         """Return one line of history."""
         detail = dict(row.detail)
         if is_private:
-            detail = {k: v for k, v in detail.items() if k not in ("reason", "image_id")}
+            detail = {k: v for k, v in detail.items() if k not in _PRIVATE_DETAIL}
         return EventView(
             id=row.id,
             at=iso(row.at) or "",

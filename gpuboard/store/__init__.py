@@ -21,7 +21,7 @@ Reads:
     find_jobs(...) as engine.protocol; recent_runs(uid, gpus, limit_s, n=2) -> list[int] (seconds)
     get_reservation(id); live_reservations(); reservations_between(from_at, until_at)
     live_leases(); leases_between(from_at, until_at); drains(); blackouts(now); notices(now)
-    events_after(id, limit, job_id); last_event_id(); get_person(uid); people()
+    events_after(id, limit, job_id); attempt_made(job_id, attempt) -> Made; last_event_id(); get_person(uid); people()
     load_usage() -> list[UsageRow]; charged_since(since_at, now) -> {uid: s}; get_state(key)
 Care (the first five on any thread):
     state() -> DatabaseView; past(from_at, until_at) -> Past

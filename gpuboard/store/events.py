@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
@@ -13,6 +15,13 @@ from gpuboard.store.rows import Table, encoded
 Detail = dict[str, str | int | float | bool | None]
 
 _SELECT = "SELECT id, at, kind, job_id, reservation_id, device, uid, detail FROM events"
+
+
+class Made(NamedTuple):
+    """By what an attempt can be told from another's work; empty where that was not recorded."""
+
+    spec_hash: str = ""
+    handle: str = ""
 
 
 class EventTable(Table):
@@ -51,6 +60,18 @@ class EventTable(Table):
                 (job_id, after_id, max(0, limit)),
             )
         return [_event(row) for row in rows]
+
+    def attempt_made(self, job_id: JobId, attempt: int) -> Made:
+        """Return what was recorded when an attempt was intended and when it was created."""
+        rows = self._connection.rows(
+            "SELECT detail FROM events WHERE job_id = ? AND kind IN ('job.starting', 'job.created')",
+            (job_id,),
+        )
+        details: list[Detail] = [msgspec.json.decode(row[0]) for row in rows]
+        made: Detail = {}
+        for detail in details:
+            made |= detail if detail.get("attempt") == attempt else {}
+        return Made(str(made.get("spec_hash", "")), str(made.get("handle", "")))
 
     def last_event_id(self) -> int:
         """Return the id of the newest event; 0 before the first."""

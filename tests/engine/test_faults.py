@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gpuboard.config import Config, JobsConfig
+from gpuboard.engine import starting
+from gpuboard.engine.core import Core
 from gpuboard.engine.crash import Crash
 from gpuboard.engine.workers import StepWorkers
 from gpuboard.errors import (
@@ -15,9 +18,9 @@ from gpuboard.errors import (
     NotFound,
 )
 from gpuboard.model.device import DeviceProcess, Health
-from gpuboard.model.job import JobState
-from gpuboard.runtimes.protocol import RunState
-from gpuboard.runtimes.simulated import Effect, Script
+from gpuboard.model.job import Job, JobState
+from gpuboard.runtimes.protocol import RunRequest, RunState
+from gpuboard.runtimes.simulated import Container, Effect, Script
 from tests.support.engine import ANN, BEN, Box, uuid
 
 
@@ -418,15 +421,67 @@ def test_stranger_with_our_kind_of_name_is_left_alone(box: Box) -> None:
     other.store.close()
 
 
-def test_container_of_another_hand_under_a_jobs_name_fails_that_attempt(box: Box) -> None:
-    """A name taken by something else is not adopted."""
+def test_container_of_another_hand_under_a_jobs_name_costs_that_attempt(box: Box) -> None:
+    """A name taken by something else is not adopted; the next attempt has another name."""
     first = box.submit(script=Script(run_s=5))
     box.settle()
     stolen = box.runtime.containers[box.job(first).runtime_name]
     box.runtime.containers[f"gb-{first + 1}-1"] = stolen
-    second = box.submit()
-    assert finished(box, second) == "failed"
+    second = box.submit(script=Script(run_s=5))
+    assert finished(box, second) == "succeeded"
+    assert box.job(second).attempt == 2
     assert f"gb-{second}-1" not in box.runtime.truth.starts
+
+
+def test_names_taken_again_and_again_are_the_jobs_reason(box: Box) -> None:
+    """It does not go on for ever."""
+    job_id = box.submit(held_by="user")
+    box.settle()
+    other = Box(box.state_dir.parent / "other", gpus=1)
+    theirs = other.submit(script=Script(run_s=500))
+    other.settle()
+    foreign = other.runtime.containers[other.job(theirs).runtime_name]
+    most = box.config.jobs.max_attempts
+    box.runtime.containers |= {f"gb-{job_id}-{n}": foreign for n in range(1, most + 1)}
+    box.engine.release(job_id, ANN)
+    assert finished(box, job_id) == "failed"
+    assert box.job(job_id).attempt == most
+    assert "gb-" in box.job(job_id).reason
+    other.store.close()
+
+
+@pytest.mark.parametrize("state", [RunState.CREATED, RunState.EXITED])
+def test_forgery_of_an_attempt_that_is_over_is_left_alone(box: Box, state: RunState) -> None:
+    """Attack 50: its labels name the attempt, but the record has neither its hash nor its handle."""
+    job_id = box.submit(script=Script(run_s=2))
+    box.settle()
+    real = box.runtime.containers[box.job(job_id).runtime_name]
+    assert finished(box, job_id) == "succeeded"
+    box.advance(10)
+    request = msgspec.structs.replace(real.request, command=("forged",))
+    forged = Container("forged", request, Script(), state=state)
+    box.runtime.containers[request.name] = forged
+    box.advance(20)
+    assert box.runtime.containers == {request.name: forged}
+
+
+def test_attempt_left_created_by_an_older_version_costs_an_attempt_and_is_swept(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it would be made of now is another thing: it is not adopted, and the job goes on."""
+    job_id = box.submit(script=Script(run_s=5))
+    die_at(box, "start.created")
+    as_before = starting.run_request
+
+    def as_now(core: Core, job: Job) -> RunRequest:
+        return msgspec.structs.replace(as_before(core, job), workdir="/otherwise")
+
+    monkeypatch.setattr(starting, "run_request", as_now)
+    assert finished(box, job_id) == "succeeded"
+    box.advance(20)
+    assert box.job(job_id).attempt == 2
+    assert box.runtime.truth.starts == [f"gb-{job_id}-2"]
+    assert not box.runtime.containers
 
 
 def test_killed_from_outside_is_told_so(box: Box) -> None:
