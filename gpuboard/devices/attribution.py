@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 
 import msgspec
@@ -47,8 +48,8 @@ class ProcessUse(msgspec.Struct, frozen=True):
     belongs: Belongs
 
 
-class DeviceUse(msgspec.Struct, frozen=True):
-    """Who is on one device."""
+class DeviceUse(msgspec.Struct, frozen=True, dict=True):
+    """Who is on one device. Its words are made when first asked for, and kept."""
 
     uuid: DeviceUuid
     is_known: bool = True
@@ -68,13 +69,13 @@ class DeviceUse(msgspec.Struct, frozen=True):
         ours = self.of(Belongs.JOB, Belongs.VIOLATION)
         return tuple(sorted({process.job_name for process in ours}))
 
-    @property
+    @cached_property
     def foreign_words(self) -> str:
         """Return `used outside gpuboard by alice: python (pid 123)`, or an empty string."""
         foreign = self.of(Belongs.FOREIGN)
         return f"used outside gpuboard by {_named(foreign, _who)}" if foreign else ""
 
-    @property
+    @cached_property
     def violation_words(self) -> str:
         """Return `job gb-7-1 is here without a lease: python (pid 123)`, or an empty string."""
         astray = self.of(Belongs.VIOLATION)
@@ -82,7 +83,7 @@ class DeviceUse(msgspec.Struct, frozen=True):
             return ""
         return f"here without a lease: {_named(astray, lambda each: f'job {each.job_name}')}"
 
-    @property
+    @cached_property
     def unknown_words(self) -> str:
         """Return `used by a process that cannot be looked up (pid 123)`, or an empty string."""
         pids = ", ".join(str(process.pid) for process in self.of(Belongs.UNKNOWN))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Iterator
+from struct import Struct
 from types import ModuleType
 from typing import NamedTuple, NewType
 
@@ -24,6 +25,13 @@ class ListedProcess(NamedTuple):
 
     pid: int
     memory_bytes: int | None
+
+
+class _List(NamedTuple):
+    """A process list of the library: its function, and pid and memory in an entry's bytes."""
+
+    function: Callable[..., int]
+    layout: Struct
 
 
 class NvLinkEnd(NamedTuple):
@@ -56,10 +64,10 @@ _THROTTLE_WORDS = (
 """Bits of the clocks' event reasons that cost somebody performance; idle clocks are no throttle."""
 
 
-class _ProcessInfoV1(ctypes.Structure):
-    """The layout of drivers before 450: without MIG ids."""
-
-    _fields_ = (("pid", ctypes.c_uint), ("usedGpuMemory", ctypes.c_ulonglong))
+_LIST_LAYOUTS = (("_v3", Struct("=I4xQ8x")), ("_v2", Struct("=I4xQ8x")), ("", Struct("=I4xQ")))
+"""By the list's version, newest first: pid and memory of an entry (nvmlProcessInfo_t and its
+successors, which end in two MIG ids). Unpacked by hand: it is done for every process each second,
+and takes pynvml's structures ten times as long."""
 
 
 class NvmlCalls:
@@ -83,7 +91,7 @@ class NvmlCalls:
         except pynvml.NVMLError as error:
             raise self._ask.driver_fault(error) from error
         self._lists = {kind: self._chosen_list(name) for kind, name in _PROCESS_LISTS.items()}
-        self._room = _FIRST_ROOM
+        self._make_room(_FIRST_ROOM)
         self._memory_version: int | None = pynvml.nvmlMemory_v2
         self._events: object | None = None
 
@@ -302,7 +310,7 @@ class NvmlCalls:
         if chosen is None:
             return None if kind == "C" else []
         try:
-            return self._read_list(handle, *chosen)
+            return self._read_list(handle, chosen)
         except self._nvml.NVMLError as error:
             self._ask.raise_if_grave(error)
             if self._ask.is_one_of(error, _NEVER_LISTED):
@@ -320,37 +328,37 @@ class NvmlCalls:
             if each.smUtil <= 100  # some drivers leave entries uninitialised
         }
 
-    def _chosen_list(self, name: str) -> tuple[Callable[..., int], type[ctypes.Structure]] | None:
+    def _chosen_list(self, name: str) -> _List | None:
         """Return the newest version of a list that the library has, with its layout."""
-        versions: tuple[tuple[str, type[ctypes.Structure]], ...] = (
-            ("_v3", self._nvml.c_nvmlProcessInfo_v3_t),
-            ("_v2", self._nvml.c_nvmlProcessInfo_v2_t),
-            ("", _ProcessInfoV1),
-        )
-        for suffix, layout in versions:
+        for suffix, layout in _LIST_LAYOUTS:
             function = getattr(self._nvml.nvmlLib, name + suffix, None)
             if function is not None:
-                return function, layout
+                return _List(function, layout)
         return None
 
-    def _read_list(
-        self, handle: Handle, function: Callable[..., int], layout: type[ctypes.Structure]
-    ) -> list[ListedProcess]:
+    def _read_list(self, handle: Handle, chosen: _List) -> list[ListedProcess]:
         """Read a list into room that is enough as a rule; more is asked for only when it is not."""
         while True:
-            entries = (layout * self._room)()
             count = ctypes.c_uint(self._room)
-            code = function(handle, ctypes.byref(count), entries)
+            code = chosen.function(handle, ctypes.byref(count), self._entries)
             if code != self._nvml.NVML_ERROR_INSUFFICIENT_SIZE or self._room >= _MAX_ROOM:
                 break
-            self._room = min(_MAX_ROOM, max(count.value, self._room) * 2)
+            self._make_room(min(_MAX_ROOM, max(count.value, self._room) * 2))
         if code != self._nvml.NVML_SUCCESS:
             raise self._nvml.NVMLError(code)
+        entries = min(count.value, self._room)
+        if not entries:
+            return []
+        raw = ctypes.string_at(self._entries, entries * chosen.layout.size)
         return [
-            ListedProcess(each.pid, None if used == _NO_MEMORY_FIGURE else used)
-            for each in entries[: count.value]
-            for used in (each.usedGpuMemory,)
+            ListedProcess(pid, None if used == _NO_MEMORY_FIGURE else used)
+            for pid, used in chosen.layout.iter_unpack(raw)
         ]
+
+    def _make_room(self, room: int) -> None:
+        """Have room for so many entries of a list, whatever its version."""
+        self._room = room
+        self._entries = ctypes.create_string_buffer(room * _LIST_LAYOUTS[0][1].size)
 
     # Xids
 

@@ -26,7 +26,7 @@ from gpuboard.devices.nvml_answers import (
 )
 from gpuboard.devices.nvml_calls import Handle, NvmlCalls
 from gpuboard.devices.nvml_topology import TopologyReader, numa_node
-from gpuboard.devices.processes import ProcessTable
+from gpuboard.devices.processes import ProcessFacts, ProcessTable
 from gpuboard.devices.roster import Roster
 from gpuboard.errors import HostError
 from gpuboard.model.device import (
@@ -114,7 +114,8 @@ class NvmlSource:
         )
 
     def close(self) -> None:
-        """Let go of the library; what was learnt of the GPUs is kept."""
+        """Let go of the library and of the processes; what was learnt of the GPUs is kept."""
+        self._processes.close()
         if self._calls is not None:
             calls, self._calls = self._calls, None
             calls.close()
@@ -129,6 +130,7 @@ class NvmlSource:
         return self._calls
 
     def _read_all(self, calls: NvmlCalls) -> tuple[DeviceReading, ...]:
+        self._processes.begin_sweep()
         now_s = time.monotonic()
         is_slow = now_s >= self._slow_due_s
         if is_slow:
@@ -315,34 +317,20 @@ class NvmlSource:
         A process in several lists is named once: as MPS client, else as compute. Pids of processes
         that ended, and 0 (a process that the driver may not name), are left out.
         """
-        kinds: dict[int, tuple[str, int | None]] = {}
+        found: dict[int, tuple[str, int | None]] = {}
         for kind in ("G", "C", "M"):
             listed = calls.processes(handle, kind)
             if listed is None:
                 return None
             for pid, memory_bytes in listed:
-                other = kinds.get(pid, (kind, None))[1]
-                known = [each for each in (memory_bytes, other) if each is not None]
-                kinds[pid] = (kind, max(known, default=None))
+                other = found[pid][1] if pid in found else None
+                known = memory_bytes if other is None else max(memory_bytes or 0, other)
+                found[pid] = (kind, known)
         processes: list[DeviceProcess] = []
-        for pid, (kind, memory_bytes) in sorted(kinds.items()):
+        for pid in sorted(found):
             facts = self._processes.facts(pid)
-            if facts is None:
-                continue
-            processes.append(
-                DeviceProcess(
-                    pid=pid,
-                    started_at=facts.started_at,
-                    memory_bytes=memory_bytes,
-                    utilization=by_pid.get(pid),
-                    kind=kind,
-                    command=facts.command,
-                    uid=facts.uid,
-                    user=facts.user,
-                    container_id=facts.container_id,
-                    job_name=facts.job_name,
-                )
-            )
+            if facts is not None:
+                processes.append(_process(facts, *found[pid], by_pid.get(pid)))
         return tuple(processes)
 
     def _vitals(self, reading: DeviceReading, xids: tuple[int, ...]) -> Vitals:
@@ -370,6 +358,23 @@ class NvmlSource:
     def _is_ignored(self, device: Device) -> bool:
         names = {str(device.uuid), device.label, str(device.index), str(device.parent or "")}
         return not self._ignore.isdisjoint(names)
+
+
+def _process(
+    facts: ProcessFacts, kind: str, memory_bytes: int | None, utilization: int | None
+) -> DeviceProcess:
+    return DeviceProcess(
+        pid=facts.pid,
+        started_at=facts.started_at,
+        memory_bytes=memory_bytes,
+        utilization=utilization,
+        kind=kind,
+        command=facts.command,
+        uid=facts.uid,
+        user=facts.user,
+        container_id=facts.container_id,
+        job_name=facts.job_name,
+    )
 
 
 def nameless_uuid(slot: int) -> DeviceUuid:

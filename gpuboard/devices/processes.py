@@ -1,8 +1,10 @@
 """Who a pid is: start time, command, person and container, read from /proc and kept.
 
 A pid means nothing without its start time: NVML may name one that ended and was given out again.
-The start time is read each time (one small file); the rest is kept for that (pid, start time) and
-read again every few seconds, since a process may change its command and its user.
+So what is known is kept for (pid, start time), and believed while the kernel says that this very
+process lives (`lives`), or else while its start time, read each time, is the same. It is read again
+after some seconds, since a process may change its command and its user: the longer a process has
+been what it is, the more seldom.
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ import pwd
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from gpuboard.devices.cgroups import CgroupKind, cgroup_paths, parse_cgroup
+from gpuboard.devices.lives import Lives
 from gpuboard.devices.runmarks import RunMarks
 from gpuboard.model.text import plain
 
 REFRESH_S = 5.0
-"""How long the facts of a process are believed."""
+"""How long the facts of a new process are believed."""
+LONGEST_REFRESH_S = 30.0
+"""How long those of an old one are."""
 COMMAND_WIDTH = 64
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -47,6 +53,17 @@ class ProcessFacts(msgspec.Struct, frozen=True):
     """Runtime name of the process job that it belongs to (see `runmarks`)."""
 
 
+class _Kept(NamedTuple):
+    """What was read of a process, and until when it is believed (monotonic, s)."""
+
+    ticks: int
+    first_at: float
+    due_at: float
+    parents: tuple[str, ...]
+    """The cgroup parents that were known when it was read."""
+    facts: ProcessFacts
+
+
 class ProcessTable:
     """Facts of processes by pid. Belongs to one thread."""
 
@@ -59,8 +76,8 @@ class ProcessTable:
         sees_every_pid: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._proc = str(proc)
         """Prepare a table. `run_dir` is the process runtime's: empty = there are no such jobs."""
+        self._proc = str(proc)
         self._clock = clock
         self._marks = RunMarks(run_dir) if run_dir else None
         self._sees_every_pid = (
@@ -69,42 +86,73 @@ class ProcessTable:
         """False in a pid namespace of our own, as in a container: NVML names pids of the host."""
         self._own_uid = os.geteuid()
         self._boot_ms = _boot_ms(proc)
-        self._kept: dict[int, tuple[int, float, ProcessFacts]] = {}
-        """By pid: start in ticks, when the facts were read, the facts."""
+        self._kept: dict[int, _Kept] = {}
+        """By pid."""
+        self._lives = Lives() if self._proc == "/proc" else None
         self._names: dict[int, tuple[float, str]] = {}
         self.cgroup_parents = cgroup_parents
         """Further cgroup parents of the engine; a new tuple may be set at any time."""
+
+    def begin_sweep(self) -> None:
+        """Ask which of the processes known so far have ended; nobody's facts are older than this."""
+        if self._lives is not None:
+            self._lives.drop_ended()
 
     def facts(self, pid: int) -> ProcessFacts | None:
         """Return what is known of a process; None when there is no such process (any more).
 
         A pid that could not be seen if it lived is not called gone: it is hidden.
         """
+        now = self._clock()
+        kept = self._kept.get(pid)
+        is_due = kept is None or now >= kept.due_at or kept.parents is not self.cgroup_parents
+        if kept is not None and not is_due and self._lives is not None and pid in self._lives:
+            return kept.facts
         stat = self._stat(pid) if pid > 0 else None
         if stat is None:
             is_hidden = not self._sees_every_pid or self._is_alive(pid)
             return ProcessFacts(pid) if is_hidden else None
         ticks, comm = stat
-        now = self._clock()
-        kept = self._kept.get(pid)
-        if kept is not None and kept[0] == ticks and now - kept[1] < REFRESH_S:
-            return kept[2]
-        facts = self._read_facts(pid, ticks, comm, now)
+        if kept is not None and kept.ticks != ticks:
+            self._forget(pid)
+            kept = None
+        if kept is not None and not is_due:
+            return kept.facts
+        parents = self.cgroup_parents
+        if self._lives is not None:
+            self._lives.watch(pid)
+        facts = self._read_facts(pid, ticks, comm, parents, now)
         again = self._stat(pid)
         if again is None or again[0] != ticks:
+            self._forget(pid)
             return None  # ended while we read: the facts may be those of the pid's next owner
-        self._kept[pid] = (ticks, now, facts)
+        first_at = now if kept is None else kept.first_at
+        due_at = now + min(LONGEST_REFRESH_S, max(REFRESH_S, now - first_at))
+        self._kept[pid] = _Kept(ticks, first_at, due_at, parents, facts)
         return facts
 
     def keep_only(self, pids: Collection[int]) -> None:
         """Forget every process that is not among these."""
         for pid in self._kept.keys() - set(pids):
-            del self._kept[pid]
+            self._forget(pid)
 
-    def _read_facts(self, pid: int, ticks: int, comm: str, now: float) -> ProcessFacts:
+    def close(self) -> None:
+        """Forget everybody."""
+        self.keep_only(())
+        if self._lives is not None:
+            self._lives.close()
+
+    def _forget(self, pid: int) -> None:
+        self._kept.pop(pid, None)
+        if self._lives is not None:
+            self._lives.drop(pid)
+
+    def _read_facts(
+        self, pid: int, ticks: int, comm: str, parents: tuple[str, ...], now: float
+    ) -> ProcessFacts:
         uid = self._uid(pid)
         cgroup_file = self._text(pid, "cgroup") or ""
-        cgroup = parse_cgroup(cgroup_file, self.cgroup_parents)
+        cgroup = parse_cgroup(cgroup_file, parents)
         return ProcessFacts(
             pid,
             started_at=self._boot_ms + ticks * 1000 // _TICKS_PER_S,

@@ -1,9 +1,11 @@
 """A probe's threads: one that may hang in a driver, and one that says so in time.
 
-A call into a driver cannot be interrupted, so it is made on a thread that nobody waits for without
-a time-out (the *reader*). The other thread (the *pacer*) asks it for a sweep each interval, and
-publishes what came. When nothing came in time, it publishes that instead, each interval, until
-the old call returns; only then is a new sweep begun. Threads never pile up behind a hung driver.
+A call into a driver cannot be interrupted, so all of them are made on a thread that nobody waits
+for without a time-out (the *reader*): it sweeps each interval and publishes what came. The other
+thread (the *watcher*) looks now and then whether a sweep has taken too long, and publishes that
+instead, each interval, until the old call returns; what it returns is dropped, and a new sweep
+begun. Threads never pile up behind a hung driver, and a box where nothing happens is woken once
+an interval.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -74,16 +75,18 @@ class SweepingProbe:
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         """Somebody does not want to wait for the next interval."""
-        self._requests: SimpleQueue[bool] = SimpleQueue()
-        """True: read; False: close and end."""
-        self._answers: SimpleQueue[ProbeSnapshot | HostError | None] = SimpleQueue()
-        """A sweep, the driver's fault, or None: stop waiting."""
+        self._turn = threading.Lock()
+        """Held by whoever publishes: the two threads do so in turns."""
+        self._began_s: float | None = None
+        """When (monotonic) the sweep under way began."""
+        self._is_given_up = False
+        """Whether the sweep under way was published as hanging."""
         self._threads: tuple[threading.Thread, ...] = ()
 
     def start(self, on_snapshot: Callable[[ProbeSnapshot], None] | None = None) -> None:
-        """Begin to sweep; `on_snapshot` is called on the pacer's thread after each sweep.
+        """Begin to sweep; `on_snapshot` is called on a thread of the probe after each sweep.
 
-        It is also called, once an interval, while the driver hangs.
+        It is also called, once an interval, while the driver hangs; never twice at a time.
 
         Raises:
             StateError: the probe was started before.
@@ -93,7 +96,7 @@ class SweepingProbe:
         self._on_snapshot = on_snapshot
         self._threads = (
             threading.Thread(target=self._read, name=f"{self.name}-reader", daemon=True),
-            threading.Thread(target=self._pace, name=f"{self.name}-pacer", daemon=True),
+            threading.Thread(target=self._watch, name=f"{self.name}-watcher", daemon=True),
         )
         for thread in self._threads:
             thread.start()
@@ -117,52 +120,63 @@ class SweepingProbe:
             return
         self._stopping.set()
         self._hurry.set()
-        self._requests.put(False)
-        self._answers.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(min(_LEAVE_S, self._timeout_s))
 
     def _read(self) -> None:
-        """Sweep when asked, on the only thread that touches the driver."""
-        while self._requests.get() and not self._stopping.is_set():
-            try:
-                self._answers.put(self._source.sweep())
-            except HostError as fault:
-                self._answers.put(fault)
-            except Exception as error:  # a border: a bug in a binding must not blind the daemon
-                logger.exception("reading the devices failed")
-                self._answers.put(HostError(f"reading the devices failed: {error}"))
+        """Sweep each interval, on the only thread that touches the driver."""
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            self._hurry.clear()
+            with self._turn:
+                self._began_s, self._is_given_up = began_s, False
+            answer = self._sweep()
+            if not self._take(answer):
+                continue  # it hung: what came at last is old, so read again at once
+            self._hurry.wait(began_s + self._interval_s - time.monotonic())
+            self._stopping.wait(began_s + min(self._interval_s, _SOONEST_S) - time.monotonic())
         self._source.close()
 
-    def _pace(self) -> None:
-        """Ask for a sweep each interval, and publish what comes of it."""
-        while not self._stopping.is_set():
-            asked_at = time.monotonic()
-            self._hurry.clear()
-            self._requests.put(True)
-            if not self._await_answer(asked_at):
-                continue  # it hung: what came at last is old, so read again at once
-            self._stopping.wait(min(self._interval_s, _SOONEST_S))
-            self._hurry.wait(self._interval_s - (time.monotonic() - asked_at))
+    def _sweep(self) -> ProbeSnapshot | HostError:
+        """Return a sweep, or what the driver says instead."""
+        try:
+            return self._source.sweep()
+        except HostError as fault:
+            return fault
+        except Exception as error:  # a border: a bug in a binding must not blind the daemon
+            logger.exception("reading the devices failed")
+            return HostError(f"reading the devices failed: {error}")
 
-    def _await_answer(self, asked_at: float) -> bool:
+    def _take(self, answer: ProbeSnapshot | HostError) -> bool:
         """Publish the answer, and return whether it came in time."""
-        patience_s = self._timeout_s
-        while True:
-            try:
-                answer = self._answers.get(timeout=patience_s)
-            except Empty:
-                patience_s = self._interval_s
-                self._publish(self._hung_snapshot(time.monotonic() - asked_at))
-                continue
-            if self._stopping.is_set() or answer is None:
+        with self._turn:
+            self._began_s = None
+            if self._stopping.is_set():
                 return True
-            if time.monotonic() - asked_at > self._timeout_s:
+            if self._is_given_up:
                 return False
             self._last = self._numbered(answer)
             self._publish(self._last)
             return True
+
+    def _watch(self) -> None:
+        """Publish, while a sweep hangs, that it does."""
+        wait_s = self._timeout_s
+        while not self._stopping.wait(wait_s):
+            with self._turn:
+                wait_s = self._look_for_hang()
+
+    def _look_for_hang(self) -> float:
+        """Publish a sweep that took too long as hanging; return for how long (s) none can be late."""
+        if self._began_s is None:
+            return self._timeout_s
+        waited_s = time.monotonic() - self._began_s
+        if waited_s < self._timeout_s:
+            return self._timeout_s - waited_s
+        self._is_given_up = True
+        self._publish(self._hung_snapshot(waited_s))
+        return self._interval_s
 
     def _numbered(self, answer: ProbeSnapshot | HostError) -> ProbeSnapshot:
         sequence = self._last.sequence + 1

@@ -15,15 +15,34 @@ _IN_THE_WAY = (Belongs.FOREIGN, Belongs.VIOLATION, Belongs.UNKNOWN)
 
 
 def device_uses(core: Core) -> Mapping[DeviceUuid, DeviceUse]:
-    """Return who is on each device: the last sweep held against the ledger. Made once for both."""
+    """Return who is on each device: the last sweep held against the ledger. Made once for both.
+
+    Where neither changed for a device, what was made before stays: most sweeps find what the one
+    before them found.
+    """
     snapshot, revision = core.snapshot, core.ledger.revision
     if core.uses_of is None or core.uses_of[0] is not snapshot or core.uses_of[1] != revision:
-        core.uses_of, core.uses = (snapshot, revision), _attributed(core)
+        kept = _unchanged(core) if core.uses_of is not None and core.uses_of[1] == revision else {}
+        core.uses_of, core.uses = (snapshot, revision), _attributed(core, kept)
     return core.uses
 
 
-def _attributed(core: Core) -> dict[DeviceUuid, DeviceUse]:
+def _unchanged(core: Core) -> dict[DeviceUuid, DeviceUse]:
+    """Return what was made of the devices that show the same processes as in the sweep before."""
+    assert core.uses_of is not None
+    before = {reading.device.uuid: reading.processes for reading in core.uses_of[0].readings}
+    return {
+        uuid: core.uses[uuid]
+        for reading in core.snapshot.readings
+        if (uuid := reading.device.uuid) in before and before[uuid] == reading.processes
+    }
+
+
+def _attributed(core: Core, kept: Mapping[DeviceUuid, DeviceUse]) -> Mapping[DeviceUuid, DeviceUse]:
     ledger = core.ledger
+    readings = [each for each in core.snapshot.readings if each.device.uuid not in kept]
+    if not readings:
+        return kept
     leased: dict[DeviceUuid, tuple[str, ...]] = {}
     booked: dict[DeviceUuid, int] = {}
     for lease in ledger.every_lease():
@@ -37,7 +56,9 @@ def _attributed(core: Core) -> dict[DeviceUuid, DeviceUse]:
         for job in ledger.holding.values()
         if job.handle and job.spec.runtime is RuntimeName.DOCKER
     }
-    return attribute(core.snapshot.readings, leased=leased, booked=booked, containers=containers)
+    fresh = attribute(readings, leased=leased, booked=booked, containers=containers)
+    uuids = [each.device.uuid for each in core.snapshot.readings]
+    return {uuid: fresh.get(uuid) or kept[uuid] for uuid in uuids}
 
 
 def in_use_words(core: Core) -> dict[DeviceUuid, str]:

@@ -181,8 +181,7 @@ class Ledger:
 
     def of_runtime(self, name: str) -> list[Job]:
         """Return jobs that hold devices or run in this runtime, oldest first."""
-        runtime = RuntimeName(name)
-        return [job for _, job in sorted(self.holding.items()) if job.spec.runtime is runtime]
+        return [job for _, job in sorted(self.holding.items()) if job.spec.runtime == name]
 
     def _waiting(self, job: Job) -> Waiting:
         spec = job.spec

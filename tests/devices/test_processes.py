@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 
+from gpuboard.devices.lives import Lives
 from gpuboard.devices.processes import ProcessTable
 
 X = "ab" * 32
@@ -170,3 +172,72 @@ def test_forgotten_processes_leave_nothing_behind(proc: Path) -> None:
         table.facts(pid)
     table.keep_only({3})
     assert list(table._kept) == [3]
+
+
+def test_living_processes_are_not_read_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the kernel says that they live, no file is opened; of the one that ended, one is."""
+    children = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
+    try:
+        table = ProcessTable(sees_every_pid=True)
+        for child in children:
+            table.facts(child.pid)
+        opened: list[str] = []
+        monkeypatch.setattr(os, "open", lambda path, _: opened.append(path) or _missing())
+        table.begin_sweep()
+        assert all(table.facts(child.pid) for child in children)
+        assert not opened
+        children[0].kill()
+        children[0].wait()
+        table.begin_sweep()
+        assert [table.facts(child.pid) is None for child in children] == [True, False, False]
+        assert opened == [f"/proc/{children[0].pid}/stat"]
+    finally:
+        monkeypatch.undo()
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def _missing() -> int:
+    raise FileNotFoundError
+
+
+def test_no_descriptor_is_left_of_processes_that_are_forgotten() -> None:
+    """Each costs one while it is on a device, at most so many in all, and none after."""
+    before = len(os.listdir("/proc/self/fd"))
+    children = [subprocess.Popen(["sleep", "60"]) for _ in range(4)]
+    try:
+        lives = Lives(most=3)
+        for child in children:
+            lives.watch(child.pid)
+            lives.watch(child.pid)
+        assert [child.pid in lives for child in children] == [True, True, True, False]
+        lives.drop(children[1].pid)
+        lives.drop(children[3].pid)
+        children[0].kill()
+        children[0].wait()
+        lives.drop_ended()
+        assert [child.pid in lives for child in children] == [False, False, True, False]
+        lives.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def test_facts_of_an_old_process_are_read_more_seldom(proc: Path) -> None:
+    """After 5 s, then after as long as it has been known, at most after 30 s."""
+    now = [0.0]
+    table = ProcessTable(proc=proc, clock=lambda: now[0])
+    make_process(proc, 7, uid=0)
+    seen_after: list[float] = []
+    for second in range(200):
+        now[0] = float(second)
+        make_process(proc, 7, uid=second)
+        facts = table.facts(7)
+        assert facts is not None
+        if facts.uid == second:
+            seen_after.append(now[0])
+    assert seen_after[:6] == [0, 5, 10, 20, 40, 70]
+    assert {b - a for a, b in pairwise(seen_after[4:])} == {30.0}
