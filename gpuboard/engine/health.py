@@ -25,9 +25,6 @@ class HealthWatch:
         self._stopper = stopper
         self._seen: dict[DeviceUuid, DeviceUuid | None] = {}
         """Devices that were there, each with the GPU of which it is a part."""
-        self._told: set[JobId] = set()
-        """Running jobs of which it was said that their devices are closed."""
-        core.on_end.append(self._told.discard)
 
     def look(self, snapshot: ProbeSnapshot) -> None:
         """Act on a new sweep."""
@@ -78,12 +75,22 @@ class HealthWatch:
                     job, StopCause.DEVICE_FAULT, "gpuboard", reason=f"its device failed, {words}"
                 )
 
-    def devices_closed(self, job: Job) -> None:
-        """Act on a job that runs and may no longer open its devices, though they are well."""
+    def devices_seen(self, job: Job, can_open: bool | None) -> None:
+        """Act on a job that could open its devices, which are well, and runs on shut out of them.
+
+        That it could is on record: the doors may be closed while no daemon looks. One that never
+        could is no news, since where the toolkit works otherwise none can.
+        """
+        journal, name = self._core.journal, job.runtime_name
+        if can_open and name not in journal.opened:
+            living = {other.runtime_name for other in self._core.ledger.holding.values()}
+            journal.keep_opened((journal.opened & living) | {name})
+        elif can_open is False and name in journal.opened and job.stop_cause is None:
+            self._devices_closed(job)
+            journal.keep_opened(journal.opened - {name})
+
+    def _devices_closed(self, job: Job) -> None:
         core = self._core
-        if job.id in self._told or job.stop_cause is not None:
-            return
-        self._told.add(job.id)
         log.error("job %d: %s", job.id, CLOSED)
         change = Change("device.closed")
         change.event("job.devices_closed", job_id=job.id, note=CLOSED, by="gpuboard")

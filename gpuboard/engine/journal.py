@@ -33,6 +33,7 @@ _HEAD = "head"
 _FILL_HEAD = "fill_head"
 _PROMISES = "promises"
 _INCARNATION = "incarnation."
+_OPENED = "opened"
 _promises = msgspec.json.Decoder(tuple[Promise, ...])
 
 
@@ -48,6 +49,8 @@ class Journal:
         self._crash = crash
         self.half_life_s = half_life_s
         self._incarnations: dict[str, str] = {}
+        self.opened: frozenset[str] = frozenset()
+        """Attempts (by runtime name) that were seen able to open their devices."""
         self._predictions: dict[tuple[int, int, int], int | None] = {}
         self.events_written: Counter[str] = Counter()
         """How many events of each kind were written since the daemon began."""
@@ -372,6 +375,12 @@ class Journal:
             self._incarnations[runtime] = self._store.get_state(f"{_INCARNATION}{runtime}") or ""
         return self._incarnations[runtime]
 
+    def keep_opened(self, names: frozenset[str]) -> None:
+        """Remember which attempts could open their devices."""
+        with self._committing("opened") as store:
+            store.set_state(_OPENED, " ".join(sorted(names)) or None)
+        self.opened = names
+
     # reading
 
     def load(self) -> None:
@@ -389,6 +398,7 @@ class Journal:
         ledger.head = JobId(int(head)) if head is not None else None
         fill_head = store.get_state(_FILL_HEAD)
         ledger.fill_head = JobId(int(fill_head)) if fill_head is not None else None
+        self.opened = frozenset((store.get_state(_OPENED) or "").split())
         promises = store.get_state(_PROMISES)
         ledger.promises = _promises.decode(promises) if promises is not None else ()
         for owed in store.load_account_usage():

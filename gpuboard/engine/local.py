@@ -111,7 +111,7 @@ class LocalEngine:
         self._vetting = Vetting(self.core, self._starter.hold)
         self._watch = HealthWatch(self.core, self._stopper)
         self._reconciler = Reconciler(
-            self.core, self._starter, self._ender, self._watch.devices_closed
+            self.core, self._starter, self._ender, self._watch.devices_seen
         )
         self._bookings = Bookings(self.core)
         self._no_shows = NoShows(self.core, store, self._bookings)

@@ -31,11 +31,15 @@ class Reconciler:
     """Lists the runtimes and decides about each attempt."""
 
     def __init__(
-        self, core: Core, starter: Starter, ender: Ender, on_closed: Callable[[Job], None]
+        self,
+        core: Core,
+        starter: Starter,
+        ender: Ender,
+        on_devices: Callable[[Job, bool | None], None],
     ) -> None:
-        """`on_closed` is told of jobs that run and may no longer open their devices."""
+        """`on_devices` is told of jobs that run whether they can open their devices (None: unseen)."""
         self._core = core
-        self._on_closed = on_closed
+        self._on_devices = on_devices
         self._starter = starter
         self._ender = ender
         self._outstanding: set[str] = set()
@@ -160,8 +164,8 @@ class Reconciler:
                 self._judge(job, seen)
                 if seen is not None and seen.state in _LIVING:
                     known.alive(job.id, listing.before)
-                    if seen.has_lost_devices and job.devices and seen.handle == job.handle:
-                        self._on_closed(job)
+                    if job.devices and seen.handle == job.handle:
+                        self._on_devices(job, seen.can_open_devices)
         known.keep(runtime.name)
         for seen in shown.values():
             job_id, attempt = attempt_of(seen.name)

@@ -113,8 +113,6 @@ class DockerRuntime:
         """When a created container was last inspected (monotonic seconds), by id."""
         self._setup_fault = ""
         """Why the last container with devices could not start, until one runs."""
-        self._could_open: set[str] = set()
-        """Containers that were seen able to open NVIDIA's device nodes; the observer's alone."""
         self._persons: dict[str, tuple[str, ...]] = {}
         """What the engine may quote of a created container's job, by id, until it is started."""
         self._starting: set[str] = set()
@@ -358,7 +356,6 @@ class DockerRuntime:
             seen[summary.name if summary.name not in seen else _called(row)] = summary
         live = {item.handle for item in seen.values()}
         with self._lock:
-            self._could_open &= live
             self._cgroups.keep(live)
             for facts in (self._known, self._looked_at):
                 for handle in facts.keys() - live:
@@ -366,15 +363,11 @@ class DockerRuntime:
         return seen
 
     def _with_devices(self, summary: Observed) -> Observed:
-        """Return the summary with the kernel's word on whether GPUs that were open are closed now."""
+        """Return the summary with the kernel's word on whether GPUs can be opened in the container."""
         if summary.state is not RunState.RUNNING:
             return summary
-        may_open = self._cgroups.may_open_gpus(summary.handle)
-        if may_open:
-            self._could_open.add(summary.handle)
-        elif may_open is False and summary.handle in self._could_open:
-            return msgspec.structs.replace(summary, has_lost_devices=True)
-        return summary
+        can_open = self._cgroups.may_open_gpus(summary.handle)
+        return msgspec.structs.replace(summary, can_open_devices=can_open)
 
     def _alive(self, handles: list[str]) -> dict[str, bool]:
         """Return which containers are populated, by the kernel; nothing when that cannot be seen."""

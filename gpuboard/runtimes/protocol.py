@@ -97,8 +97,8 @@ class Observed(msgspec.Struct, frozen=True):
     is_populated: bool | None = None
     """Whether processes of it live (cgroup, session); None = cannot be known now. RUNNING says nothing
     about this; a `created` attempt that is populated is a ghost."""
-    has_lost_devices: bool = False
-    """Whether it could open its GPUs and may not any more, though it runs."""
+    can_open_devices: bool | None = None
+    """Whether the kernel lets it open NVIDIA's devices now; None = it does not run, or that cannot be seen."""
 
 
 class RuntimeCapabilities(msgspec.Struct, frozen=True):

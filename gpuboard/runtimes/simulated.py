@@ -137,8 +137,8 @@ class SimulatedRuntime:
         self.missing_images: set[str] = set()
         self.image_ids: dict[str, str] = {}
         self.written: dict[str, int] = {}
-        self.closed: set[str] = set()
-        """Attempts that may no longer open their devices."""
+        self.can_open: dict[str, bool] = {}
+        """What is to be seen of attempts' device rules."""
         self.pull_error: Exception | None = None
         """Why no image can be pulled now."""
         self._late: list[tuple[int, Callable[[], object]]] = []
@@ -411,7 +411,7 @@ class SimulatedRuntime:
                 ended_at=container.ended_at,
                 error=container.error,
                 is_populated=name in self.truth.processes,
-                has_lost_devices=name in self.closed,
+                can_open_devices=self.can_open.get(name),
             )
             for name, container in sorted(self.containers.items())
         }

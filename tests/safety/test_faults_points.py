@@ -339,12 +339,29 @@ def _device_closed(box: CrashBox, _point: str) -> Iterator[Callable[[], object]]
     box.ended(box.shell("true", gpus=0))  # meanwhile the engine was listed
 
     yield lambda: (rules / "devices.deny").write_text("c 195:* rw")
-    (rules / "devices.allow").write_text("c 195:* rw")
-    box.ended(box.shell("true", gpus=0))
-    (rules / "devices.deny").write_text("c 195:* rw")
     view = box.ended(job)
     assert view["state"] == "failed", view
     assert "NVML: Unknown Error" in view["reason"]
+    box.check_clean(job)
+
+
+@dies_at("opened")
+def _devices_opened(box: CrashBox, point: str) -> Iterator[Callable[[], object]]:
+    """What its container could open is on record: it may be shut out while no daemon looks."""
+    if not Path("/sys/fs/cgroup/devices").is_dir():
+        pytest.skip("control groups v2 do not show a container's device rules")
+    job = box.shell(LIVE)
+    box.wait_state(job, "running")
+    [(handle,)] = box.rows("SELECT handle FROM jobs WHERE id = ?", job)
+    rules = Path(f"/sys/fs/cgroup/devices/docker/{handle}")
+
+    yield lambda: (rules / "devices.allow").write_text("c 195:* rw")
+    if point == "opened.before":
+        wait_until(lambda: box.rows("SELECT 1 FROM state WHERE key = 'opened'"), 15, "the record")
+    box.kill()
+    (rules / "devices.deny").write_text("c 195:* rw")
+    box.start()
+    assert "NVML: Unknown Error" in box.ended(job)["reason"]
     box.check_clean(job)
 
 

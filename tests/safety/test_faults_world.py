@@ -134,11 +134,14 @@ def test_fault_25_device_lost_under_a_job(tmp_path: Path, choice: str, record_pr
     box.store.close()
 
 
+@pytest.mark.parametrize("noticed", ["at once", "by the next daemon"])
 @pytest.mark.parametrize("choice", ["stop", "keep"])
 def test_fault_25_container_may_no_longer_open_its_gpus(
-    tmp_path: Path, choice: str, record_property
+    tmp_path: Path, choice: str, noticed: str, record_property
 ) -> None:
     """As after a daemon-reload: the job is stopped or kept as configured; the device stays in use.
+
+    A container that never could open them is no news.
 
     "NVML: Unknown Error" is simulated here: no NVML is asked, the runtime says that its container was
     shut out. A real container's rules are changed in `test_faults_points.py` (device.closed).
@@ -149,7 +152,12 @@ def test_fault_25_container_may_no_longer_open_its_gpus(
     box.settle()
     hit, other = (box.submit(script=Script(run_s=500)) for _ in range(2))
     box.settle()
-    box.runtime.closed.add(box.job(hit).runtime_name)
+    name = box.job(hit).runtime_name
+    box.runtime.can_open |= {name: True, box.job(other).runtime_name: False}
+    box.advance(5)
+    box.runtime.can_open[name] = False
+    if noticed == "by the next daemon":
+        box.restart()
     box.advance(30)
     assert box.state(hit) == ("failed" if choice == "stop" else "running")
     assert box.state(other) == "running"
