@@ -16,9 +16,10 @@ from gpuboard.model.plan import Admission, Cause, ReservationRequest, WaitCause,
 from gpuboard.model.world import Booking, World
 from gpuboard.policy.arrangement import Arrangement, Claim, arrange
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
+from gpuboard.policy.lanes import span_of
 from gpuboard.policy.plan import Round
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.queue import WaitingQueue, span_of
+from gpuboard.policy.queue import WaitingQueue
 from gpuboard.policy.words import being_cleared, clock_words, count_words, devices_words
 
 WINDOWS_TO_TRY = 200

@@ -21,7 +21,8 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.world import Promise, Waiting, World
 from gpuboard.policy.arrangement import Claim
 from gpuboard.policy.capacity import Capacity
-from gpuboard.policy.queue import WaitingQueue, span_of
+from gpuboard.policy.lanes import span_of
+from gpuboard.policy.queue import WaitingQueue
 
 MOST_PROMISES = 32
 """Jobs promised a start at once (measured: a decision with so many costs 1.5 ms more)."""

@@ -19,16 +19,10 @@ from gpuboard.model.sizes import format_size
 from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.arrangement import Claim
 from gpuboard.policy.conservative import MOST_PROMISES
+from gpuboard.policy.lanes import LaneClass, lane_class, lane_key, span_of
 from gpuboard.policy.plan import Round, plan_round
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.queue import (
-    LaneClass,
-    ServingOrder,
-    WaitingQueue,
-    lane_class,
-    lane_key,
-    span_of,
-)
+from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from gpuboard.policy.quota import GPU_HOURS, Shortfall, allowed_words
 from gpuboard.policy.words import (
     UtcOffset,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,11 +23,11 @@ from gpuboard.model.plan import Stop
 from gpuboard.model.world import Holder, Waiting
 from gpuboard.policy.arrangement import Arrangement
 from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
+from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.queue import Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.topology import take_lowest
-from gpuboard.policy.turns import Kind, by_turns
+from gpuboard.policy.turns import by_turns
 from gpuboard.policy.words import clock_words
 
 if TYPE_CHECKING:
@@ -83,8 +84,6 @@ class Filling:
         self._given: list[tuple[int, int]] = []
         """(devices, free again at) of what this round started."""
         self._instants: set[int] = set()
-        self._kind: Kind = ()
-        """That of the job being served."""
         self._no_place: set[tuple[Kind, int]] = set()
         """(kind, grace) of jobs that found no devices, free or about to be."""
         self._no_way: set[Like] = set()
@@ -102,13 +101,12 @@ class Filling:
 
     def serve(self) -> None:
         """Start preemptible jobs, and stop others for them. May be asked again in the same round."""
-        lanes = self._round.servable(LaneClass.PREEMPTIBLE)
-        if not lanes:
+        if not self._round.servable(LaneClass.PREEMPTIBLE):
             return
         head_id = self._round.world.fill_head
         while True:
             known = len(self._round.stops), len(self._round.starts)
-            self._serve_all(lanes, head_id)
+            self._serve_all(head_id)
             if known == (len(self._round.stops), len(self._round.starts)):
                 return
             # What a stop leaves over may be enough for another, promises rather have what is idle, and
@@ -116,7 +114,7 @@ class Filling:
             self._capacity.settle()
             head_id = self.head.job_id if self.head else None
 
-    def _serve_all(self, lanes: list[Lane], head_id: JobId | None) -> None:
+    def _serve_all(self, head_id: JobId | None) -> None:
         self._claimed = self._reserved = 0
         self._no_place.clear()
         self._no_way.clear()
@@ -125,9 +123,12 @@ class Filling:
         self._take_stock()
         if head_id is not None:
             self._keep_head(head_id)
-        jobs = self._by_turns(lanes) if self.rules.lease_ms else self._in_order(lanes)
-        for waiting in jobs:
-            self._serve(waiting)
+        if self.rules.lease_ms:
+            for waiting, kind in self._by_turns():
+                self._serve_turn(waiting, kind)
+        else:
+            for waiting in self._in_order():
+                self._serve(waiting)
 
     def instants(self) -> Iterator[int]:
         """Yield when (ms) the plan should be made again though nothing happens."""
@@ -186,11 +187,12 @@ class Filling:
 
     # who is next
 
-    def _in_order(self, lanes: list[Lane]) -> Iterator[Waiting]:
+    def _in_order(self) -> Iterator[Waiting]:
         """Yield jobs in the queue's order: of each kind until one is refused, then those beside the head."""
         closed: set[LaneKey] = set()
         refused: set[tuple[object, ...]] = set()
-        for job_id, _, key in self._round.order.jobs(lanes, closed) if self.head is None else ():
+        jobs = self._round.in_order(LaneClass.PREEMPTIBLE, closed)
+        for job_id, _, key in jobs if self.head is None else ():
             waiting = self._round.unstarted(job_id)
             if waiting is None:
                 continue
@@ -204,18 +206,14 @@ class Filling:
                 refused.add(kind)
             closed.add(key)
         if self.head is not None:
-            yield from self._beside_head(lanes)
+            yield from self._beside_head()
 
-    def _beside_head(self, lanes: list[Lane]) -> Iterator[Waiting]:
+    def _beside_head(self) -> Iterator[Waiting]:
         """Yield jobs in the queue's order that might run beside the head, of the next `backfill_scan` ones."""
-        bounds_ms: dict[tuple[object, ...], int] = {}
         able: list[tuple[Lane, int]] = []
-        for lane in lanes:
-            bound_ms = bounds_ms.get(lane.kind)
-            if bound_ms is None:
-                bound_ms = bounds_ms[lane.kind] = self._open_until(lane.key) - self._now
-            if lane.shortest_ms <= bound_ms:
-                able.append((lane, bound_ms))
+        for asks, lanes in self._round.servable(LaneClass.PREEMPTIBLE).items():
+            bound_ms = self._open_until(asks) - self._now
+            able += [(lane, bound_ms) for lane in lanes if lane.shortest_ms <= bound_ms]
         refused: dict[tuple[object, ...], int] = {}
         looks = self._round.world.settings.backfill_scan
         for _, job_id, _, span_ms, lane in self._round.order.scan(able, looks):
@@ -230,25 +228,25 @@ class Filling:
                 if waiting.job_id not in self._round.starts:
                     refused[kind] = span_ms
 
-    def _open_until(self, key: LaneKey) -> int:
-        """Return an instant (ms) beyond which no job of such a lane can start, or claim devices; cheap."""
-        if key.gpu_memory_bytes and self._round.can_anybody_join():
+    def _open_until(self, kind: Kind) -> int:
+        """Return an instant (ms) beyond which no job of a kind can start, or claim devices; cheap."""
+        if kind.gpu_memory_bytes and self._round.can_anybody_join():
             return FOREVER
         pool = (self._capacity.idle | self._coming | self._lendable()) & ~self._claimed
-        options = self._capacity.options(key)
-        if any((pool & option & ~self._reserved).bit_count() >= key.gpus for option in options):
+        options = self._capacity.options(kind)
+        if any((pool & option & ~self._reserved).bit_count() >= kind.gpus for option in options):
             return FOREVER
-        needs_head = any((pool & option).bit_count() >= key.gpus for option in options)
+        needs_head = any((pool & option).bit_count() >= kind.gpus for option in options)
         return self.head_start_at or self._now if needs_head else self._now
 
-    def _by_turns(self, lanes: list[Lane]) -> Iterator[Waiting]:
+    def _by_turns(self) -> Iterator[tuple[Waiting, Kind]]:
         """Yield jobs by who had the least, those left out of which nothing can come."""
+        lanes = chain.from_iterable(self._round.servable(LaneClass.PREEMPTIBLE).values())
         for waiting, kind in by_turns(lanes, self.rules, self._find, self._is_hopeless):
             if not self._is_open():
                 return
             if waiting is not self.head and self._round.has_room(waiting):
-                self._kind = kind
-                yield waiting
+                yield waiting, kind
 
     def _find(self, job_id: JobId) -> Waiting | None:
         waiting = self._round.unstarted(job_id)
@@ -283,9 +281,7 @@ class Filling:
     # one job
 
     def _serve(self, waiting: Waiting) -> None:
-        if self.rules.lease_ms:
-            self._serve_turn(waiting, self._kind)
-        elif not self._start_now(waiting) and not self._claim_coming(waiting) and not self.head:
+        if not self._start_now(waiting) and not self._claim_coming(waiting) and not self.head:
             self._be_head(waiting)
 
     def _serve_turn(self, waiting: Waiting, kind: Kind) -> None:

@@ -18,9 +18,10 @@ from gpuboard.model.plan import Plan, Start, StartForecast
 from gpuboard.model.world import Holder, Spent, Usage, Waiting, World
 from gpuboard.policy.capacity import OVERDUE_MS
 from gpuboard.policy.habits import Habits
+from gpuboard.policy.lanes import span_of
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
-from gpuboard.policy.queue import WaitingQueue, span_of
+from gpuboard.policy.queue import WaitingQueue
 from gpuboard.policy.quota import has_weekly_quota
 from gpuboard.policy.sharing import charged_parts
 from gpuboard.policy.usage import charge, decayed

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import Holder, Waiting, World
 from gpuboard.policy.capacity import PREEMPTIBLE_LEAST_MS
-from gpuboard.policy.queue import Lane
+from gpuboard.policy.lanes import Lane
 
 WORK_PER_COST = 10
 """A lease is at least so many times what being stopped costs: a tenth of the work is lost at most."""

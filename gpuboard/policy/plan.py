@@ -12,8 +12,8 @@ One pure function, `plan_round(world, queue, now)`. In this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Collection, Container, Iterator
+from itertools import chain, islice
 from operator import itemgetter
 
 from gpuboard.model.ids import JobId, ReservationId, Uid
@@ -22,17 +22,10 @@ from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.conservative import MOST_PROMISES, Promises
 from gpuboard.policy.filling import Filling
+from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.queue import (
-    Candidate,
-    Lane,
-    LaneClass,
-    LaneKey,
-    ServingOrder,
-    WaitingQueue,
-    span_of,
-)
+from gpuboard.policy.queue import Candidate, ServingOrder, WaitingQueue
 from gpuboard.policy.quota import Allowance
 from gpuboard.policy.sharing import budget_of
 
@@ -65,7 +58,7 @@ class Round:
         self.allowance = Allowance(world, now, self._next_of_each_lane)
         self.order = order or ServingOrder(world)
         self.promises = Promises(world, queue, self.capacity, now)
-        self._lanes: dict[LaneClass, list[Lane]] = {}
+        self._servable: dict[LaneClass, dict[Kind, Collection[Lane]]] = {}
         self._do_sharers_wait: bool | None = None
         """Whether a servable job has a budget; None: not looked yet."""
         self.wanted_bookings: set[ReservationId] = set()
@@ -106,23 +99,25 @@ class Round:
             promises=self.promises.all(),
         )
 
-    def servable(self, kind: LaneClass) -> list[Lane]:
-        """Return the lanes that could be served if all devices in service were free."""
-        known = self._lanes.get(kind)
-        if known is not None:
-            return known
-        lanes = self._lanes[kind] = []
-        is_servable: dict[tuple[object, ...], bool] = {}
-        for lane in self.queue.lanes(self.now, kind):
-            servable = is_servable.get(lane.kind)
-            if servable is None:
-                key = lane.key
-                options = self.capacity.options(key)
-                servable = any(each.bit_count() >= key.gpus for each in options)
-                is_servable[lane.kind] = servable
-            if servable:
-                lanes.append(lane)
-        return lanes
+    def servable(self, lane_class: LaneClass) -> dict[Kind, Collection[Lane]]:
+        """Return the lanes that could be served if all devices in service were free, by kind."""
+        known = self._servable.get(lane_class)
+        if known is None:
+            kinds = self.queue.lanes(self.now, lane_class).by_kind.items()
+            options = self.capacity.options
+            known = self._servable[lane_class] = {
+                kind: lanes.values()
+                for kind, lanes in kinds
+                if any(each.bit_count() >= kind.gpus for each in options(kind))
+            }
+        return known
+
+    def in_order(
+        self, lane_class: LaneClass, closed: Container[LaneKey]
+    ) -> Iterator[tuple[JobId, int, LaneKey]]:
+        """Yield the servable jobs of a class in serving order; see `ServingOrder.jobs`."""
+        kinds = self.servable(lane_class)
+        return self.order.jobs_of_kinds(self.queue.lanes(self.now, lane_class), kinds, closed)
 
     def has_room(self, waiting: Waiting) -> bool:
         """Whether the person's quota and the array's limit let the job run beside what runs."""
@@ -264,7 +259,7 @@ class Round:
         ):
             self._start_head(self.head)
         if self.head is None:
-            self._serve_in_order(self.servable(LaneClass.ORDINARY))
+            self._serve_in_order()
 
     def _promise_sticky_head(self) -> None:
         """Renew the promise to the head of the last round, if it still may be served."""
@@ -289,11 +284,11 @@ class Round:
         if head.job_id not in self.starts:
             self.take(head, self.devices_for(head) or promised)
 
-    def _serve_in_order(self, lanes: list[Lane]) -> None:
+    def _serve_in_order(self) -> None:
         """Start jobs in order until one does not fit: that is the new head."""
         closed: set[LaneKey] = set()
         skipped = 0
-        for job_id, _, key in self.order.jobs(lanes, closed):
+        for job_id, _, key in self.in_order(LaneClass.ORDINARY, closed):
             waiting = self._unserved(job_id)
             if waiting is None:
                 continue
@@ -341,7 +336,7 @@ class Round:
         if self.head is None or not self.promises.promised_classes or not self.promises.has_room():
             return
         classes = self.promises.promised_classes
-        lanes = self.servable(LaneClass.ORDINARY)
+        lanes = chain.from_iterable(self.servable(LaneClass.ORDINARY).values())
         own = [lane for lane in lanes if lane.key.class_name in classes]
         for looked, (job_id, _, _) in enumerate(self.order.jobs(own)):
             if looked >= SKIPS + MOST_PROMISES or not self.promises.has_room():
@@ -375,8 +370,7 @@ class Round:
         """Try each candidate once; whether any was started."""
         capacity, started = self.capacity, False
         refused: dict[tuple[object, ...], int] = {}
-        candidates = self._candidates(self.servable(LaneClass.ORDINARY))
-        for _, job_id, _, span_ms, lane in candidates:
+        for _, job_id, _, span_ms, lane in self._candidates():
             if span_ms >= refused.get(lane.kind, FOREVER) and not lane.key.gpu_memory_bytes:
                 continue
             waiting = self._unserved(JobId(job_id))
@@ -397,23 +391,19 @@ class Round:
         if not self.capacity.can_join():
             return False
         if self._do_sharers_wait is None:
-            lanes = self.servable(LaneClass.ORDINARY)
-            self._do_sharers_wait = any(lane.key.gpu_memory_bytes for lane in lanes)
+            kinds = self.servable(LaneClass.ORDINARY)
+            self._do_sharers_wait = any(kind.gpu_memory_bytes for kind in kinds)
         return self._do_sharers_wait
 
-    def _candidates(self, lanes: list[Lane]) -> list[Candidate]:
+    def _candidates(self) -> list[Candidate]:
         """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
-        bounds_ms: dict[tuple[object, ...], int] = {}
-        is_by_person = self.capacity.shared.is_by_person
         able: list[tuple[Lane, int]] = []
-        for lane in lanes:
-            key = lane.key
-            kind = (lane.kind, key.uid) if key.gpu_memory_bytes and is_by_person else lane.kind
-            bound_ms = bounds_ms.get(kind)
-            if bound_ms is None:
-                bound_ms = bounds_ms[kind] = self._open_until(key) - self.now
-            if lane.shortest_ms <= bound_ms:
-                able.append((lane, bound_ms))
+        for kind, lanes in self.servable(LaneClass.ORDINARY).items():
+            bound_ms = self._open_until(kind) - self.now
+            if kind.gpu_memory_bytes:  # which shared device one may join can be up to whose it is
+                able += self._able_to_join(lanes, bound_ms)
+            else:
+                able += [(lane, bound_ms) for lane in lanes if lane.shortest_ms <= bound_ms]
         scanned = self.order.scan(able, self.world.settings.backfill_scan)
         taken: set[JobId | None] = {*self.starts, self.head.job_id if self.head else None}
         taken.update(self.promises.ids())
@@ -422,13 +412,24 @@ class Round:
             return _shortest_of_each_first(found)
         return found
 
-    def _open_until(self, key: LaneKey) -> int:
-        """Return an instant (ms) beyond which no job of such a lane can start now; cheap."""
+    def _open_until(self, kind: Kind) -> int:
+        """Return an instant (ms) beyond which no job of a kind can start now by itself; cheap."""
         capacity = self.capacity
-        bounds = [capacity.open_until(key.gpus, each) for each in capacity.options(key)]
-        if key.gpu_memory_bytes:
-            bounds.append(capacity.join_until(key, key.uid))
+        bounds = [capacity.open_until(kind.gpus, each) for each in capacity.options(kind)]
         return max(bounds, default=self.now)
+
+    def _able_to_join(self, lanes: Collection[Lane], alone_ms: int) -> Iterator[tuple[Lane, int]]:
+        """Yield lanes of one kind with a budget that might be served, each with a bound on the span (ms)."""
+        bounds_ms: dict[Uid | None, int] = {}
+        is_by_person = self.capacity.shared.is_by_person
+        for lane in lanes:
+            whose = lane.key.uid if is_by_person else None
+            bound_ms = bounds_ms.get(whose)
+            if bound_ms is None:
+                join_ms = self.capacity.join_until(lane.key, lane.key.uid) - self.now
+                bound_ms = bounds_ms[whose] = max(alone_ms, join_ms)
+            if lane.shortest_ms <= bound_ms:
+                yield lane, bound_ms
 
     # stops
 
@@ -495,7 +496,7 @@ class Round:
 
     def _next_of_each_lane(self) -> Iterator[Waiting]:
         """Yield the first ordinary job of each lane that this round has not started."""
-        for lane in self.servable(LaneClass.ORDINARY):
+        for lane in chain.from_iterable(self.servable(LaneClass.ORDINARY).values()):
             for job_id in lane.ids:
                 waiting = self.unstarted(JobId(job_id))
                 if waiting is not None:
@@ -553,8 +554,9 @@ def _shortest_of_each_first(found: list[Candidate]) -> list[Candidate]:
     for candidate in found:
         of_person.setdefault(candidate[-1].key.uid, []).append(candidate)
     for own in of_person.values():
-        own.reverse()  # taken from the end, and of equals the first shall come first
-        own.sort(key=itemgetter(2), reverse=True)
+        if len(own) > 1:
+            own.reverse()  # taken from the end, and of equals the first shall come first
+            own.sort(key=itemgetter(2), reverse=True)
     return [of_person[candidate[-1].key.uid].pop() for candidate in found]
 
 

@@ -1,177 +1,41 @@
 """The waiting jobs, kept so that a decision over 100,000 of them costs what one over ten costs.
 
-Jobs that could start are in *lanes*: one first-in-first-out line for each person and kind of
-request (number and kind of devices, and the array where one is limited). All jobs of a lane need
-the same devices, so a lane that cannot be served is passed over as a whole; a heap over the heads
-of the lanes gives the serving order. Held jobs, and those whose dependency or begin time has not
-come, are kept apart.
+Jobs that could start are in *lanes* (see `policy.lanes`): one first-in-first-out line for each person
+and kind of request. A heap over the first jobs of people, and then of their lanes, gives the serving
+order. Held jobs, and those whose dependency or begin time has not come, are kept apart.
 """
 
 from __future__ import annotations
 
 import heapq
-from array import array
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from enum import StrEnum
-from typing import NamedTuple
+from bisect import bisect_left, insort
+from collections.abc import Container, Iterable, Iterator, Sequence
 
-from gpuboard.model.ids import DeviceUuid, JobId, Uid
+from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import Waiting, World
+from gpuboard.policy.lanes import (
+    Kind,
+    Lane,
+    LaneClass,
+    LaneIndex,
+    LaneKey,
+    Own,
+    Payer,
+    even_depth,
+    lane_class,
+    lane_key,
+)
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.usage import FairShare, virtual_lead_ms
-
-
-class LaneKey(NamedTuple):
-    """What all jobs of a lane have in common."""
-
-    uid: Uid
-    gpus: int
-    gpu_uuids: tuple[DeviceUuid, ...]
-    gpu_type: str
-    preemptible: bool
-    array_id: JobId | None
-    """Only for an array with a limit of jobs running at once."""
-    account: str = ""
-    class_name: str = ""
-    gpu_memory_bytes: int = 0
-    nvlink: bool = False
-
-    @property
-    def kind(self) -> tuple[int, tuple[DeviceUuid, ...], str, int, bool]:
-        """Return what says which devices would do: two lanes of a kind are served by the same ones."""
-        return self.gpus, self.gpu_uuids, self.gpu_type, self.gpu_memory_bytes, self.nvlink
-
-
-class LaneClass(StrEnum):
-    """How the jobs of a lane are served. Of strings, since those hash faster than an Enum's."""
-
-    ORDINARY = "ordinary"
-    PREEMPTIBLE = "preemptible"
-    """They take what ordinary jobs leave."""
-    DEVICELESS = "deviceless"
-    """They take nothing from anybody."""
-
-
-class Lane:
-    """One first-in-first-out line of jobs that need the same devices.
-
-    The line is arrays of the same length rather than a list of jobs: a scan over many lanes is
-    bound by how much memory it touches.
-    """
-
-    __slots__ = (
-        "expected_s",
-        "ids",
-        "key",
-        "kind",
-        "limits",
-        "owner",
-        "payer",
-        "shortest_ms",
-        "spans_ms",
-        "submitted_at",
-    )
-
-    def __init__(self, key: LaneKey, owner: object) -> None:
-        self.key = key
-        self.kind = key.kind
-        self.payer = (key.uid, key.account, key.class_name)
-        """What its lead over the submission goes by."""
-        self.owner = owner
-        """The mark of the one queue that may change it; any other copies it first."""
-        self.submitted_at = array("q")
-        """Submissions (ms), ascending."""
-        self.ids = array("q")
-        """The jobs, ascending where submitted at the same instant."""
-        self.spans_ms = array("q")
-        """Their limits plus grace."""
-        self.expected_s = array("q")
-        """How long they are predicted to take, or their limits."""
-        self.limits: dict[int, int] = {}
-        """How many jobs have this limit plus grace (ms)."""
-        self.shortest_ms = FOREVER
-        """The smallest of these."""
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def copy_for(self, owner: object) -> Lane:
-        """Return a copy that another queue may change."""
-        twin = Lane(self.key, owner)
-        twin.submitted_at = self.submitted_at[:]
-        twin.ids = self.ids[:]
-        twin.spans_ms = self.spans_ms[:]
-        twin.expected_s = self.expected_s[:]
-        twin.limits = self.limits.copy()
-        twin.shortest_ms = self.shortest_ms
-        return twin
-
-    def add(self, waiting: Waiting) -> None:
-        """Put a job in its place."""
-        span_ms = span_of(waiting)
-        place = self.place_of(waiting.submitted_at, waiting.job_id)
-        self.submitted_at.insert(place, waiting.submitted_at)
-        self.ids.insert(place, waiting.job_id)
-        self.spans_ms.insert(place, span_ms)
-        predicted_s = waiting.predicted_s
-        self.expected_s.insert(place, waiting.limit_s if predicted_s is None else predicted_s)
-        self.limits[span_ms] = self.limits.get(span_ms, 0) + 1
-        self.shortest_ms = min(self.shortest_ms, span_ms)
-
-    def remove(self, waiting: Waiting) -> None:
-        """Take a job out."""
-        place = self.place_of(waiting.submitted_at, waiting.job_id)
-        del self.submitted_at[place], self.ids[place], self.spans_ms[place]
-        del self.expected_s[place]
-        span_ms = span_of(waiting)
-        left = self.limits[span_ms] - 1
-        if left:
-            self.limits[span_ms] = left
-        else:
-            del self.limits[span_ms]
-            if span_ms == self.shortest_ms:
-                self.shortest_ms = min(self.limits, default=FOREVER)
-
-    def place_of(self, submitted_at: int, job_id: JobId) -> int:
-        """Return how many jobs of the lane come before such a one."""
-        low = bisect_left(self.submitted_at, submitted_at)
-        high = bisect_right(self.submitted_at, submitted_at, low)
-        return bisect_left(self.ids, job_id, low, high)
-
 
 Candidate = tuple[int, int, int, int, Lane]
 """A job found by a scan: what it is served by (ms, smallest first), its number, how long it should
 take (s), its limit plus grace (ms), and its lane. No NamedTuple: making those takes four times as
 long, and a scan makes up to a thousand."""
 
-
-def lane_class(key: LaneKey) -> LaneClass:
-    """Return how the jobs of such a lane are served."""
-    if not key.gpus:
-        return LaneClass.DEVICELESS
-    return LaneClass.PREEMPTIBLE if key.preemptible else LaneClass.ORDINARY
-
-
-def span_of(waiting: Waiting) -> int:
-    """Return how long the job may hold its devices (ms): limit plus grace."""
-    return (waiting.limit_s + waiting.grace_s) * 1000
-
-
-def lane_key(waiting: Waiting) -> LaneKey:
-    """Return the lane to which a job belongs."""
-    return LaneKey(
-        waiting.uid,
-        waiting.gpus,
-        tuple(sorted(waiting.gpu_uuids)),
-        waiting.gpu_type,
-        waiting.preemptible,
-        waiting.array_id if waiting.array_limit is not None else None,
-        waiting.account,
-        waiting.class_name,
-        waiting.gpu_memory_bytes,
-        waiting.nvlink,
-    )
+_Entry = tuple[int, int, int, int, Lane | Own]
+"""What comes next of a lane: what it is served by (ms), its job, its place in the lane, the lead, the
+lane. Or all lanes of a person, none of which has a job before that (ms): then -1, and a number."""
 
 
 def is_parked(waiting: Waiting) -> bool:
@@ -185,7 +49,7 @@ class WaitingQueue:
     def __init__(self, waiting: Iterable[Waiting] = ()) -> None:
         self._mark = object()
         self._jobs: dict[JobId, Waiting] = {}
-        self._lanes: dict[LaneClass, dict[LaneKey, Lane]] = {kind: {} for kind in LaneClass}
+        self._lanes = {kind: LaneIndex() for kind in LaneClass}
         self._timed: list[tuple[int, JobId]] = []
         """(begin_at, job) of jobs that wait for nothing but their begin time; ascending."""
         self._parked: list[JobId] = []
@@ -220,7 +84,7 @@ class WaitingQueue:
         if waiting.begin_at is not None:
             insort(self._timed, (waiting.begin_at, waiting.job_id))
         else:
-            self._lane(waiting).add(waiting)
+            self._enter(waiting)
 
     def remove(self, job_id: JobId) -> None:
         """Take a job out; one that is not there is no error."""
@@ -241,10 +105,8 @@ class WaitingQueue:
             if place < len(self._timed) and self._timed[place] == entry:
                 del self._timed[place]
                 return
-        lane = self._lane(waiting)
-        lane.remove(waiting)
-        if not lane:
-            del self._lanes[lane_class(lane.key)][lane.key]
+        key = lane_key(waiting)
+        self._lanes[lane_class(key)].remove(waiting, key, self._mark)
 
     def get(self, job_id: JobId) -> Waiting | None:
         """Return a waiting job, or None when it does not wait."""
@@ -300,7 +162,7 @@ class WaitingQueue:
         ids = [*(job_id for _, job_id in self._timed), *self._parked]
         return ids if uid is None else [i for i in ids if self._jobs[i].uid == uid]
 
-    def lanes(self, now: int, kind: LaneClass) -> Collection[Lane]:
+    def lanes(self, now: int, kind: LaneClass) -> LaneIndex:
         """Return the lanes of one class of jobs eligible at `now`. Not to be changed by the caller.
 
         Jobs whose begin time has come move into their lanes here, once; should the clock go back,
@@ -318,9 +180,9 @@ class WaitingQueue:
             come = bisect_left(self._timed, (now + 1, JobId(0)))
             for _, job_id in self._timed[:come]:
                 waiting = self._jobs[job_id]
-                self._lane(waiting).add(waiting)
+                self._enter(waiting)
             del self._timed[:come]
-        return self._lanes[kind].values()
+        return self._lanes[kind]
 
     def serving_order(self, world: World, now: int, limit: int | None = None) -> list[JobId]:
         """Return the eligible jobs in the order in which they would be served, the head first.
@@ -338,16 +200,10 @@ class WaitingQueue:
                     ids.append(job_id)
         return ids if limit is None else ids[:limit]
 
-    def _lane(self, waiting: Waiting) -> Lane:
-        """Return the job's lane to be changed."""
+    def _enter(self, waiting: Waiting) -> None:
+        """Put a job that may start into its lane."""
         key = lane_key(waiting)
-        lanes = self._lanes[lane_class(key)]
-        lane = lanes.get(key)
-        if lane is None:
-            lane = lanes[key] = Lane(key, self._mark)
-        elif lane.owner is not self._mark:
-            lane = lanes[key] = lane.copy_for(self._mark)
-        return lane
+        self._lanes[lane_class(key)].add(waiting, key, self._mark)
 
 
 class ServingOrder:
@@ -368,7 +224,7 @@ class ServingOrder:
         which = (uid, account, class_name)
         lead = self._leads.get(which)
         if lead is None:
-            job_class = self._settings.classes.get(class_name)
+            job_class = self._settings.classes.get(class_name) if class_name else None
             boost_s = job_class.boost_s if job_class else 0
             factor = self.share.factor(uid, account)
             lead = self._leads[which] = virtual_lead_ms(factor, boost_s, self._settings)
@@ -386,14 +242,35 @@ class ServingOrder:
 
         A lane that the caller adds to `closed` on the way yields no more.
         """
-        heap = []
-        counted = self.counted
-        for lane in lanes:
-            lead = self._lead_of(lane)
-            heap.append((counted(lane.submitted_at[0]) - lead, lane.ids[0], 0, lead, lane))
+        return self._merged(
+            [self._first(lane, self._lead_of(lane.payer)) for lane in lanes], closed
+        )
+
+    def jobs_of_kinds(
+        self, index: LaneIndex, kinds: Container[Kind], closed: Container[LaneKey] = ()
+    ) -> Iterator[tuple[JobId, int, LaneKey]]:
+        """Yield as `jobs` does those of the lanes of some kinds, a person's looked at when their turn comes."""
+        counted, leads, heap = self.counted, self._leads, list[_Entry]()
+        for number, (payer, own) in enumerate(index.by_payer.items()):
+            lead = leads.get(payer)
+            if lead is None:
+                lead = self.lead_ms(*payer)
+            heap.append((counted(own.first_at) - lead, -1, number, lead, own))
+        return self._merged(heap, closed, kinds)
+
+    def _merged(
+        self, heap: list[_Entry], closed: Container[LaneKey], kinds: Container[Kind] = ()
+    ) -> Iterator[tuple[JobId, int, LaneKey]]:
         heapq.heapify(heap)
+        counted = self.counted
         while heap:
             _, job_id, place, lead, lane = heap[0]
+            if isinstance(lane, Own):
+                heapq.heappop(heap)
+                for each in lane.lanes.values():
+                    if each.kind in kinds:
+                        heapq.heappush(heap, self._first(each, lead))
+                continue
             key = lane.key
             if key in closed:
                 heapq.heappop(heap)
@@ -406,6 +283,9 @@ class ServingOrder:
             else:
                 heapq.heappop(heap)
 
+    def _first(self, lane: Lane, lead: int) -> _Entry:
+        return self.counted(lane.submitted_at[0]) - lead, lane.ids[0], 0, lead, lane
+
     def scan(self, lanes: Sequence[tuple[Lane, int]], limit: int) -> list[Candidate]:
         """Look at `limit` jobs of some lanes at most; return in order those within their lane's bound.
 
@@ -414,13 +294,23 @@ class ServingOrder:
         the inner loop of backfill.
         """
         depth = even_depth([len(lane.ids) for lane, _ in lanes], limit)
-        found: list[Candidate] = []
-        counted = self.counted
-        for lane, bound_ms in lanes:
+        counted, lead_of = self.counted, self._lead_of
+        found: list[Candidate] = [
+            (
+                counted(lane.submitted_at[0]) - lead_of(lane.payer),
+                lane.ids[0],
+                lane.expected_s[0],
+                lane.spans_ms[0],
+                lane,
+            )
+            for lane, bound_ms in lanes
+            if lane.spans_ms[0] <= bound_ms
+        ]
+        for lane, bound_ms in lanes if depth > 1 else ():
             spans_ms = lane.spans_ms
-            within = [n for n, span_ms in enumerate(spans_ms[:depth]) if span_ms <= bound_ms]
+            within = [n for n, span_ms in enumerate(spans_ms[1:depth], 1) if span_ms <= bound_ms]
             if within:
-                lead, at = self._lead_of(lane), lane.submitted_at
+                lead, at = lead_of(lane.payer), lane.submitted_at
                 ids, expected_s = lane.ids, lane.expected_s
                 found += [
                     (counted(at[n]) - lead, ids[n], expected_s[n], spans_ms[n], lane)
@@ -429,9 +319,9 @@ class ServingOrder:
         found.sort()
         return found
 
-    def _lead_of(self, lane: Lane) -> int:
-        lead = self._leads.get(lane.payer)
-        return self.lead_ms(*lane.payer) if lead is None else lead
+    def _lead_of(self, payer: Payer) -> int:
+        lead = self._leads.get(payer)
+        return self.lead_ms(*payer) if lead is None else lead
 
     def counted(self, submitted_at: int) -> int:
         """Return when a job counts as submitted (ms), its lead aside."""
@@ -442,22 +332,7 @@ class ServingOrder:
         own_key, own_id = self.key(waiting)
         before: dict[LaneKey, int] = {}
         for lane in lanes:
-            place = lane.place_of(own_key + self._lead_of(lane), own_id)
+            place = lane.place_of(own_key + self._lead_of(lane.payer), own_id)
             if place:
                 before[lane.key] = place
         return before
-
-
-def even_depth(lengths: Collection[int], limit: int) -> int:
-    """Return the greatest depth to which lines of these lengths give `limit` jobs at most, but 1 at least."""
-    deepest = max(lengths, default=1)
-    if sum(lengths) <= limit:
-        return deepest
-    left, depth = limit, 0
-    ascending = sorted(lengths)
-    for number, length in enumerate(ascending):
-        depth = left // (len(ascending) - number)
-        if length > depth:
-            break
-        left -= length
-    return max(1, depth)

@@ -15,7 +15,8 @@ from itertools import islice
 
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import Waiting, World
-from gpuboard.policy.queue import Lane, LaneClass, ServingOrder, WaitingQueue, lane_class, lane_key
+from gpuboard.policy.lanes import Lane, LaneClass, lane_class, lane_key
+from gpuboard.policy.queue import ServingOrder, WaitingQueue
 
 CLASSES = (LaneClass.DEVICELESS, LaneClass.ORDINARY, LaneClass.PREEMPTIBLE)
 """In the order in which they are served."""

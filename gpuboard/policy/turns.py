@@ -7,24 +7,21 @@ the long line of one person costs no more than the short one of another.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import Waiting
+from gpuboard.policy.lanes import Kind, Lane, even_depth
 from gpuboard.policy.leases import LeaseRules, Rank
-from gpuboard.policy.queue import Lane, even_depth
 
 LOOKS = 256
 """About so many jobs are looked at in a round, equally many of each person."""
 FEWEST_LOOKS = 4
 """At least so many of each person, or one of each of their lanes."""
 
-Kind = tuple[object, ...]
-"""Which devices would do, as of a lane."""
-
 
 def by_turns(
-    lanes: Sequence[Lane],
+    lanes: Iterable[Lane],
     rules: LeaseRules,
     find: Callable[[JobId], Waiting | None],
     is_hopeless: Callable[[Waiting, Kind], bool],

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gpuboard.model.world import PolicySettings, Usage
+from gpuboard.policy.lanes import LaneClass, even_depth
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.queue import LaneClass, ServingOrder, WaitingQueue, even_depth
+from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from tests.support.policy_facts import MINUTE, box, job
 
 NOW = 1000 * MINUTE
@@ -173,3 +174,18 @@ def test_a_scan_looks_into_all_lanes_equally_deep_and_answers_in_order():
 )
 def test_the_depth_of_a_scan_uses_up_its_limit(lengths, limit, depth):
     assert even_depth(lengths, limit) == depth
+
+
+def test_the_lanes_of_a_person_are_looked_at_only_when_their_turn_comes():
+    """The order is found by people: a decision pays for those whose jobs it comes to."""
+    queue = WaitingQueue(job(n, 1 + n % 4, uid=1 + n % 9) for n in range(1, 100))
+    index = queue.lanes(NOW, LaneClass.ORDINARY)
+    some = {lane.kind for lane in index if lane.kind.gpus > 1}
+    order = ServingOrder(box(1))
+    found = [job_id for job_id, _, _ in order.jobs_of_kinds(index, some)]
+    assert found == [job_id for job_id in queue.serving_order(box(1), NOW) if 1 + job_id % 4 > 1]
+    looked: list[int] = []
+    count_first = order._first
+    order._first = lambda lane, lead: looked.append(lane.key.uid) or count_first(lane, lead)
+    next(order.jobs_of_kinds(index, some))
+    assert set(looked) == {2}

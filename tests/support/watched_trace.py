@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.plan import Plan
 from gpuboard.model.world import PolicySettings, Waiting, World
+from gpuboard.policy.lanes import LaneClass
 from gpuboard.policy.plan import Round
-from gpuboard.policy.queue import LaneClass, ServingOrder
+from gpuboard.policy.queue import ServingOrder
 from gpuboard.simulate.played import Played
 from gpuboard.simulate.simulation import Conditions, Simulation
 from gpuboard.simulate.trace import TraceJob
