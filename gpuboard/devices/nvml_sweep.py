@@ -27,7 +27,7 @@ from gpuboard.devices.nvml_answers import (
 from gpuboard.devices.nvml_calls import Handle, NvmlCalls
 from gpuboard.devices.nvml_topology import TopologyReader, numa_node
 from gpuboard.devices.processes import ProcessFacts, ProcessTable
-from gpuboard.devices.roster import Roster
+from gpuboard.devices.roster import Roster, nameless_uuid
 from gpuboard.errors import HostError
 from gpuboard.model.device import (
     Device,
@@ -375,11 +375,6 @@ def _process(
         container_id=facts.container_id,
         job_name=facts.job_name,
     )
-
-
-def nameless_uuid(slot: int) -> DeviceUuid:
-    """Return what stands for the UUID of a GPU that never told it; it cannot be given out."""
-    return DeviceUuid(f"unknown-gpu-{slot}")
 
 
 def _vitals_of(fault: HostError) -> Vitals:

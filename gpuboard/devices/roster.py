@@ -12,6 +12,18 @@ from typing import NamedTuple
 
 from gpuboard.model.ids import DeviceUuid
 
+_NAMELESS = "unknown-gpu-"
+
+
+def nameless_uuid(slot: int) -> DeviceUuid:
+    """Return what stands for the UUID of a GPU that never told it; it cannot be given out."""
+    return DeviceUuid(f"{_NAMELESS}{slot}")
+
+
+def is_nameless(uuid: DeviceUuid) -> bool:
+    """Whether this only stands for a UUID: who it is shows when the GPU answers."""
+    return uuid.startswith(_NAMELESS)
+
 
 class Roll(NamedTuple):
     """Who is where after one look."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
+from gpuboard.devices.roster import is_nameless
 from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.stopping import Stopper
@@ -50,7 +53,19 @@ class HealthWatch:
             if uuid in leased or (parent or uuid) not in boards
         } | present
         for uuid, words in faults.items():
-            self._act(uuid, words)
+            if not is_nameless(uuid):  # it is not given out either way
+                self._act(uuid, words)
+        self._forget_nameless(present)
+
+    def _forget_nameless(self, present: Container[DeviceUuid]) -> None:
+        """Let drains go that stand for a GPU of no name: it came back under its own, or is not there."""
+        gone = [uuid for uuid in self._core.ledger.drains if is_nameless(uuid)]
+        gone = [uuid for uuid in gone if uuid not in present]
+        if gone:
+            change = Change("device.resume", resumed=gone)
+            for uuid in gone:
+                change.event("device.resumed", device=uuid, by="gpuboard")
+            self._core.journal.commit(change)
 
     def _act(self, uuid: DeviceUuid, words: str) -> None:
         core = self._core

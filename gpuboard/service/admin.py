@@ -43,10 +43,15 @@ class AdminService:
         return AdminResult(words=f"{self._labels(devices)}: out of service; what runs goes on")
 
     def resume(self, caller: Caller, request: DrainRequest) -> AdminResult:
-        """Put devices back into service."""
+        """Put devices back into service; also by its UUID one that the box does not have any more."""
         self._insist(caller, "resume")
-        devices = self._devices(request.gpu_ids)
-        drained = [device for device in devices if device in self._engine.drains()]
+        drains = self._engine.drains()
+        words = [word.strip() for text in request.gpu_ids for word in text.split(",")]
+        named = [DeviceUuid(word) for word in words if word in drains] if words else [*drains]
+        others = [word for word in words if word and word not in drains]
+        if others:
+            named += self._devices(others)
+        drained = [device for device in dict.fromkeys(named) if device in drains]
         self._engine.resume(drained, caller.person.name)
         if not drained:
             return AdminResult(words="no device was drained")

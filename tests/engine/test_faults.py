@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from gpuboard.config import Config, JobsConfig
+from gpuboard.devices.roster import nameless_uuid
 from gpuboard.engine import starting
 from gpuboard.engine.core import Core
 from gpuboard.engine.crash import Crash
@@ -732,3 +733,23 @@ def test_job_whose_container_was_paused_is_said_to_be_so_while_it_is(box: Box) -
     box.runtime.unpause(name)
     box.advance(5)
     assert not box.engine.progress_of(job)
+
+
+@pytest.mark.parametrize("is_drained", [False, True], ids=["now", "by an older version"])
+def test_gpu_lost_before_the_daemon_began_is_back_when_it_is_back(
+    box: Box, *, is_drained: bool
+) -> None:
+    """Nobody knows who it is meanwhile: it is not given out, and no drain is left under a made-up name."""
+    box.probe.nameless.add(0)
+    box.restart()
+    box.settle()
+    assert not box.engine.drains()
+    if is_drained:
+        box.engine.drain([nameless_uuid(0)], "gpuboard", "fell off the bus")
+    first, second = (box.submit(gpus=n, script=Script(run_s=500)) for n in (3, 1))
+    box.settle()
+    assert (box.state(first), box.state(second)) == ("running", "queued")
+    box.probe.nameless.clear()
+    box.advance(5)
+    assert not box.engine.drains()
+    assert (box.state(second), box.job(second).devices) == ("running", (uuid(0),))

@@ -13,7 +13,7 @@ from gpuboard.errors import NotFound
 from gpuboard.model.requests import BlackoutRequest, DrainRequest
 from gpuboard.service.configview import HIDDEN, settings_of
 from gpuboard.service.services import Services
-from tests.support.engine import Box
+from tests.support.engine import Box, uuid
 from tests.support.services import AS_ADMIN
 
 
@@ -117,3 +117,16 @@ def test_box_without_gpus_has_none_to_drain(box: Box, services: Services) -> Non
     with pytest.raises(NotFound, match="this box has no GPUs") as caught:
         services.admin.drain(AS_ADMIN, DrainRequest())
     assert caught.value.hint == "the driver says: the driver is not loaded"
+
+
+@pytest.mark.parametrize("words", [[], [str(uuid(3))], [f"2,{uuid(3)}"]])
+def test_device_that_left_the_box_can_be_put_back_into_service(
+    box: Box, services: Services, words: list[str]
+) -> None:
+    """Else its drain would stay for good: by its UUID, or with all others."""
+    services.admin.drain(AS_ADMIN, DrainRequest(gpu_ids=["3"], note="sold"))
+    box.probe.missing.add(uuid(3))
+    box.settle()
+    said = services.admin.resume(AS_ADMIN, DrainRequest(gpu_ids=words)).words
+    assert said == f"GPU {uuid(3)}: back in service"
+    assert not box.engine.drains()

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gpuboard.config import Config
+from gpuboard.devices.roster import nameless_uuid
 from gpuboard.engine.clock import VirtualClock
 from gpuboard.engine.crash import CrashPoints
 from gpuboard.engine.local import LocalEngine
@@ -58,6 +59,8 @@ class ScriptedProbe:
         self.foreign: dict[DeviceUuid, tuple[DeviceProcess, ...]] = {}
         self.unreadable: set[DeviceUuid] = set()
         self.missing: set[DeviceUuid] = set()
+        self.nameless: set[int] = set()
+        """GPUs that were lost before anybody asked who they are."""
         self.utilizations: dict[DeviceUuid, int] = {}
         """In percent; of other devices it is not known."""
         self.remnants: dict[DeviceUuid, str] = {}
@@ -88,6 +91,9 @@ class ScriptedProbe:
         name, memory_bytes = self.models.get(index, ("Simulated GPU", 2**34))
         device = Device(uuid=uuid(index), index=index, name=name, memory_bytes=memory_bytes)
         health, words = self.faults.get(device.uuid, (Health.OK, ""))
+        if index in self.nameless:
+            device = Device(uuid=nameless_uuid(index), index=index, name="GPU")
+            health, words = Health.LOST, "fell off the bus"
         ours = tuple(
             DeviceProcess(
                 pid=10_000 + p.job_id,
