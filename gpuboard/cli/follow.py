@@ -1,15 +1,15 @@
 """Waiting for jobs and following their output, across restarts of the daemon.
 
 The state is asked for, never inferred: an answer that does not come changes nothing, and a torn
-log stream is taken up again where it broke (output that the engine rotated away meanwhile is lost
-to the follower, not to the job).
+log stream is taken up again where it broke. Where a log outgrew its bound, that place is not known any
+more: its last lines come again, and it is said.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gpuboard.cli import words
@@ -20,6 +20,9 @@ FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
 DAEMON_PATIENCE_S = 120.0
 """A daemon that restarts (an upgrade, a crash) is waited for this long."""
+SURELY_KEPT_BYTES = 1 << 12
+"""The beginning of a log that is not longer was let go by nobody: no admin can bound it closer."""
+RESUMED_LINES = 100
 
 Job = dict[str, Any]
 
@@ -115,6 +118,8 @@ class LogTail:
         self._path = f"/jobs/{job_id}/log"
         self._attempt = attempt
         self._written = 0
+        self._is_cut = False
+        """Whether so much of the log was let go that its bytes cannot be counted from its beginning."""
 
     def copy(self, write: Callable[[bytes], object]) -> None:
         """Copy until the attempt has ended. Raises Unavailable when the daemon stays away."""
@@ -128,12 +133,26 @@ class LogTail:
 
     def _copy_rest(self, write: Callable[[bytes], object]) -> None:
         skip = self._written
-        for piece in self._session.client.stream(self._path, attempt=self._attempt, follow=True):
+        tail = None
+        if self._written and (self._is_cut or self._outgrew(skip)):
+            self._is_cut = True
+            skip, tail = 0, RESUMED_LINES
+            self._session.note("the log outgrew its bound meanwhile: its last lines again")
+        for piece in self._stream(follow=True, tail=tail):
             fresh = piece[skip:]
             skip = max(0, skip - len(piece))
             if fresh:
                 write(fresh)
                 self._written += len(fresh)
+
+    def _outgrew(self, written: int) -> bool:
+        """Whether less is left of the log than was written of it: waiting for more could last for ever."""
+        if written <= SURELY_KEPT_BYTES:
+            return False
+        return sum(len(piece) for piece in self._stream(follow=False)) < written
+
+    def _stream(self, **how: object) -> Iterator[bytes]:
+        return self._session.client.stream(self._path, attempt=self._attempt, **how)
 
 
 def write_stdout(piece: bytes) -> None:

@@ -155,6 +155,25 @@ def test_torn_log_is_taken_up_where_it_broke(server: FakeServer, gpuboard: Gpubo
     assert gpuboard("run", "-q", "img").out == "epoch 1\nepoch 2\n"
 
 
+def test_torn_log_whose_beginning_was_let_go_does_not_fall_silent(
+    server: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it broke cannot be counted any more: its last lines come again, and that is said."""
+    monkeypatch.setattr(follow, "SURELY_KEPT_BYTES", 10)
+    script_run(server, RUNNING, ENDED)
+    server.turns["GET", "/jobs/12/log"] = [
+        chunks(b"epoch 1\nepoch 2\nepoch 3\n", None),
+        chunks(b"epoch 3\nepoch 4\n"),
+        chunks(b"epoch 3\nepoch 4\n", None),
+        chunks(b"epoch 4\nepoch 5\n"),
+    ]
+    ran = gpuboard("run", "img")
+    assert ran.out == "epoch 1\nepoch 2\nepoch 3\nepoch 3\nepoch 4\nepoch 4\nepoch 5\n"
+    assert ran.err.count("outgrew its bound") == 2
+    asked = [one.query for one in server.asked if one.path == "/jobs/12/log"]
+    assert [query.get("tail") for query in asked] == [None, None, ["100"], ["100"]]
+
+
 def test_logs_that_follow_are_taken_up_too_and_stay_with_their_job(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:
