@@ -27,7 +27,7 @@ from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.topology import take_lowest
-from gpuboard.policy.turns import by_turns
+from gpuboard.policy.turns import TurnOrder
 from gpuboard.policy.words import clock_words
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Filling:
         self._given: list[tuple[int, int]] = []
         """(devices, free again at) of what this round started."""
         self._instants: set[int] = set()
+        self._turn_order: TurnOrder | None = None
         self._no_place: set[tuple[Kind, int]] = set()
         """(kind, grace) of jobs that found no devices, free or about to be."""
         self._no_way: set[Like] = set()
@@ -241,12 +242,18 @@ class Filling:
 
     def _by_turns(self) -> Iterator[tuple[Waiting, Kind]]:
         """Yield jobs by who had the least, those left out of which nothing can come."""
-        lanes = chain.from_iterable(self._round.servable(LaneClass.PREEMPTIBLE).values())
-        for waiting, kind in by_turns(lanes, self.rules, self._find, self._is_hopeless):
+        if self._turn_order is None:
+            lanes = chain.from_iterable(self._round.servable(LaneClass.PREEMPTIBLE).values())
+            self._turn_order = TurnOrder(lanes, self.rules, self._round.unstarted)
+        for waiting, kind in self._turn_order.jobs(self._is_passed_over):
             if not self._is_open():
                 return
-            if waiting is not self.head and self._round.has_room(waiting):
+            if self._round.has_room(waiting):
                 yield waiting, kind
+
+    def _is_passed_over(self, waiting: Waiting, kind: Kind) -> bool:
+        is_served = waiting is self.head or waiting.job_id in self._round.starts
+        return is_served or self._is_hopeless(waiting, kind)
 
     def _find(self, job_id: JobId) -> Waiting | None:
         waiting = self._round.unstarted(job_id)

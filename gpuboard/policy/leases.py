@@ -29,7 +29,7 @@ MARGIN = 0.5
 
 
 Rank = tuple[float, int, int, JobId]
-"""What jobs are served by under leases, smallest first."""
+"""What jobs are served by under leases, smallest first; to its first part the person's standing is added."""
 
 
 class LeaseRules:
@@ -70,12 +70,16 @@ class LeaseRules:
         """Whether the job has hardly run yet."""
         return waiting.ran_s * 1000 < self.newcomer_ms
 
-    def least_rank(self, uid: Uid, lanes: Iterable[Lane]) -> Rank:
+    def standing(self, uid: Uid) -> float:
+        """Return what a person comes by: what they had; nothing where turns go by job."""
+        return 0.0 if self._is_by_job else self.had(uid)
+
+    def least_rank(self, lanes: Iterable[Lane]) -> Rank:
         """Return a rank that no job of these lanes, all of one person, comes before; cheap."""
         if self._is_by_job:
             return 0.0, 0, min(lane.submitted_at[0] for lane in lanes), JobId(0)
-        widest = max(lane.key.gpus for lane in lanes)
-        return self.had(uid) - self._worth(uid, widest), -1, 0, JobId(0)
+        most = max((lane.key.gpus, lane.key.uid) for lane in lanes)
+        return -self._worth(most[1], most[0]), -1, 0, JobId(0)
 
     def hurdle(self, holders: Iterable[Holder], *, is_new: bool) -> float:
         """Return what whoever waits has to have had less than, if any of these is to give way.
@@ -91,14 +95,14 @@ class LeaseRules:
         highest = max(hurdles, default=-math.inf)
         return math.nextafter(highest, math.inf) if is_new else highest
 
-    def rank(self, waiting: Waiting) -> Rank:
-        """Return what jobs are served by, smallest first: who had least; then which ran least."""
+    def own_rank(self, waiting: Waiting) -> Rank:
+        """Return what a person's jobs are served by, smallest first: newcomers; then which ran least."""
         new = self.is_newcomer(waiting)
         if self._is_by_job:
             return float(not new), 0, waiting.submitted_at, waiting.job_id
         ahead = self._worth(waiting.uid, waiting.gpus) if new else 0.0
         ran_s = 0 if new else waiting.ran_s
-        return self.had(waiting.uid) - ahead, ran_s, waiting.submitted_at, waiting.job_id
+        return -ahead, ran_s, waiting.submitted_at, waiting.job_id
 
     def safe_until(self, holder: Holder) -> int:
         """Return the end of the holder's lease (ms); one without a lease is safe as if it had one."""

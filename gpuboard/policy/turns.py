@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import Waiting
@@ -18,51 +19,87 @@ LOOKS = 256
 """About so many jobs are looked at in a round, equally many of each person."""
 FEWEST_LOOKS = 4
 """At least so many of each person, or one of each of their lanes."""
+FRESH = -1
+"""Of a person whose jobs were not looked at yet."""
 
 
-def by_turns(
-    lanes: Iterable[Lane],
-    rules: LeaseRules,
-    find: Callable[[JobId], Waiting | None],
-    is_hopeless: Callable[[Waiting, Kind], bool],
-) -> Iterator[tuple[Waiting, Kind]]:
-    """Yield jobs by who had the least, what is granted on the way counted at once.
+class Line:
+    """The jobs of one person that are looked at, the last of the list first."""
 
-    `find` returns the job of a number that may be served still. A job is passed over when it
-    `is_hopeless`, which is asked as late as can be.
-    """
-    people: dict[Uid, list[Lane]] = {}
-    for lane in lanes:
-        people.setdefault(lane.key.uid, []).append(lane)
-    looks = max(FEWEST_LOOKS, LOOKS // max(1, len(people)))
-    heap: list[tuple[Rank, Uid]] = [
-        (rules.least_rank(uid, own), uid) for uid, own in people.items()
-    ]
-    heapq.heapify(heap)
-    waiting_of: dict[Uid, list[tuple[Rank, Waiting, Kind]]] = {}
-    looked = 0
-    while heap:
-        _, uid = heapq.heappop(heap)
-        jobs = waiting_of.get(uid)
-        if jobs is None:
-            if looked >= 2 * LOOKS:
-                continue
-            jobs = waiting_of[uid] = []
-            depth = even_depth([len(lane.ids) for lane in people[uid]], looks)
-            for lane in people[uid]:
-                for job_id in lane.ids[:depth]:
-                    looked += 1
-                    waiting = find(JobId(job_id))
-                    if waiting is not None and not is_hopeless(waiting, lane.kind):
-                        jobs.append((rules.rank(waiting), waiting, lane.kind))
-            jobs.sort(key=_rank_of, reverse=True)
-        else:
-            _, waiting, kind = jobs.pop()
-            if not is_hopeless(waiting, kind):
-                yield waiting, kind
-        if jobs:
-            heapq.heappush(heap, (rules.rank(jobs[-1][1]), uid))
+    __slots__ = ("jobs", "lanes", "uid")
+
+    def __init__(self, uid: Uid) -> None:
+        self.uid = uid
+        self.lanes: list[Lane] = []
+        self.jobs: list[tuple[Rank, Waiting, Kind]] | None = None
+        """With their ranks among themselves; None: not looked at yet."""
 
 
-def _rank_of(entry: tuple[Rank, Waiting, Kind]) -> Rank:
-    return entry[0]
+class TurnOrder:
+    """Jobs by who had the least. Asked more than once in a round, it looks at each job once."""
+
+    def __init__(
+        self, lanes: Iterable[Lane], rules: LeaseRules, find: Callable[[JobId], Waiting | None]
+    ) -> None:
+        """Sort lanes by person. `find` returns the job of a number."""
+        self._rules = rules
+        self._find = find
+        self._lines: dict[Uid, Line] = {}
+        for lane in lanes:
+            uid = lane.key.uid
+            line = self._lines.get(uid)
+            if line is None:
+                line = self._lines[uid] = Line(uid)
+            line.lanes.append(lane)
+        self._looks = max(FEWEST_LOOKS, LOOKS // max(1, len(self._lines)))
+        self._least = {uid: rules.least_rank(line.lanes) for uid, line in self._lines.items()}
+
+    def jobs(
+        self, is_passed_over: Callable[[Waiting, Kind], bool]
+    ) -> Iterator[tuple[Waiting, Kind]]:
+        """Yield jobs, what is granted on the way counted at once.
+
+        Which are passed over is asked again as late as can be.
+        """
+        standing = self._rules.standing
+        heap = [(_rank(standing(uid), own), uid, FRESH) for uid, own in self._least.items()]
+        heapq.heapify(heap)
+        looked = 0
+        while heap:
+            _, uid, place = heapq.heappop(heap)
+            line = self._lines[uid]
+            if place == FRESH:
+                if looked >= 2 * LOOKS:
+                    continue
+                jobs = self._looked_at(line)
+                looked += len(jobs)
+                place = len(jobs) - 1
+            else:
+                jobs = self._looked_at(line)
+                _, waiting, kind = jobs[place]
+                if not is_passed_over(waiting, kind):
+                    yield waiting, kind
+                place -= 1
+            while place >= 0 and is_passed_over(jobs[place][1], jobs[place][2]):
+                place -= 1
+            if place >= 0:
+                heapq.heappush(heap, (_rank(standing(uid), jobs[place][0]), uid, place))
+
+    def _looked_at(self, line: Line) -> list[tuple[Rank, Waiting, Kind]]:
+        """Return the first jobs of a person's lanes, of each as many as of the others, the best last."""
+        if line.jobs is not None:
+            return line.jobs
+        jobs = line.jobs = []
+        depth = even_depth([len(lane.ids) for lane in line.lanes], self._looks)
+        for lane in line.lanes:
+            for job_id in lane.ids[:depth]:
+                waiting = self._find(JobId(job_id))
+                if waiting is not None:
+                    jobs.append((self._rules.own_rank(waiting), waiting, lane.kind))
+        jobs.sort(key=itemgetter(0), reverse=True)
+        return jobs
+
+
+def _rank(standing: float, own: Rank) -> Rank:
+    """Return a job's rank among everybody's, from its person's standing and its rank among theirs."""
+    return standing + own[0], own[1], own[2], own[3]

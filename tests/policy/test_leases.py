@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from gpuboard.model.world import PolicySettings, Usage
+from gpuboard.policy.lanes import LaneClass
 from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
+from gpuboard.policy.turns import TurnOrder
 from tests.support.policy_facts import MINUTE, box, held, job
 
 NOW = 100 * MINUTE
@@ -104,3 +106,24 @@ def test_who_is_stopped_for_the_head_is_no_turn_of_others():
     reasons = [stop.reason for stop in plan.stops]
     assert reasons[:3] == ["job 1 is next and needs its devices"] * 3
     assert [reason for reason in reasons[3:] if "job 3 " in reason] == reasons[3:] != []
+
+
+def test_a_round_that_asks_whose_turn_it_is_again_looks_at_each_job_once():
+    """What a person was granted meanwhile counts; their jobs are sorted already."""
+    queue = WaitingQueue([job(n, uid=1 + n % 3, **OLD) for n in range(1, 10)])
+    looked: list[int] = []
+
+    def find(job_id):
+        looked.append(job_id)
+        return queue.get(job_id)
+
+    ranks = rules(usage=(Usage(1, 0.0), Usage(2, 100.0), Usage(3, 200.0)))
+    order = TurnOrder(queue.lanes(NOW, LaneClass.PREEMPTIBLE), ranks, find)
+
+    def people() -> list[int]:
+        return [waiting.uid for waiting, _ in order.jobs(lambda waiting, kind: False)]
+
+    assert people() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    ranks.grant(1, 1, NOW + 60 * MINUTE)
+    assert people() == [2, 2, 2, 3, 3, 3, 1, 1, 1]
+    assert sorted(looked) == list(range(1, 10))
