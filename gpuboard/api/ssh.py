@@ -23,6 +23,8 @@ _LONGEST_CONTROL_DIR = 45
 """A Unix socket's path has 108 bytes at most; ssh's own name in it takes 62."""
 _PERSIST_S = 60
 _PIECE = 65536
+_SSH_FAILED = 255
+"""ssh(1): "exits with the exit status of the remote command or with 255 if an error occurred"."""
 
 _ended: list[subprocess.Popen[bytes]] = []
 """Those that were hung up on and had not gone yet: looked at when the next one is started."""
@@ -86,6 +88,9 @@ class Call:
         last = next((line for line in reversed(lines) if _tells(line)), "")
         reason = plain(last.removeprefix("error: "), 300) or f"ssh ended with exit code {code}"
         hint = f"try it by hand: ssh {plain(self.host, 100)} gpuboard gpus"
+        if code == _SSH_FAILED and not last:  # it says nothing where its master dies under it
+            reason = "the ssh connection, kept from an earlier command, had died"
+            hint = "run the command again: it makes a new one (look first whether it took effect)"
         if code == 127:
             hint = f"install gpuboard on {plain(self.host, 100)}, on the PATH of its non-interactive shells"
         return Unavailable(f"cannot reach gpuboard on {plain(self.host, 100)}: {reason}", hint=hint)

@@ -12,9 +12,15 @@ _MEANS_ELSE = re.compile(r"@|[0-9]+(?:[-_][0-9]+)?")
 """My last, a number, a range, one of an array: see `selectors`."""
 
 
+def split_words(text: str) -> list[str]:
+    """Return the words of a text that names several things, with commas or blanks between them."""
+    return text.replace(",", " ").split()
+
+
 def means_else(name: str) -> bool:
-    """Whether commands would take the name for a number, a range, an array's job or `@`."""
-    return bool(_MEANS_ELSE.fullmatch(name.strip()))
+    """Whether commands would take the name for numbers, ranges, jobs of arrays or `@`."""
+    words = split_words(name)
+    return bool(words) and all(map(_MEANS_ELSE.fullmatch, words))
 
 
 def given_name(name: str) -> str:
@@ -27,4 +33,4 @@ def given_name(name: str) -> str:
             field="name",
             hint="put a letter before it",
         )
-    return plain(name)
+    return plain(name).strip()

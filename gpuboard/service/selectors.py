@@ -3,6 +3,7 @@
 `12` a job (for actions: the whole array when 12 is an array's id), `12_3` an array's element,
 `4-7` those of a range that exist, `@` the caller's last submission, anything else a name: the
 caller's live jobs of that name, or the newest that ended. A `*` in a name stands for anything.
+Several in one text have commas or blanks between them, unless one of the caller's jobs is called so.
 
 One request names a bounded number of words and of jobs: it is looked up on the engine's thread,
 where everybody waits behind it.
@@ -19,6 +20,7 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job
 from gpuboard.model.person import Caller
 from gpuboard.model.text import plain
+from gpuboard.service.names import MAX_NAME, split_words
 from gpuboard.service.rights import no_such_job
 
 MAX_JOBS = 10_000
@@ -51,7 +53,14 @@ class JobSelectors:
 
         Raises NotFound, and InvalidRequest when none was named, or too many words or jobs.
         """
-        words = dict.fromkeys(w for text in selectors for w in text.replace(",", " ").split())
+        texts = dict.fromkeys(selectors)
+        words = dict.fromkeys(
+            word
+            for text in texts
+            for word in (
+                [text.strip()] if self._is_name(caller, text, len(texts)) else split_words(text)
+            )
+        )
         searched = sum(1 for word in words if not _NUMBER.fullmatch(word))
         if searched > MAX_WORDS or len(words) > MAX_JOBS:
             raise InvalidRequest(
@@ -71,6 +80,12 @@ class JobSelectors:
         if not found:
             raise InvalidRequest("no job was named", field="jobs", hint="12, 4-7, @ or a name")
         return list(found.values())
+
+    def _is_name(self, caller: Caller, text: str, of_texts: int) -> bool:
+        """Whether a text that would be several words is what a job of the caller's is called."""
+        if of_texts > MAX_WORDS or len(text) > MAX_NAME or len(split_words(text)) < 2:
+            return False
+        return bool(self._engine.find_jobs(uid=caller.uid, name=text.strip(), limit=1))
 
     def _some(self, caller: Caller, word: str) -> list[Job]:
         if word == "@":

@@ -219,6 +219,20 @@ def test_a_named_socket_is_never_started_for(monkeypatch: pytest.MonkeyPatch, fo
     assert list(folder.iterdir()) == []
 
 
+def test_an_ssh_master_that_died_is_told_in_words(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """ssh itself says nothing then; the next command makes a new connection."""
+    program = folder / "ssh"
+    program.write_text("#!/bin/sh\nread request\nexit 255\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("GPUBOARD_SSH", str(program))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    with pytest.raises(
+        errors.Unavailable, match=r"on box2: the ssh connection, .* had died"
+    ) as caught:
+        Client("ssh://box2").get("/ping")
+    assert "run the command again" in caught.value.hint
+
+
 def test_the_error_body_is_what_scripts_were_promised(server: RunningServer):
     answer = server.ask_raw(b"GET /v1/jobs/404 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     head, _, body = answer.partition(b"\r\n\r\n")

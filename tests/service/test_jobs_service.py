@@ -256,6 +256,19 @@ def test_job_of_a_person_who_is_gone_is_held(box: Box, services: Services) -> No
     assert "no account" not in services.jobs.live(AS_BEN).jobs[0].reason
 
 
+def test_job_whose_name_has_blanks_or_commas_is_reached_by_it(box: Box, services: Services) -> None:
+    """Slurm scripts bring such names; several names in one text are still several."""
+    for name in ("my run, the 2nd ", "my", "run"):
+        services.jobs.submit(AS_ANN, request(name=name, hold=True))
+    for words, ids in (
+        (["my run, the 2nd"], [1]), (["my run"], [2, 3]), (["my,run", "1"], [2, 3, 1]), (["2 3"], [2, 3]),
+    ):  # fmt: skip
+        assert services.jobs.resolve(AS_ANN, words) == ids
+    for name in ("2 3", "4-7,12", "@ 1_2"):
+        with pytest.raises(InvalidRequest, match="means a number"):
+            services.jobs.submit(AS_ANN, request(name=name))
+
+
 def test_one_request_names_a_bounded_number_of_words_and_jobs(
     box: Box, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
