@@ -10,7 +10,6 @@ been what it is, the more seldom.
 from __future__ import annotations
 
 import os
-import pwd
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -21,6 +20,7 @@ import msgspec
 from gpuboard.devices.cgroups import CgroupKind, cgroup_paths, parse_cgroup
 from gpuboard.devices.lives import Lives
 from gpuboard.devices.runmarks import RunMarks
+from gpuboard.devices.usernames import UserNames
 from gpuboard.model.text import plain
 
 REFRESH_S = 5.0
@@ -32,7 +32,6 @@ COMMAND_WIDTH = 64
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _START_FIELD = 19
 """Of `/proc/<pid>/stat`, counted from the field after the command (proc_pid_stat(5): field 22)."""
-_USER_NAME_S = 300.0
 _MOST_BYTES = 16384
 _ENVIRON_BYTES = 1 << 20
 
@@ -89,7 +88,7 @@ class ProcessTable:
         self._kept: dict[int, _Kept] = {}
         """By pid."""
         self._lives = Lives() if self._proc == "/proc" else None
-        self._names: dict[int, tuple[float, str]] = {}
+        self._names = UserNames()
         self.cgroup_parents = cgroup_parents
         """Further cgroup parents of the engine; a new tuple may be set at any time."""
 
@@ -121,7 +120,7 @@ class ProcessTable:
         parents = self.cgroup_parents
         if self._lives is not None:
             self._lives.watch(pid)
-        facts = self._read_facts(pid, ticks, comm, parents, now)
+        facts = self._read_facts(pid, ticks, comm, parents)
         again = self._stat(pid)
         if again is None or again[0] != ticks:
             self._forget(pid)
@@ -148,7 +147,7 @@ class ProcessTable:
             self._lives.drop(pid)
 
     def _read_facts(
-        self, pid: int, ticks: int, comm: str, parents: tuple[str, ...], now: float
+        self, pid: int, ticks: int, comm: str, parents: tuple[str, ...]
     ) -> ProcessFacts:
         uid = self._uid(pid)
         cgroup_file = self._text(pid, "cgroup") or ""
@@ -158,7 +157,7 @@ class ProcessTable:
             started_at=self._boot_ms + ticks * 1000 // _TICKS_PER_S,
             command=self._command(pid, comm),
             uid=uid,
-            user="" if uid is None else self._user_name(uid, now),
+            user="" if uid is None else self._names.of(uid),
             container_id=cgroup.name if cgroup.kind is CgroupKind.CONTAINER else "",
             job_name=self._job_name(pid, uid, cgroup_file),
         )
@@ -197,17 +196,6 @@ class ProcessTable:
         program = (self._text(pid, "cmdline") or "").partition("\0")[0]
         program = program.rpartition("/")[2] if program.startswith("/") else program
         return plain(program or comm, COMMAND_WIDTH)
-
-    def _user_name(self, uid: int, now: float) -> str:
-        at, name = self._names.get(uid, (0.0, ""))
-        if name and now - at < _USER_NAME_S:
-            return name
-        try:
-            name = plain(pwd.getpwuid(uid).pw_name, COMMAND_WIDTH)
-        except (KeyError, OverflowError):
-            name = str(uid)
-        self._names[uid] = (now, name)
-        return name
 
     def _text(self, pid: int, name: str) -> str | None:
         data = self._bytes(pid, name)
