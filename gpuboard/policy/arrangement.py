@@ -73,9 +73,11 @@ class Arrangement:
         """Give the claim its devices, or as many as there are and the rest as they get free."""
         profile = self.profile
         usable = profile.free_throughout(claim.from_at, claim.until_at) & claim.candidates
-        # Best fit: a device that somebody has later anyway, before one that is free for good.
-        committed = usable & ~profile.free_throughout(claim.from_at, FOREVER)
-        chosen = _choose(usable, committed, claim.gpus, wanted_by_others, preference)
+        chosen = usable
+        if usable.bit_count() > claim.gpus:
+            # Best fit: a device that somebody has later anyway, before one that is free for good.
+            committed = usable & ~profile.free_throughout(claim.from_at, FOREVER)
+            chosen = _choose(usable, committed, claim.gpus, wanted_by_others, preference)
         self._give(claim, chosen, claim.from_at)
         missing = claim.gpus - chosen.bit_count()
         if not missing:
@@ -115,6 +117,8 @@ def arrange(base: Profile, claims: Sequence[Claim], preference: Sequence[int]) -
     What came short is laid first the next time ("squeaky wheel" optimisation: Joslin, Clements,
     1999): with named devices the exact problem is NP-hard, and this finds what people book.
     """
+    if not claims:
+        return Arrangement(base)
     is_uniform = len({claim.candidates for claim in claims}) <= 1
     order = sorted(claims, key=_by_start)
     best = _lay_out(base, order, preference, is_uniform=is_uniform)

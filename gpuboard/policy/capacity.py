@@ -37,6 +37,7 @@ class Capacity:
         self.box = box or DeviceBox(world.devices, world.links, settings.job_mix)
         self._any = (self.box.available,)
         self._any_whole = (self.box.available & ~self.box.instances,)
+        self._most, self._most_whole = self._any[0].bit_count(), self._any_whole[0].bit_count()
         self.holders = world.holders
         self._reserve_bytes = settings.sharing_reserve_bytes
         self.shared = SharedDevices(self.box, settings, world.holders, now + OVERDUE_MS)
@@ -71,6 +72,12 @@ class Capacity:
             return self._any if asks.gpus <= 1 else self._any_whole
         available = self.box.available
         return tuple(each & available for each in self.box.options(asks, self._reserve_bytes))
+
+    def most_at_once(self, asks: Asks) -> int:
+        """Return how many devices in service a request of such devices could be given at most."""
+        if not (asks.gpu_memory_bytes or asks.gpu_uuids or asks.gpu_type or asks.nvlink):
+            return self._most if asks.gpus <= 1 else self._most_whole
+        return max((each.bit_count() for each in self.options(asks)), default=-1)
 
     def can_join(self) -> bool:
         """Whether there is a device that jobs share, so that others might join them."""
@@ -340,6 +347,7 @@ class Capacity:
     def _by_limits(self, holders: tuple[Holder, ...]) -> Profile:
         box, now = self.box, self.now
         soonest_at = now + OVERDUE_MS
+        held = 0
         free_at: dict[int, int] = {}
         for holder in holders:
             devices = box.held_by(holder)
@@ -347,17 +355,20 @@ class Capacity:
             if holder.preemptible and not holder.stopping:
                 self.stoppable |= devices
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
-            self.held |= devices
+            held |= devices
             # of jobs that share a device the last to end counts
-            free_at[devices] = max(free_at.get(devices, soonest_at), ends_at)
-        releases: dict[int, int] = {}
+            known = free_at.get(devices, soonest_at)
+            free_at[devices] = max(known, ends_at)
+        self.held = held
         bound_until: dict[int, int] = {}
         for booking in self.bookings:
             if booking.devices:
                 bound_until[self.bound_to(booking)] = booking.until_at
                 self.bound |= self.bound_to(booking)
+        releases: dict[int, int] = {}
+        unbound = box.available & ~self.bound
         for devices, ends_at in free_at.items():
-            usable = devices & box.available & ~self.bound
+            usable = devices & unbound
             if usable:
                 releases[ends_at] = releases.get(ends_at, 0) | usable
         for devices, until_at in bound_until.items():
@@ -369,7 +380,7 @@ class Capacity:
                     usable &= ~late
             if usable:
                 releases[until_at] = releases.get(until_at, 0) | usable
-        profile = Profile.of_releases(now, box.available & ~self.held & ~self.bound, releases)
+        profile = Profile.of_releases(now, unbound & ~self.held, releases)
         for devices, blackout in self.blackouts:
             profile.block(devices, blackout.from_at, blackout.until_at)
         return profile

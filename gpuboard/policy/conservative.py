@@ -74,6 +74,8 @@ class Promises:
 
     def keep(self, may_run: Callable[[Waiting], bool]) -> None:
         """Lay out the promises of the last round where they were, those that still hold."""
+        if not self._world.promises:
+            return
         for promise in sorted(self._world.promises, key=lambda one: (one.start_at, one.job_id)):
             waiting = self._queue.get(promise.job_id)
             if waiting is None or not self._queue.is_eligible(promise.job_id, self._now):

@@ -28,7 +28,6 @@ from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.topology import take_lowest
 from gpuboard.policy.turns import TurnOrder
-from gpuboard.policy.words import clock_words
 
 if TYPE_CHECKING:
     from gpuboard.policy.plan import Round
@@ -575,16 +574,6 @@ class Filling:
         if min(ends) <= self._now:
             return self._now + max(1000, self.rules.lease_ms // LOOKS_PER_LEASE)
         return min(ends)
-
-    def wait_words(self) -> str:
-        """Return who is next of the preemptible jobs and by when, in words; empty for nobody."""
-        if self.head is None or self.head_start_at is None:
-            return ""
-        offsets = self._round.world.utc_offsets
-        return (
-            f"job {self.head.job_id} is the next preemptible one and gets "
-            f"{self.head.gpus} GPUs about {clock_words(self.head_start_at, self._now, offsets)}"
-        )
 
 
 _LEAST_MS = STOP_MARGIN_MS + PREEMPTIBLE_LEAST_MS

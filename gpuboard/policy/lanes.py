@@ -177,6 +177,9 @@ class LaneIndex(Collection[Lane]):
     def __len__(self) -> int:
         return sum(map(len, self.by_kind.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self.by_kind)
+
     def __iter__(self) -> Iterator[Lane]:
         for lanes in self.by_kind.values():
             yield from lanes.values()
@@ -241,7 +244,7 @@ def lane_key(waiting: Waiting) -> LaneKey:
     return LaneKey(
         waiting.uid,
         waiting.gpus,
-        tuple(sorted(waiting.gpu_uuids)),
+        tuple(sorted(waiting.gpu_uuids)) if waiting.gpu_uuids else (),
         waiting.gpu_type,
         waiting.preemptible,
         waiting.array_id if waiting.array_limit is not None else None,

@@ -84,7 +84,12 @@ class DeviceBox:
 
     def uuids_of(self, mask: int) -> tuple[DeviceUuid, ...]:
         """Return the devices of a set, by index."""
-        return tuple(self.facts[number].uuid for number in _numbers(mask))
+        uuids, facts = [], self.facts
+        while mask:
+            bit = mask & -mask
+            uuids.append(facts[bit.bit_length() - 1].uuid)
+            mask ^= bit
+        return tuple(uuids)
 
     def facts_of(self, mask: int) -> list[DeviceFact]:
         """Return the facts of the devices of a set, by index."""

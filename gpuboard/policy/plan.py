@@ -13,6 +13,7 @@ One pure function, `plan_round(world, queue, now)`. In this order:
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator
+from functools import cached_property
 from itertools import chain, islice
 from operator import itemgetter
 
@@ -63,7 +64,6 @@ class Round:
         """Whether a servable job has a budget; None: not looked yet."""
         self.wanted_bookings: set[ReservationId] = set()
         """Active bookings for whose free devices a job of the owner waits."""
-        self.filling = Filling(self)
         self.starts: dict[JobId, Start] = {}
         self.binds: list[Bind] = []
         self.stops: dict[JobId, Stop] = {}
@@ -81,34 +81,40 @@ class Round:
         self._serve_head_and_order()
         self._promise_newcomers()
         self._stop_preemptible()
+        can_fill = bool(self.servable(LaneClass.PREEMPTIBLE))
         while True:
             self._backfill()
             # What promises need after that is no turn of others: they would be stopped one by one.
             self._stop_preemptible()
-            self.filling.serve()
+            if can_fill:
+                self.filling.serve()
             if not self._stop_preemptible():
                 break
+        fill_head = self.filling.head if can_fill else None
         return Plan(
             starts=tuple(self.starts.values()),
             binds=tuple(self.binds),
             stops=tuple(self.stops.values()),
             head=self.head.job_id if self.head else None,
             head_start_at=self.head_start_at,
-            fill_head=self.filling.head.job_id if self.filling.head else None,
+            fill_head=fill_head.job_id if fill_head else None,
             wake_at=self._wake_at(),
             promises=self.promises.all(),
         )
+
+    @cached_property
+    def filling(self) -> Filling:
+        """What serves preemptible jobs; made where there are any."""
+        return Filling(self)
 
     def servable(self, lane_class: LaneClass) -> dict[Kind, Collection[Lane]]:
         """Return the lanes that could be served if all devices in service were free, by kind."""
         known = self._servable.get(lane_class)
         if known is None:
             kinds = self.queue.lanes(self.now, lane_class).by_kind.items()
-            options = self.capacity.options
+            most = self.capacity.most_at_once
             known = self._servable[lane_class] = {
-                kind: lanes.values()
-                for kind, lanes in kinds
-                if any(each.bit_count() >= kind.gpus for each in options(kind))
+                kind: lanes.values() for kind, lanes in kinds if most(kind) >= kind.gpus
             }
         return known
 
@@ -241,9 +247,8 @@ class Round:
     def _start_deviceless(self) -> None:
         """Start jobs without devices: they take nothing from anybody."""
         closed: set[LaneKey] = set()
-        for job_id, _, key in self.order.jobs(
-            self.queue.lanes(self.now, LaneClass.DEVICELESS), closed
-        ):
+        lanes = self.queue.lanes(self.now, LaneClass.DEVICELESS)
+        for job_id, _, key in self.order.jobs(lanes, closed) if lanes else ():
             waiting = self.unstarted(job_id)
             if waiting is None:
                 continue
@@ -398,7 +403,10 @@ class Round:
     def _candidates(self) -> list[Candidate]:
         """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
         able: list[tuple[Lane, int]] = []
+        most = self.capacity.idle.bit_count()
         for kind, lanes in self.servable(LaneClass.ORDINARY).items():
+            if kind.gpus > most and not kind.gpu_memory_bytes:
+                continue
             bound_ms = self._open_until(kind) - self.now
             if kind.gpu_memory_bytes:  # which shared device one may join can be up to whose it is
                 able += self._able_to_join(lanes, bound_ms)
@@ -480,7 +488,8 @@ class Round:
 
     def _wake_at(self) -> int | None:
         instants = [self.queue.next_begin_at(self.now), self.allowance.frees_at]
-        instants += [*self.filling.instants(), self.filling.look_again_at()]
+        if self.servable(LaneClass.PREEMPTIBLE):
+            instants += [*self.filling.instants(), self.filling.look_again_at()]
         for booking in self.world.bookings:
             instants += (booking.from_at, booking.until_at)
         graces = {holder.grace_s for holder in self.world.holders if holder.preemptible}

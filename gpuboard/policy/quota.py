@@ -10,6 +10,7 @@ the week.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from gpuboard.model.ids import JobId, Uid
@@ -94,11 +95,11 @@ class Allowance:
     ) -> None:
         """Take stock. `next_jobs` gives, for each line of waiting jobs, the one served next."""
         settings = self._settings = world.settings
-        self._next_jobs = next_jobs
         self._parents = _parents(settings)
         self._lineages: dict[str, list[Unit]] = {}
-        self.is_open = all(quota.is_open for quota in _every_quota(settings))
+        self.is_open = all(map(_is_open, _every_quota(settings)))
         """Whether nothing that starts is limited, arrays aside."""
+        self._next_jobs = tuple if self.is_open else next_jobs
         self._devices: dict[Unit, int] = {}
         self._arrays: dict[JobId, int] = {}
         self._promised: Waiting | None = None
@@ -107,8 +108,8 @@ class Allowance:
         """When (ms) a weekly limit that refused somebody next frees something by time alone."""
         self.is_by_length = has_weekly_quota(settings)
         """Whether of two jobs that want the same devices one may fit and the other be too long."""
-        weekly = (world.spent, world.holders) if self.is_by_length else ((), ())
-        self.week = Week(*weekly, now, self.units)
+        is_weekly = self.is_by_length
+        self.week = Week(world.spent, world.holders, now, self.units) if is_weekly else _NO_WEEK
         """What everybody used of their week; empty where no quota asks."""
         for holder in world.holders:
             if holder.array_id is not None:
@@ -221,10 +222,11 @@ def has_weekly_quota(settings: PolicySettings) -> bool:
     return any(quota.gpu_hours_per_week is not None for quota in _every_quota(settings))
 
 
-def _every_quota(settings: PolicySettings) -> Iterator[Quota]:
-    yield settings.default_quota
-    yield from settings.quotas.values()
-    yield from settings.group_quotas.values()
+def _every_quota(settings: PolicySettings) -> list[Quota]:
+    return [settings.default_quota, *settings.quotas.values(), *settings.group_quotas.values()]
+
+
+_is_open = attrgetter("is_open")
 
 
 def quotas_of(settings: PolicySettings, uid: Uid, account: str) -> Iterator[tuple[Unit, Quota]]:
@@ -251,3 +253,4 @@ def _parts(settings: PolicySettings, group: str) -> list[str]:
 
 
 _NO_QUOTA = Quota()
+_NO_WEEK = Week((), (), 0, lambda uid, _: [uid])

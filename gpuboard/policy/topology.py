@@ -240,12 +240,10 @@ def take_lowest(mask: int, count: int) -> int:
     """Return the `count` devices of lowest index of a set (all, if it has fewer)."""
     if mask.bit_count() <= count:
         return mask
-    taken = 0
+    left = mask
     for _ in range(count):
-        bit = mask & -mask
-        taken |= bit
-        mask ^= bit
-    return taken
+        left &= left - 1
+    return mask ^ left
 
 
 def _interchangeable(weights: Sequence[Sequence[int]]) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import attrgetter
 
 from gpuboard.model.ids import Uid
 from gpuboard.model.world import PolicySettings, Usage
@@ -72,6 +73,11 @@ def _factor(row: Usage, total: float, shares: float) -> float:
     return float(2.0 ** -((row.device_seconds / total) / (row.shares / shares)))
 
 
+_uid_of = attrgetter("uid")
+_device_seconds_of = attrgetter("device_seconds")
+_shares_of = attrgetter("shares")
+
+
 class FairShare:
     """Everybody's fair-share factor F at one instant: by Fair Tree where there are groups."""
 
@@ -79,10 +85,10 @@ class FairShare:
         """Look at usage. Without groups, what a person is charged counts however it was charged."""
         rows = list(usage)
         self._tree = FairTree(rows, settings.groups) if settings.groups else None
-        self._rows = {row.uid: row for row in rows}
+        self._rows = dict(zip(map(_uid_of, rows), rows, strict=True))
         """Factors are made as they are asked for: a box has many people, a queue few of them."""
-        self._total = sum(row.device_seconds for row in rows)
-        self._shares = sum(row.shares for row in rows)
+        self._total = sum(map(_device_seconds_of, rows))
+        self._shares = sum(map(_shares_of, rows))
         self._counts = settings.priority_window_s > 0 and self._total > 0 and self._shares > 0
 
     def factor(self, uid: Uid, account: str = "") -> float:

@@ -78,15 +78,15 @@ class BookingBook:
         self._releases: list[tuple[int, ReservationId]] = []
         """When bookings to which nobody comes are released; a heap."""
         self._set_next(0)
+        self.next_at = self._next_at()
+        """When something happens by itself (ms); None: never again."""
 
     @property
     def has_any(self) -> bool:
         """Whether any booking has not ended, as far as is known."""
         return bool(self._bookings)
 
-    @property
-    def next_at(self) -> int | None:
-        """When something happens by itself (ms); None: never again."""
+    def _next_at(self) -> int | None:
         instants = [self._ask_at, self._releases[0][0] if self._releases else None]
         instants += [one.made_s * 1000 for one in self._past[-1:]]
         instants += [one.from_s * 1000 for one in self._closures[-1:]]
@@ -109,6 +109,7 @@ class BookingBook:
             self._bookings.pop(heapq.heappop(self._releases)[1], None)
         if self._ask_at is not None and self._ask_at <= now:
             self._ask(world, queue, now)
+        self.next_at = self._next_at()
         return self._closed > closed
 
     def _close(self, closure: Closure, world: World) -> None:

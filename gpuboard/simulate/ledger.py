@@ -36,7 +36,8 @@ class Ledger:
         """Device-seconds as they count at `_decayed_at`; what came later is written up to it."""
         self._usage: dict[Payer, Usage] = {}
         """The same, as the policy wants it."""
-        self._decayed_at = 0
+        self._decayed_at = self._left_at = 0
+        self._left_then = 1.0
         self._spent: dict[tuple[Payer, int], float] = {}
 
     def hold(self, payer: Payer, gpus: int, now: int) -> None:
@@ -66,7 +67,8 @@ class Ledger:
         left = decayed(1.0, self._decayed_at, now, self._half_life_s)
         for payer, used in self._used.items():
             self._set_used(payer, used * left)
-        self._decayed_at = now
+        self._decayed_at = self._left_at = now
+        self._left_then = 1.0
 
     def usage(self, now: int) -> tuple[Usage, ...]:
         """Return everybody's usage, in the right proportions, charged up to `now`."""
@@ -90,9 +92,15 @@ class Ledger:
         held = self._held.get(payer, 0)
         if held:
             new = charge(0.0, held, self._charged_at[payer], now, self._half_life_s)
-            left = decayed(1.0, self._decayed_at, now, self._half_life_s)
-            self._set_used(payer, self._used.get(payer, 0.0) + new / left)
+            self._set_used(payer, self._used.get(payer, 0.0) + new / self._left(now))
         self._charged_at[payer] = now
+
+    def _left(self, now: int) -> float:
+        """Return what one device-second of `_decayed_at` counts at `now`."""
+        if self._left_at != now:
+            self._left_at = now
+            self._left_then = decayed(1.0, self._decayed_at, now, self._half_life_s)
+        return self._left_then
 
     def _set_used(self, payer: Payer, device_seconds: float) -> None:
         self._used[payer] = device_seconds

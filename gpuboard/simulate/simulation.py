@@ -21,6 +21,7 @@ from gpuboard.model.plan import Plan
 from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Quota, Waiting, World
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
+from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from gpuboard.policy.quota import has_weekly_quota, never_fits
 from gpuboard.simulate.bookings import BookingBook, Closure, PastBooking
@@ -146,11 +147,14 @@ class Simulation:
         book = self._book
         wake_at: int | None = None
         while coming or self._ends or wake_at is not None:
-            following = [coming[-1][1].submit_s * 1000] if coming else []
-            following += [self._ends[0][0]] if self._ends else []
-            following += [wake_at] if wake_at is not None else []
-            following += [book.next_at] if book.next_at is not None else []
-            self._advance(min(following))
+            self._advance(
+                min(
+                    coming[-1][1].submit_s * 1000 if coming else FOREVER,
+                    self._ends[0][0] if self._ends else FOREVER,
+                    FOREVER if wake_at is None else wake_at,
+                    FOREVER if book.next_at is None else book.next_at,
+                )
+            )
             is_due = wake_at is not None and wake_at <= self._now
             is_due |= self._end_jobs()
             while coming and coming[-1][1].submit_s * 1000 <= self._now:
