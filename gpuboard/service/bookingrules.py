@@ -63,7 +63,9 @@ class BookingRules:
                 hint=names.types_hint(),
             )
         if most is not None and gpus > most:
-            raise InvalidRequest(f"at most {most} devices may be booked at once", field="gpus")
+            raise InvalidRequest(
+                f"{gpus} devices are too many: at most {most} may be booked at once", field="gpus"
+            )
 
     def check_window(
         self, wanted: ReservationRequest, now: int, *, is_past_start_fine: bool
@@ -71,7 +73,11 @@ class BookingRules:
         """Refuse a window that is past, too long, or too far ahead."""
         limits = self._context.config.reservations
         if wanted.from_at < now and not is_past_start_fine:
-            raise InvalidRequest(f"{clock_words(wanted.from_at, now)} is past", field="at")
+            raise InvalidRequest(
+                f"{clock_words(wanted.from_at, now)} is past",
+                field="at",
+                hint="leave the start out to book from now on",
+            )
         if wanted.until_at <= max(now, wanted.from_at):
             raise InvalidRequest("the window is over before it begins", field="until")
         if wanted.until_at - wanted.from_at < SHORTEST_MS:
@@ -82,11 +88,20 @@ class BookingRules:
                 hint="for example 90m or 1h30m",
             )
         if (wanted.until_at - wanted.from_at) // 1000 > limits.max_duration_s:
+            span = format_duration((wanted.until_at - wanted.from_at) // 1000)
             most = format_duration(limits.max_duration_s)
-            raise InvalidRequest(f"at most {most} may be booked", field="duration")
+            raise InvalidRequest(
+                f"{span} is too long: at most {most} may be booked",
+                field="duration",
+                hint="book less, or from when you need it",
+            )
         if (wanted.from_at - now) // 1000 > limits.max_ahead_s:
             most = format_duration(limits.max_ahead_s)
-            raise InvalidRequest(f"at most {most} ahead", field="at")
+            raise InvalidRequest(
+                f"{clock_words(wanted.from_at, now)} is too far ahead: at most {most}",
+                field="at",
+                hint="try again when it is nearer",
+            )
 
     def check_count(self, caller: Caller) -> None:
         """Refuse more bookings than a person may have; a series counts as one."""
