@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from textual.app import App, ComposeResult
@@ -20,7 +19,7 @@ from gpuboard.model.views import DeviceView, EventView
 from gpuboard.tui import header
 from gpuboard.tui.bindings import EVERYWHERE, SECTIONS, bindings, key_words, keys_of
 from gpuboard.tui.bookingactions import BookingActions
-from gpuboard.tui.errands import Errands, deliver
+from gpuboard.tui.errands import Errands, way_onto
 from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import Snapshot, Source
 from gpuboard.tui.histories import Histories
@@ -29,6 +28,7 @@ from gpuboard.tui.instants import epoch_s, localised
 from gpuboard.tui.jobactions import JobActions
 from gpuboard.tui.keybar import action_of, key_items
 from gpuboard.tui.notices import Severity
+from gpuboard.tui.paint import Canvas
 from gpuboard.tui.panes.base import Pane
 from gpuboard.tui.settings import Settings
 from gpuboard.tui.terminals import depth_of, filters_for
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 STALE_S = 4.0
 """Without an item for so long what is shown is grey, with its age."""
+LOOK_S = 2.0
+"""So often it is looked whether that is so."""
 
 
 class Frame(NamedTuple):
@@ -105,6 +107,7 @@ class GpuboardApp(App[None]):
         )
         self.theme = self._colours.name
         self._renew_ink()
+        self.canvas = Canvas(self)
         self._shown_at = 0.0
 
     def get_driver_class(self) -> type[Driver]:
@@ -194,8 +197,8 @@ class GpuboardApp(App[None]):
             self.say(words, "warning")
         await self.action_tab(self._tab)
         for box in self.boxes:
-            box.follow(partial(deliver, self), self._take, self._take_event)
-        self.set_interval(1.0, self._watch)
+            box.follow(way_onto(self), self._take, self._take_event)
+        self.set_interval(LOOK_S, self._watch)
         if self.settings.wants_tour:
             self._show_tour()
 
@@ -378,7 +381,7 @@ class GpuboardApp(App[None]):
             self.say(self.told(event_words(event, box.labels)), severity, box.name)
 
     def _watch(self) -> None:
-        """Once a second: grey what is stale, and tell its age."""
+        """Now and then: grey what is stale, and tell its age."""
         is_behind = self._shown is not self.snapshot and not self.is_paused and self._is_due()
         if self.is_stale or self._was_stale or is_behind:
             self._show()
@@ -393,12 +396,12 @@ class GpuboardApp(App[None]):
         self._was_stale = self.is_stale
         if not self.is_paused:
             self._shown = self.snapshot
-        with self.batch_update():
+        with self.canvas:
             self._show_frame()
             pane = self.pane
             if pane is not None and pane.is_mounted:
                 pane.set_class(self._was_stale, "-stale")
-                pane.take(self._shown, is_stale=self.is_stale)
+                pane.take(self._shown, is_stale=self._was_stale)
 
     def on_resize(self) -> None:
         """Show as many keys, and as much of the host, as there is room for."""

@@ -8,10 +8,13 @@ key that sticks.
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -31,6 +34,32 @@ def deliver(app: App[None], callback: Callable[[], object]) -> None:
     if app.is_running:
         with suppress(RuntimeError):  # its loop closed in between
             app.call_later(callback)
+
+
+def way_onto(app: App[None]) -> Callable[[Callable[[], object]], None]:
+    """Return what runs a call soon on the thread that this is called on, the app's; from any thread.
+
+    For what comes every second: as a message through the app's queue, as `deliver` has it, the way
+    would cost more than the call.
+    """
+    loop, context = asyncio.get_running_loop(), copy_context()
+
+    def run(callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - a border: the app tells it, and ends
+            app.call_later(partial(_fail, error))
+
+    def hand_over(callback: Callable[[], object]) -> None:
+        if app.is_running:
+            with suppress(RuntimeError):  # the loop closed in between
+                loop.call_soon_threadsafe(run, callback, context=context)
+
+    return hand_over
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 class Errands:

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from gpuboard.tui.theme import Glyphs
 
+A_COLUMN = 2
+"""Samples in a column of a history."""
 _LEFT_DOTS = (0x00, 0x40, 0x44, 0x46, 0x47)
 _RIGHT_DOTS = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
 _ASCII_LEVELS = (0, *b".:=#")
@@ -26,7 +28,7 @@ def history(samples: Sequence[int | None], width: int, height: int, glyphs: Glyp
 
     Two samples a column and four levels a line; a value above 0 always shows a dot.
     """
-    wanted = width * 2
+    wanted = width * A_COLUMN
     recent = samples[-wanted:] if wanted else ()
     table = _levels(4 * height)
     levels = [0] * (wanted - len(recent))

@@ -1,7 +1,8 @@
-"""The last samples of every device, one a second, and a mark that moves only when a chart would.
+"""The last samples of every device, one a second, and of them the whole columns that cards chart.
 
-A card of a device that does the same for minutes need not be painted again: its samples are as
-they were, one second later.
+A column of a chart is two samples: it is drawn when it is whole, so that charts move every other
+second, and are the very same object in between. A device that does the same for minutes keeps its
+charts for as long.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gpuboard.model.views import BoardView, DeviceHistory, DeviceView
+from gpuboard.tui.graphs import A_COLUMN, history
+from gpuboard.tui.theme import Glyphs
 
-KEPT = 320
-"""Samples kept a device: two a column of the widest card."""
+KEPT = 160 * A_COLUMN
+"""Samples kept a device: as many columns as the widest card has."""
 Samples = Sequence[int | None]
 _NAMES = ("utilization", "memory", "temperature", "power")
 
@@ -26,18 +29,35 @@ class Past:
     memory: Samples = ()
     temperature: Samples = ()
     power: Samples = ()
-    mark: int = 0
-    """Raised by every sample that changes how the charts look."""
+
+
+class Charts:
+    """A device's whole columns, and the charts that were drawn of them."""
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+        self._drawn: dict[tuple[object, ...], list[str]] = {}
+
+    def lines(self, name: str, width: int, height: int, glyphs: Glyphs) -> list[str]:
+        """Return one of the charts (`utilization`, `memory`, `temperature`, `power`), as `history` does."""
+        size = (name, width, height, glyphs.is_ascii)
+        drawn = self._drawn.get(size)
+        if drawn is None:
+            drawn = self._drawn[size] = history(getattr(self._past, name), width, height, glyphs)
+        return drawn
 
 
 @dataclass
 class _Track:
     rows: tuple[deque[int | None], ...] = field(
-        default_factory=lambda: tuple(deque[int | None](maxlen=KEPT) for _ in _NAMES)
+        default_factory=lambda: tuple(deque[int | None](maxlen=KEPT + 1) for _ in _NAMES)
     )
+    count: int = 0
+    """Samples so far."""
     flat: int = 0
     """So many samples at the end are equal."""
-    mark: int = 0
+    charts: Charts | None = None
+    """Of the whole columns; None while they are yet to be made."""
 
     def add(self, sample: tuple[int | None, ...]) -> None:
         is_same = all(
@@ -46,8 +66,13 @@ class _Track:
         self.flat = self.flat + 1 if is_same else 1
         for row, value in zip(self.rows, sample, strict=True):
             row.append(value)
-        if self.flat <= KEPT:
-            self.mark += 1
+        self.count += 1
+        if self.count % A_COLUMN == 0 and self.flat <= KEPT:
+            self.charts = None
+
+    def past(self, less: int = 0) -> Past:
+        """Return the samples but for the `less` newest ones."""
+        return Past(*(list(row)[: len(row) - less] for row in self.rows))
 
 
 class Histories:
@@ -59,11 +84,10 @@ class Histories:
 
     def begin(self, view: DeviceHistory) -> None:
         """Start over with what the daemon remembers."""
-        marks = {uuid: track.mark for uuid, track in self._tracks.items()}
         self._tracks.clear()
         given: list[Mapping[str, list[int | None]]] = [getattr(view, name) for name in _NAMES]
         for uuid, uses in view.utilization.items():
-            track = self._tracks[uuid] = _Track(mark=marks.get(uuid, 0) + 1)
+            track = self._tracks[uuid] = _Track()
             rows = [each.get(uuid, []) for each in given]
             for place in range(max(0, len(uses) - KEPT), len(uses)):
                 track.add(tuple(row[place] if place < len(row) else None for row in rows))
@@ -87,15 +111,19 @@ class Histories:
     def of(self, uuid: str) -> Past:
         """Return a device's samples."""
         track = self._tracks.get(uuid)
-        if track is None:
-            return Past()
-        use, memory, temperature, power = (list(row) for row in track.rows)
-        return Past(use, memory, temperature, power, track.mark)
+        return Past() if track is None else track.past()
 
-    def mark_of(self, uuid: str) -> int:
-        """Return what is raised when the device's charts look different."""
+    def charts_of(self, uuid: str) -> Charts:
+        """Return a device's charts: the same object for as long as they look the same."""
         track = self._tracks.get(uuid)
-        return 0 if track is None else track.mark
+        if track is None:
+            return NO_CHARTS
+        if track.charts is None:
+            track.charts = Charts(track.past(track.count % A_COLUMN))
+        return track.charts
+
+
+NO_CHARTS = Charts(Past())
 
 
 def memory_percent(device: DeviceView) -> int | None:

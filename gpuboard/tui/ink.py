@@ -96,6 +96,7 @@ class Ink:
         self.palette = palette
         self.glyphs = glyphs
         self._styles: dict[tuple[str, str], Style] = {}
+        self._blanks: dict[int, Strip] = {}
 
     @property
     def is_poor(self) -> bool:
@@ -119,6 +120,13 @@ class Ink:
         if room > 0:
             segments.append(Segment(" " * room, self.palette.style("text", ground)))
         return Strip(segments, width)
+
+    def blank(self, width: int) -> Strip:
+        """Return so many columns of bare ground, each time the same object."""
+        found = self._blanks.get(width)
+        if found is None:
+            found = self._blanks[width] = self.line([], width)
+        return found
 
     def spread(
         self, left: list[Part], right: list[Part], width: int, ground: str = "base"

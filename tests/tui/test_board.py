@@ -131,24 +131,34 @@ def test_sharers_are_all_named():
 
 
 class TestHistories:
-    def test_mark_stands_still_while_the_charts_do(self):
+    def test_charts_are_the_same_object_while_they_look_the_same(self):
         made = Histories()
-        flat = board(devices=[device(0, "free")])
         for second in range(KEPT + 5):
-            made.add(
-                msgspec.structs.replace(
-                    flat,
-                    at=f"2026-11-23T{10 + second // 3600}:{second // 60 % 60:02d}:{second % 60:02d}Z",
-                )
-            )
-        before = made.mark_of("GPU-0000")
-        made.add(msgspec.structs.replace(flat, at="2026-11-23T23:00:00Z"))
-        assert made.mark_of("GPU-0000") == before
-        busy = board(devices=[device(0, "free", utilization=50)], at="2026-11-23T23:00:01Z")
-        made.add(busy)
-        assert made.mark_of("GPU-0000") > before
+            made.add(_busy(second, 0))
+        flat = made.charts_of("GPU-0000")
+        for second in range(KEPT + 5, KEPT + 9):
+            made.add(_busy(second, 0))
+            assert made.charts_of("GPU-0000") is flat
+        for second in (KEPT + 9, KEPT + 10):
+            made.add(_busy(second, 50))
+        assert made.charts_of("GPU-0000") is not flat
         past = made.of("GPU-0000")
         assert (past.utilization[-1], past.temperature[-1], past.power[-1]) == (50, 31, 10)
+
+    def test_a_column_is_charted_when_both_its_seconds_are_over(self):
+        made = Histories()
+        for second, percent in enumerate((100, 100, 100)):
+            made.add(_busy(second, percent))
+        chart = made.charts_of("GPU-0000")
+        assert chart.lines("utilization", 3, 1, Glyphs()) == ["  ⣿"]
+        made.add(_busy(3, 100))
+        assert made.charts_of("GPU-0000").lines("utilization", 3, 1, Glyphs()) == [" ⣿⣿"]
+
+
+def _busy(second, percent):
+    clock = f"{10 + second // 3600}:{second // 60 % 60:02d}:{second % 60:02d}"
+    devices = [device(0, "free", utilization=percent)]
+    return board(devices=devices, at=f"2026-11-23T{clock}Z")
 
 
 @given(st.text("ab━─ 1", max_size=30), st.text("ab━─ 1", max_size=30))

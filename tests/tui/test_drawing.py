@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,11 @@ from gpuboard.tui.devicewords import status_of
 from gpuboard.tui.graphs import bar, history
 from gpuboard.tui.ink import Ink, Sheet, fit, width_of
 from gpuboard.tui.instants import brief, clock, epoch_s, iso, limit_words, span
+from gpuboard.tui.paint import Patch
 from gpuboard.tui.theme import ASCII, THEMES, Glyphs, Palette
 from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
-from tests.support.screens import opened, settled, until
+from gpuboard.tui.widgets.board import BoardGrid
+from tests.support.screens import opened, screen_text, settled, until
 from tests.support.tui_source import leased
 
 
@@ -159,10 +162,7 @@ def test_sheet_draws_only_the_rows_that_changed():
 async def test_nothing_is_drawn_when_nothing_changed(source):
     async with opened(source) as pilot:
         await settled(pilot)
-        drawn = []
-        screen = pilot.app.screen
-        original = screen._compositor.render_update
-        screen._compositor.render_update = lambda *a, **k: drawn.append(1) or original(*a, **k)
+        drawn = drawn_by(pilot.app)
         snapshot = pilot.app.snapshot
         source.push_board()
         await until(pilot, lambda: pilot.app.snapshot is not snapshot)
@@ -170,6 +170,61 @@ async def test_nothing_is_drawn_when_nothing_changed(source):
         assert drawn == []
         source.push_board(queued=6)
         await until(pilot, lambda: drawn)
+
+
+async def test_a_new_second_is_drawn_at_once_and_as_textual_would_draw_it(source):
+    """What goes straight to the terminal is what the screen shows whenever it is drawn anew."""
+    async with opened(source, (160, 45)) as pilot:
+        await settled(pilot)
+        drawn = drawn_by(pilot.app)
+        devices = [
+            msgspec.structs.replace(each, utilization=13, power_w=99.0)
+            for each in source.board.devices
+        ]
+        source.push_board(devices=devices, queued=6, at="2026-11-23T13:40:01Z")
+        await until(pilot, lambda: drawn)
+        (patch,) = drawn
+        assert len({y for _x, y, _strip in patch.pieces}) > 10
+        lines = pilot.app.screen._compositor.render_strips()
+        for x, y, strip in patch.pieces:
+            seen = lines[y].crop(x, x + strip.cell_length).simplify()
+            assert (seen.text, list(seen)) == (strip.text, list(strip.simplify()))
+
+
+async def test_a_second_is_drawn_by_textual_where_something_lies_over_it(source):
+    """A toast over the cards, a dialog before them: nothing is drawn through them."""
+    async with opened(source, (160, 45)) as pilot:
+        pilot.app.say("a word in passing")
+        await until(pilot, lambda: "a word in passing" in screen_text(pilot.app))
+        drawn = drawn_by(pilot.app)
+        devices = [msgspec.structs.replace(each, utilization=13) for each in source.board.devices]
+        source.push_board(devices=devices, at="2026-11-23T13:40:01Z")
+        await until(pilot, lambda: "13%" in screen_text(pilot.app) and drawn)
+        await settled(pilot)
+        assert "a word in passing" in screen_text(pilot.app)
+        cards = pilot.app.query_one(BoardGrid).region
+        patches = [one for one in drawn if isinstance(one, Patch)]
+        assert not [y for one in patches for _x, y, _strip in one.pieces if y in cards.line_range]
+        await pilot.press("?")
+        await settled(pilot)
+        drawn.clear()
+        source.push_board(queued=66, at="2026-11-23T13:40:02Z")
+        await until(pilot, lambda: pilot.app._shown.board.queued == 66)
+        await settled(pilot)
+        assert not [one for one in drawn if isinstance(one, Patch)]
+
+
+def drawn_by(app):
+    """Return a list of all that the app draws from now on."""
+    drawn = []
+    original = app._display
+
+    def display(screen, renderable):
+        drawn.append(renderable)
+        original(screen, renderable)
+
+    app._display = display
+    return drawn
 
 
 def test_device_is_called_idle_as_soon_as_the_daemon_says_so():

@@ -1,10 +1,13 @@
 """Errands: off the screen's thread, none waits for another, and threads are used again."""
 
+import asyncio
 import threading
 from types import SimpleNamespace
 
+import pytest
+
 from gpuboard.errors import Unavailable
-from gpuboard.tui.errands import Errands
+from gpuboard.tui.errands import Errands, way_onto
 from tests.support.box import wait_until
 
 
@@ -43,3 +46,15 @@ def test_an_error_is_told_and_the_thread_goes_on():
     made.run(lambda: 1, answers.append, errors.append)
     wait_until(lambda: answers == [1], 20, "the next")
     assert [error.message for error in errors] == ["nobody is there"]
+
+
+async def test_what_fails_on_its_way_onto_the_apps_thread_ends_the_app_as_any_handler_would():
+    seen, later = [], []
+    hand_over = way_onto(SimpleNamespace(is_running=True, call_later=later.append))
+    for call in (lambda: seen.append(threading.get_ident()), lambda: 1 // 0):
+        threading.Thread(target=hand_over, args=(call,)).start()
+    while not (seen and later):
+        await asyncio.sleep(0.001)
+    assert seen == [threading.get_ident()]
+    with pytest.raises(ZeroDivisionError):
+        later[0]()

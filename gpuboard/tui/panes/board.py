@@ -29,11 +29,13 @@ class BoardPane(Pane):
         self._only_mine = False
         self._is_stale = False
         self._snapshot = Snapshot()
+        self._grid = BoardGrid(id="grid")
+        self._notes = Bar(id="order", ground="panel")
 
     def compose(self) -> ComposeResult:
         """Return the grid, and what is said of its order."""
-        yield Bar(id="order", ground="panel")
-        yield BoardGrid(id="grid")
+        yield self._notes
+        yield self._grid
         yield FilterLine()
 
     def take(self, snapshot: Snapshot, *, is_stale: bool) -> None:
@@ -43,18 +45,17 @@ class BoardPane(Pane):
         if board is None:
             return
         devices = chosen(board.devices, self._order, self._words, only_mine=self._only_mine)
-        grid = self.query_one(BoardGrid)
-        grid.empty = "no GPU matches" if board.devices else "no GPUs to show yet"
-        grid.show(board, devices, self.gpuboard.histories, is_stale=is_stale)
+        self._grid.empty = "no GPU matches" if board.devices else "no GPUs to show yet"
+        self._grid.show(board, devices, self.gpuboard.histories, is_stale=is_stale)
         self._tell(len(devices), len(board.devices))
 
     def repaint(self) -> None:
         """Draw again in another theme."""
-        self.query_one(BoardGrid).repaint()
+        self._grid.repaint()
 
     def focus_first(self) -> None:
         """Put the keyboard on the cards."""
-        self.query_one(BoardGrid).focus()
+        self._grid.focus()
 
     def target(self) -> JobTarget | None:
         """Return the job on the device under the cursor; of several that share it, mine."""
@@ -98,7 +99,7 @@ class BoardPane(Pane):
             self.gpuboard.say("there is no job under the cursor")
 
     def _targets(self) -> list[JobTarget]:
-        device = self.query_one(BoardGrid).current
+        device = self._grid.current
         if device is None:
             return []
         label = clean(device.label)
@@ -114,9 +115,8 @@ class BoardPane(Pane):
         notes += ["only mine"] if self._only_mine else []
         notes += [f"with '{clean(self._words)}'"] if self._words else []
         notes += [f"{shown} of {total} GPUs"] if shown != total else []
-        bar = self.query_one("#order", Bar)
-        bar.show([(" " + ", ".join(notes), "accent")])
-        bar.set_class(bool(notes), "-open")
+        self._notes.show([(" " + ", ".join(notes), "accent")])
+        self._notes.set_class(bool(notes), "-open")
 
 
 def _target_of(sharer: SharerView, label: str) -> JobTarget:

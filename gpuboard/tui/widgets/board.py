@@ -18,18 +18,19 @@ from gpuboard.model.views import BoardView, DeviceView
 from gpuboard.tui.bindings import GRID, MOVING, bindings
 from gpuboard.tui.boardlayout import Layout, Unit, arrange, next_cell
 from gpuboard.tui.devicewords import left_s
-from gpuboard.tui.histories import Histories
+from gpuboard.tui.histories import NO_CHARTS, Histories
 from gpuboard.tui.ink import Sheet, changed_span
 from gpuboard.tui.instants import epoch_s
+from gpuboard.tui.paint import Piece
 from gpuboard.tui.terminals import pointed_at
 from gpuboard.tui.widgets.card import Card, card_rows, head_row
-from gpuboard.tui.widgets.painted import ink_of
+from gpuboard.tui.widgets.painted import Painted, canvas_of, ink_of
 
 Key = int | Unit
 """A card, or the head of a group of cards."""
 
 
-class BoardGrid(ScrollView, can_focus=True):
+class BoardGrid(Painted, ScrollView, can_focus=True):
     """The devices as cards, with a cursor."""
 
     DEFAULT_CSS = "BoardGrid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }"
@@ -106,7 +107,7 @@ class BoardGrid(ScrollView, can_focus=True):
         x = 0
         for key, box in self._lines.get(line, ()):
             if box.x > x:
-                strips.append(ink.line([], box.x - x))
+                strips.append(ink.blank(box.x - x))
             strips.append(self._cards[key][line - box.y])
             x = box.right
         if not strips:
@@ -115,13 +116,6 @@ class BoardGrid(ScrollView, can_focus=True):
         joined = Strip.join(strips).adjust_cell_length(width, ink.palette.style("text"))
         self._joined[line] = joined
         return joined
-
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Return the seen lines: as they are, where no style of textual's has a say in them."""
-        is_whole = self.size == self.region.size and crop.column_span == (0, self.size.width)
-        if not is_whole or self.get_line_filters():
-            return super().render_lines(crop)
-        return [self.render_line(y) for y in crop.line_range]
 
     def on_resize(self, _event: Resize) -> None:
         """Find the shape for the new space."""
@@ -246,14 +240,14 @@ class BoardGrid(ScrollView, can_focus=True):
         # A card tells its time to the minute, in the last two minutes to the second.
         left = left_s(device, self._now_s)
         now = self._now_s if left and left[0] < 120 else self._now_s // 60
-        mark = self._histories.mark_of(device.uuid) if box.height > 4 else 0
-        inputs = (device, mark, now, self._is_stale, ground)
+        charts = self._histories.charts_of(device.uuid) if box.height > 4 else NO_CHARTS
+        inputs = (device, charts, now, self._is_stale, ground)
         if self._painted.get(key) == inputs and key in self._cards:
             return self._cards[key]
         self._painted[key] = inputs
         card = Card(
             device,
-            self._histories.of(device.uuid),
+            charts,
             self._now_s,
             self._is_stale,
             is_expanded=device.uuid == self._expanded,
@@ -272,8 +266,9 @@ class BoardGrid(ScrollView, can_focus=True):
         return sheet
 
     def _repaint(self, keys: Iterable[Key]) -> None:
-        """Paint cards again; of each line of the screen one region is sent, over what changed."""
-        changed: dict[int, tuple[int, int]] = {}
+        """Paint cards again, and draw of each line what changed."""
+        pieces: list[Piece] = []
+        top = self.scroll_offset.y
         for key in list(keys):
             if key not in self._cards:
                 continue
@@ -288,7 +283,5 @@ class BoardGrid(ScrollView, can_focus=True):
                 self._joined.pop(line, None)
                 span = changed_span(old, new)
                 if span is not None:
-                    first, last = changed.get(line, (box.right, box.x))
-                    changed[line] = (min(first, box.x + span[0]), max(last, box.x + span[1]))
-        for line, (first, last) in changed.items():
-            self.refresh(Region(first, line - self.scroll_offset.y, last - first, 1))
+                    pieces.append((box.x + span[0], line - top, new.crop(*span)))
+        canvas_of(self).draw(self, pieces)

@@ -14,8 +14,8 @@ from gpuboard.tui.devicewords import (
     status_of,
     until_words,
 )
-from gpuboard.tui.graphs import bar, history
-from gpuboard.tui.histories import Past, Samples, memory_percent
+from gpuboard.tui.graphs import bar
+from gpuboard.tui.histories import Charts, memory_percent
 from gpuboard.tui.ink import Ink, Part, Row, clean, fit, width_of
 from gpuboard.tui.instants import gigabytes, span
 from gpuboard.tui.widgets.cardlists import expanded_rows, list_rows
@@ -31,7 +31,7 @@ class Card:
     """What one card is drawn from."""
 
     device: DeviceView
-    past: Past
+    charts: Charts
     now_s: int
     is_stale: bool = False
     is_expanded: bool = False
@@ -164,7 +164,7 @@ def _tall_rows(ink: Ink, card: Card, status: Status, width: int, room: int) -> l
         left = _time_left(ink, card, min(18, width // 2))
         used = sum(width_of(text) for text, _ in left)
         wide = width - used - (1 if used else 0)
-        graph = history(card.past.utilization, wide, 1, ink.glyphs)[0]
+        graph = card.charts.lines("utilization", wide, 1, ink.glyphs)[0]
         return [[(graph + (" " if left else ""), _live(_graph_role(status), card)), *left]]
     rows: list[list[Part]] = [_time_line(ink, card, width)]
     room -= 1
@@ -181,11 +181,10 @@ def _tall_rows(ink: Ink, card: Card, status: Status, width: int, room: int) -> l
 
 def _graphs(ink: Ink, card: Card, status: Status, width: int, lines: int) -> list[list[Part]]:
     """Return the charts that fit: utilisation first, then memory, power and temperature."""
-    past = card.past
-    use: _Chart = ("gpu", past.utilization, _graph_role(status))
-    memory: _Chart = ("mem", past.memory, "booked")
-    power: _Chart = ("pwr", past.power, "accent")
-    heat: _Chart = ("tmp", past.temperature, "idle")
+    use: _Chart = ("gpu", "utilization", _graph_role(status))
+    memory: _Chart = ("mem", "memory", "booked")
+    power: _Chart = ("pwr", "power", "accent")
+    heat: _Chart = ("tmp", "temperature", "idle")
     if width >= NARROW:
         lower = lines // 3 if lines >= 4 else 0
         return [
@@ -204,8 +203,8 @@ def _graphs(ink: Ink, card: Card, status: Status, width: int, lines: int) -> lis
     return rows
 
 
-_Chart = tuple[str, Samples, str]
-"""Name, samples in percent, role."""
+_Chart = tuple[str, str, str]
+"""Label, what is charted, role."""
 
 
 def _side_by_side(
@@ -221,9 +220,9 @@ def _chart_rows(ink: Ink, card: Card, chart: _Chart, width: int, lines: int) -> 
     """Return one chart with its name at its top left."""
     if lines <= 0:
         return []
-    name, samples, role = chart
-    rows = history(samples, width - 4, lines, ink.glyphs)
-    heads = [f"{name} ", *["    "] * (lines - 1)]
+    label, name, role = chart
+    rows = card.charts.lines(name, width - 4, lines, ink.glyphs)
+    heads = [f"{label} ", *["    "] * (lines - 1)]
     return [
         [(head, _live("dim", card)), (row, _live(role, card))]
         for head, row in zip(heads, rows, strict=True)

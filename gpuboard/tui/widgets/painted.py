@@ -13,6 +13,7 @@ from gpuboard.tui.ink import Ink, Part, changed_span, width_of
 
 if TYPE_CHECKING:
     from gpuboard.tui.app import GpuboardApp
+    from gpuboard.tui.paint import Canvas
 
 
 def ink_of(widget: Widget) -> Ink:
@@ -20,7 +21,28 @@ def ink_of(widget: Widget) -> Ink:
     return cast("GpuboardApp", widget.app).ink
 
 
-class Bar(Widget):
+def canvas_of(widget: Widget) -> Canvas:
+    """Return the canvas of the app that a widget lives in."""
+    return cast("GpuboardApp", widget.app).canvas
+
+
+class Painted(Widget):
+    """A widget whose lines are drawn as `render_line` gives them: no style of textual's has a say.
+
+    Of what was drawn nothing is kept, so that a canvas may draw over it.
+    """
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the lines of a part of the widget."""
+        lines = [self.render_line(y) for y in crop.line_range]
+        if crop.column_span != (0, self.size.width):
+            lines = [line.crop_extend(crop.x, crop.right, None) for line in lines]
+        for one in self.get_line_filters():
+            lines = [line.apply_filter(one, self.background_colors[1]) for line in lines]
+        return lines
+
+
+class Bar(Painted):
     """One line with something at its left and something at its right; redrawn only when it changed."""
 
     DEFAULT_CSS = "Bar { height: 1; width: 1fr; }"
@@ -38,20 +60,22 @@ class Bar(Widget):
         self._left = left or []
         self._right = right or []
         self._ground = ground
+        self._drawn: tuple[Ink, int, Strip] | None = None
+        """The line as it was last drawn, with what ink and how wide."""
 
     def show(self, left: list[Part], right: list[Part] | None = None) -> None:
         """Show other parts; only the columns that came out different are drawn."""
         if left == self._left and (right or []) == self._right:
             return
-        if not self.is_mounted or not self.size.width:
-            self._left, self._right = left, right or []
+        before = self.render_line(0) if self.is_mounted and self.size.width else None
+        self._left, self._right, self._drawn = left, right or [], None
+        if before is None:
             self.refresh()
             return
-        before = self.render_line(0)
-        self._left, self._right = left, right or []
-        span = changed_span(before, self.render_line(0))
+        after = self.render_line(0)
+        span = changed_span(before, after)
         if span is not None:
-            self.refresh(Region(span[0], 0, span[1] - span[0], 1))
+            canvas_of(self).draw(self, [(span[0], 0, after.crop(*span))])
 
     @property
     def text(self) -> str:
@@ -60,13 +84,16 @@ class Bar(Widget):
 
     def render_line(self, y: int) -> Strip:
         """Return the line."""
-        ink = ink_of(self)
+        ink, width = ink_of(self), self.size.width
         if y:
-            return ink.line([], self.size.width, self._ground)
-        return ink.spread(self._left, self._right, self.size.width, self._ground)
+            return ink.line([], width, self._ground)
+        if self._drawn is None or self._drawn[:2] != (ink, width):
+            line = ink.spread(self._left, self._right, width, self._ground)
+            self._drawn = (ink, width, line)
+        return self._drawn[2]
 
 
-class Block(Widget):
+class Block(Painted):
     """Some lines below each other, at least `least` high; redrawn only when they changed."""
 
     DEFAULT_CSS = "Block { height: 2; width: 1fr; }"
