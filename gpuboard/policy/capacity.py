@@ -7,7 +7,6 @@ promises (bookings honoured to the second, the head's start) are kept in one pla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.world import Booking, Holder, World
@@ -41,7 +40,7 @@ class Capacity:
         self.holders = world.holders
         self._reserve_bytes = settings.sharing_reserve_bytes
         self.shared = SharedDevices(self.box, settings, world.holders, now + OVERDUE_MS)
-        ahead = [booking for booking in _in_order(world) if booking.until_at > now]
+        ahead = [one for one in _in_order(world) if one.until_at > now] if world.bookings else []
         self.blackouts = [(self._dark(one), one) for one in ahead if one.is_blackout]
         self.bookings = [one for one in ahead if not one.is_blackout]
         self._bound_now: dict[ReservationId, int] = {}
@@ -245,14 +244,14 @@ class Capacity:
         None: not in sight. `options`: sets of devices of which one must hold all. From here on
         nothing that would delay it may start.
         """
-        profile = self.arrangement.profile
+        profile = self.arrangement.profile  # which stays as it is until the promise is laid out
         able = [candidates for candidates in options if candidates.bit_count() >= gpus]
-        instants = zip(list(profile.times), list(profile.masks), strict=True)
-        for (at, free), candidates in product(instants, able):
+        for at, free in zip(profile.times, profile.masks, strict=True):
             if free.bit_count() < gpus:
                 continue
-            if self._can_lay(Claim(at, at + span_ms, gpus, candidates, None, job_id)):
-                return at
+            for candidates in able:
+                if self._can_lay(Claim(at, at + span_ms, gpus, candidates, None, job_id)):
+                    return at
         return None
 
     def expect_stop(self, devices: int) -> None:
@@ -294,7 +293,7 @@ class Capacity:
         No other claim is moved in time; devices are rearranged among them where that makes room.
         """
         profile, span_ms = self.arrangement.profile, claim.until_at - claim.from_at
-        for at, free in zip(list(profile.times), list(profile.masks), strict=True):
+        for at, free in zip(profile.times, profile.masks, strict=True):
             if at >= claim.from_at:
                 break
             if at > self.now and free.bit_count() >= claim.gpus:
@@ -347,7 +346,6 @@ class Capacity:
     def _by_limits(self, holders: tuple[Holder, ...]) -> Profile:
         box, now = self.box, self.now
         soonest_at = now + OVERDUE_MS
-        held = 0
         free_at: dict[int, int] = {}
         for holder in holders:
             devices = box.held_by(holder)
@@ -355,11 +353,9 @@ class Capacity:
             if holder.preemptible and not holder.stopping:
                 self.stoppable |= devices
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
-            held |= devices
+            self.held |= devices
             # of jobs that share a device the last to end counts
-            known = free_at.get(devices, soonest_at)
-            free_at[devices] = max(known, ends_at)
-        self.held = held
+            free_at[devices] = max(free_at.get(devices, soonest_at), ends_at)
         bound_until: dict[int, int] = {}
         for booking in self.bookings:
             if booking.devices:

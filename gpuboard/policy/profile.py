@@ -29,10 +29,11 @@ class Profile:
         """Return the profile of devices free at `at` and of others released later (instant -> set)."""
         profile = cls(at, free)
         mask = free
-        for released_at in sorted(releases):
-            mask |= releases[released_at]
-            profile.times.append(released_at)
-            profile.masks.append(mask)
+        times, masks = profile.times, profile.masks
+        for released_at, devices in sorted(releases.items()):
+            mask |= devices
+            times.append(released_at)
+            masks.append(mask)
         return profile
 
     def copy(self) -> Profile:

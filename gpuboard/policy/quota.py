@@ -97,7 +97,7 @@ class Allowance:
         settings = self._settings = world.settings
         self._parents = _parents(settings)
         self._lineages: dict[str, list[Unit]] = {}
-        self.is_open = all(map(_is_open, _every_quota(settings)))
+        self.is_open = is_unlimited(settings)
         """Whether nothing that starts is limited, arrays aside."""
         self._next_jobs = tuple if self.is_open else next_jobs
         self._devices: dict[Unit, int] = {}
@@ -106,7 +106,7 @@ class Allowance:
         self._contenders: list[list[Unit]] | None = None
         self.frees_at: int | None = None
         """When (ms) a weekly limit that refused somebody next frees something by time alone."""
-        self.is_by_length = has_weekly_quota(settings)
+        self.is_by_length = not self.is_open and has_weekly_quota(settings)
         """Whether of two jobs that want the same devices one may fit and the other be too long."""
         is_weekly = self.is_by_length
         self.week = Week(world.spent, world.holders, now, self.units) if is_weekly else _NO_WEEK
@@ -215,6 +215,11 @@ class Allowance:
                 if next(self._shortfalls(other), None) is None
             ]
         return any(unit not in units for units in self._contenders)
+
+
+def is_unlimited(settings: PolicySettings) -> bool:
+    """Whether nothing that starts is limited, arrays aside."""
+    return all(map(_is_open, _every_quota(settings)))
 
 
 def has_weekly_quota(settings: PolicySettings) -> bool:

@@ -23,7 +23,7 @@ from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
-from gpuboard.policy.quota import has_weekly_quota, never_fits
+from gpuboard.policy.quota import has_weekly_quota, is_unlimited, never_fits
 from gpuboard.simulate.bookings import BookingBook, Closure, PastBooking
 from gpuboard.simulate.ledger import Ledger, Payer
 from gpuboard.simulate.orders import MAX_AGE_MS, SaturatingOrder
@@ -119,6 +119,7 @@ class Simulation:
         self._preemptibles = 0
         """How many of them may be stopped."""
         self._idle = gpus
+        self._is_limited = not is_unlimited(settings)
         self._is_weekly = has_weekly_quota(settings)
         self._ledger = Ledger(settings.half_life_s, is_weekly=self._is_weekly)
         self._order: ServingOrder | None = None
@@ -220,7 +221,7 @@ class Simulation:
         part = self._conditions.preemptible
         preemptible = job.preemptible or (part > 0 and self._dice.random() < part)
         waiting = self._waiting(job_id, job, preemptible=preemptible)
-        if never_fits(self._world.settings, waiting):
+        if self._is_limited and never_fits(self._world.settings, waiting):
             self._refused += 1
             return False
         self._queue.add(waiting)
