@@ -125,6 +125,11 @@ def _exited(job: Job, seen: Observed, around: Circumstances, max_attempts: int) 
             return _lost(job, "the box was rebooted", seen, max_attempts)
         if around.engine_restarted and seen.exit_code != _UNKNOWN_EXIT:
             return _lost(job, "the container engine was restarted", seen, max_attempts)
+        if around.engine_restarted:  # measured on 26.1: so said of one that ended well meanwhile
+            words = (
+                "it ended while the container engine was away, which does not know its exit code"
+            )
+            return _lost(job, words, msgspec.structs.replace(seen, exit_code=None), max_attempts)
     if seen.exit_code is None:
         words = (
             "the box was rebooted" if around.rebooted else "it ended; its exit code is not known"

@@ -47,6 +47,8 @@ CREATED = Observed("gb-1-1", "c1", RunState.CREATED)
         (exited(4294967295), CALM, "failed", "unknown"),
         (exited(137), RESTARTED, "lost", "engine was restarted"),
         (exited(5), RESTARTED, "failed", "exit code 5"),
+        (exited(255), RESTARTED, "lost", "does not know its exit code"),
+        (exited(255), CALM, "failed", "255"),
         (exited(0), REBOOTED, "succeeded", ""),
         (exited(137), REBOOTED, "lost", "rebooted"),
         (exited(255), REBOOTED, "lost", "rebooted"),

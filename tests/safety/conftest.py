@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.safety.lab import Lab, running_lab
-from tests.support.dockerd import DockerEngine, HookRecords
+from tests.support.dockerd import DockerEngine
 from tests.support.fakenvml import built, gpu_uuid
 from tests.support.faultbox import DOCKER, PROCESS, FaultBox, fault_box
 from tests.support.trixie import running_trixie_engine
@@ -23,23 +23,11 @@ CDI_DEVICES = 16
 
 if ON_26:
 
-    class AbsentHook(HookRecords):
-        """What is asked of NVIDIA's hook where devices come by CDI: such a test is of the other engine."""
-
-        def behave(self, how: str) -> None:
-            """Skip what needs a slow or a failing hook."""
-            if how != "0":
-                pytest.skip("devices come by CDI here: there is no hook to be slow or to fail")
-
-        def specs(self) -> list[dict]:
-            """Skip what counts the hook's calls."""
-            pytest.skip("devices come by CDI here: there is no hook to tell of starts")
-
     @contextlib.contextmanager
     def _engine_26() -> Iterator[DockerEngine]:
         with running_trixie_engine() as engine:
-            engine.write_cdi([gpu_uuid(number) for number in range(CDI_DEVICES)])
-            engine.hook = AbsentHook(engine.hook.directory)
+            engine.write_cdi([gpu_uuid(number) for number in range(CDI_DEVICES)], calls_hook=True)
+            engine.has_hook = True
             yield engine
 
     @pytest.fixture(scope="session")

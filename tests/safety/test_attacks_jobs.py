@@ -28,7 +28,9 @@ from tests.support.dockerd import (
     IMAGE_PRELOAD,
     IMAGE_SETUID,
     busybox_root,
+    devices_of,
 )
+from tests.support.fakenvml import gpu_uuid
 from tests.support.hangingfs import hanging
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
@@ -269,7 +271,7 @@ def test_attack_62_texts_that_speak_as_the_engine(lab: Lab, saw):
 def test_fault_39_home_that_hangs(lab: Lab, saw):
     """More of its jobs than there are hands that start: they wait or end in words, others go on."""
     home = lab.home(lab.mallory)
-    with hanging(home, lab.mallory) as is_asked:
+    with hanging(home, lab.mallory, lab.engine.pid) as is_asked:
         hung = [
             lab.submit(lab.mallory, command=["true"], mounts=mounted(home / part))
             for part in ("", "", "", "deeper", "deeper", "")
@@ -378,9 +380,11 @@ def test_attack_26_a_variable_that_names_the_whole_box(lab: Lab, saw):
     lab.cancel(job)
     (request,) = found["HostConfig"]["DeviceRequests"]
     (spec,) = lab.engine.hook.specs()
-    given = [v for v in spec["process"]["env"] if v.startswith("NVIDIA_VISIBLE_DEVICES=")]
-    assert request["DeviceIDs"] == [lease["uuid"]]
-    assert {v.partition("=")[2] for v in given} == {lease["uuid"]}
+    assert [word.removeprefix("nvidia.com/gpu=") for word in request["DeviceIDs"]] == [
+        lease["uuid"]
+    ]
+    number = [gpu_uuid(n) for n in range(4)].index(lease["uuid"])
+    assert devices_of(spec) in ({lease["uuid"]}, {f"/dev/nvidia{number}"})
     saw("taken; the engine and the hook were given the leased UUID alone")
 
 

@@ -77,8 +77,6 @@ def test_fault_04_daemon_killed_with_the_start_noted(box: CrashBox, point: str, 
 
 def test_fault_04_daemon_killed_inside_the_start(box: CrashBox, saw) -> None:
     """The engine is at work on the start when the daemon dies: adopted when it runs, not begun anew."""
-    if not box.engine.has_hook:
-        pytest.skip("only NVIDIA's hook can be told to be slow")
     box.engine.hook.behave("1.5")
     job = box.shell(SCRIPT)
     wait_until(lambda: box.starts_of(job), 20, "the start to reach the hook")
@@ -136,8 +134,6 @@ def test_fault_45_daemon_killed_inside_a_cancel(box: CrashBox, point: str, saw) 
 @pytest.mark.parametrize("point", ["end.fence.before", "end.fence.after"])
 def test_fault_11_daemon_killed_when_the_hook_has_failed(box: CrashBox, point: str, saw) -> None:
     """A start that failed is not tried again by the next life."""
-    if not box.engine.has_hook:
-        pytest.skip("only NVIDIA's hook can be told to fail")
     box.engine.hook.behave("fail")
     job = box.job_dying_at(point)
     box.engine.hook.behave("0")

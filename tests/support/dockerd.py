@@ -88,10 +88,12 @@ def _busybox() -> str | None:
 
 
 def devices_of(spec: Any) -> set[str]:
-    """Return the devices that an OCI spec asks NVIDIA's hook for."""
+    """Return the devices that an OCI spec asks NVIDIA's hook for, or names as nodes of their own (CDI)."""
     name = "NVIDIA_VISIBLE_DEVICES="
     given = [word.removeprefix(name) for word in spec["process"]["env"] if word.startswith(name)]
-    return {*given[-1].split(",")} - {"", "void", "none"} if given else set()
+    nodes = {device["path"] for device in spec["linux"].get("devices") or ()}
+    asked = {*given[-1].split(",")} - {"", "void", "none"} if given else set()
+    return asked | {path for path in nodes if path.startswith("/dev/nvidia")}
 
 
 class HookRecords:
@@ -148,13 +150,16 @@ class DockerEngine:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def hook_program(self) -> Path:
+        return self.directory / "bin" / "nvidia-container-runtime-hook"
+
     def prepare(self) -> None:
         """Write the stub hook and the configuration."""
         for name in ("bin", "hook", "data", "exec"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
-        hook = self.directory / "bin" / "nvidia-container-runtime-hook"
-        hook.write_text(_HOOK.format(directory=self.hook.directory))
-        hook.chmod(0o755)
+        self.hook_program.write_text(_HOOK.format(directory=self.hook.directory))
+        self.hook_program.chmod(0o755)
         (self.directory / "daemon.json").write_text("{}")
 
     def settings(self) -> dict:

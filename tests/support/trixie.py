@@ -95,8 +95,12 @@ class TrixieEngine(DockerEngine):
             *("/usr/bin/env", "-i", f"PATH={self.directory}/bin:{_PATH}", "HOME=/root"),
         ]
 
-    def write_cdi(self, uuids: Sequence[str] = (GPU, GPU_2)) -> None:
-        """Describe these devices: nodes /dev/nvidia0..., and NVIDIA's own guard against the variable."""
+    def write_cdi(self, uuids: Sequence[str] = (GPU, GPU_2), *, calls_hook: bool = False) -> None:
+        """Describe these devices: nodes /dev/nvidia0..., and NVIDIA's own guard against the variable.
+
+        `calls_hook`: the specification calls our stub of NVIDIA's hook, as the toolkit's own call
+        theirs: then starts can be slow, fail and be counted here, too.
+        """
         lines = ["cdiVersion: 0.5.0", "kind: nvidia.com/gpu", "devices:"]
         for number, uuid in enumerate(uuids):
             lines += [
@@ -106,6 +110,9 @@ class TrixieEngine(DockerEngine):
                 f"    - {{path: /dev/nvidia{number}, hostPath: /dev/zero, permissions: rw}}",
             ]
         lines += ["containerEdits:", "  env:", "  - NVIDIA_VISIBLE_DEVICES=void"]
+        if calls_hook:
+            lines += ["  hooks:", "  - hookName: createRuntime", f"    path: {self.hook_program}"]
+            lines += [f"    env: [PATH={_PATH}]"]
         self.break_cdi("\n".join(lines) + "\n")
 
     def break_cdi(self, text: str) -> None:
