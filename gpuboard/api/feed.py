@@ -1,4 +1,4 @@
-"""The feed: one poll of the engine for all who watch, and none while nobody does.
+"""The feed: one look at the engine for all who watch, and none while nobody does.
 
 Each watcher pulls the newest frame when it is ready for one, so a slow reader skips frames rather
 than queueing them, and its memory is bounded by one frame. Events are never skipped: each watcher
@@ -25,11 +25,11 @@ from gpuboard.service.services import Services
 _LOG = logging.getLogger(__name__)
 
 POLL_S = 0.5
-"""How often changes are looked for while somebody watches."""
+"""How often it is asked, while somebody watches, whether something changed."""
 _SHARE = 0.1
 """Of the engine's time, at most, goes into looking: with many watchers and a long queue less often."""
 BOARD_EVERY = 2
-"""A board each so many polls: 1 Hz."""
+"""Each so many polls the engine is looked at, changed or not, for a board: 1 Hz."""
 HEARTBEAT_S = 15.0
 OWN_LIMIT = 200
 """Jobs of the `queue` event at most: the watcher's own. Pages of everybody's are asked for."""
@@ -76,10 +76,18 @@ class _Look:
 class Feed:
     """Polls while there are watchers, and wakes them."""
 
-    def __init__(self, services: Services, dispatch: Dispatch, marks: Callable[[], Marks]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        dispatch: Dispatch,
+        marks: Callable[[], Marks],
+        revision: Callable[[], int],
+    ) -> None:
+        """`marks` runs on the engine's thread; `revision`, a number that changes raise, on any."""
         self._services = services
         self._dispatch = dispatch
         self._marks_of = marks
+        self._revision = revision
         self._frames: dict[tuple[int, bool], _Frame] = {}
         self._marks = Marks(-1, -1)
         self._wake = asyncio.Event()
@@ -144,19 +152,20 @@ class Feed:
         return b"".join(_message("event", one) for one in page.events), page.events[-1].id
 
     async def _poll(self) -> None:
-        """Look twice a second while somebody watches; a failed look is tried again."""
+        """Look once a second while somebody watches, and when something changed; if it fails, again."""
         tick, took_s = 0, 0.0
         while self._frames:
-            is_new = self._poll_now.is_set()
+            is_due = self._poll_now.is_set() or tick % BOARD_EVERY == 0
             self._poll_now.clear()
-            try:
-                took_s = await self._look(with_board=is_new or tick % BOARD_EVERY == 0)
-            except GpuboardError as error:
-                _LOG.debug("the feed waits: %s", error)
-            except Exception:  # noqa: BLE001 - a border: watchers outlive a fault in a service
-                _LOG.exception("the feed's look failed")
-            wake, self._wake = self._wake, asyncio.Event()
-            wake.set()
+            if is_due or self._revision() != self._marks.revision:
+                try:
+                    took_s = await self._look(with_board=is_due)
+                except GpuboardError as error:
+                    _LOG.debug("the feed waits: %s", error)
+                except Exception:  # noqa: BLE001 - a border: watchers outlive a fault in a service
+                    _LOG.exception("the feed's look failed")
+                wake, self._wake = self._wake, asyncio.Event()
+                wake.set()
             tick += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(POLL_S, took_s / _SHARE)):

@@ -64,11 +64,12 @@ class ApiServer:
         *,
         caller_of: Callable[[Peer], Caller],
         marks: Callable[[], Marks],
+        revision: Callable[[], int],
         limits: ApiConfig,
         metrics: Callable[[], Callable[[], bytes]] | None = None,
         is_contained: Callable[[int], bool] = is_in_foreign_container,
     ) -> None:
-        """`caller_of` runs on a worker; `marks` and `metrics` run on the engine's thread.
+        """`caller_of` runs on a worker; `marks` and `metrics` run on the engine's thread, `revision` on any.
 
         `metrics` only collects there: what it returns writes them down, on a worker.
         """
@@ -84,7 +85,7 @@ class ApiServer:
         self._identities = Identities(caller_of, self._who)
         self._shared = SharedAnswers()
         self._throttle = Throttle(limits)
-        self._feed = Feed(services, dispatch, marks)
+        self._feed = Feed(services, dispatch, marks, revision)
         self._logs = LogStreams()
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None

@@ -163,6 +163,7 @@ class Box:
             EngineDispatch(self.thread.call),
             caller_of=self._caller_of,
             marks=lambda: Marks(self.engine.revision(), self.engine.last_event_id()),
+            revision=self.engine.revision,
             limits=self.config.api,
             metrics=metrics_of(self.engine, self.connections, lambda: self.thread.last_step_s),
         )

@@ -9,6 +9,7 @@ that comes twice is the first of the two that is still ahead.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gpuboard.errors import InvalidRequest
@@ -32,6 +33,7 @@ _TIME = r"([0-9]{1,2})(?::([0-9]{2}))?(?::([0-9]{2}))?\s*(am|pm)?"
 _DATE = r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
 
 
+@lru_cache(maxsize=2048)
 def iso(ms: int | None) -> str | None:
     """Return `2026-11-22T20:01:00Z`; milliseconds only when there are some. None stays None."""
     if ms is None:

@@ -59,6 +59,23 @@ def test_the_queue_comes_again_only_when_something_changed(client: Client, box: 
     assert [name for name, _, _ in box.asked].count("own") == 2
 
 
+def test_the_engine_is_asked_once_a_board_unless_something_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feed_module, "POLL_S", 0.1)
+    box, looks = ScriptedBox(), []
+    marks_of = box.marks
+    box.marks = lambda: looks.append(1) or marks_of()  # type: ignore[method-assign, func-returns-value]
+    with serving(folder, box) as server:
+        feed = Client(server.path).feed()
+        until(feed, "board", 2)
+        before, boards = len(looks), box.boards
+        until(feed, "board", 4)
+        assert len(looks) - before <= box.boards - boards + 1
+        box.revision += 1
+        assert until(feed, "queue")
+
+
 def test_bookings_come_again_only_when_they_differ(client: Client, box: ScriptedBox):
     feed = client.feed()
     until(feed, "reservations")

@@ -344,6 +344,7 @@ def serving(
             EngineDispatch(engine.post, ENGINE_TIMEOUT_S),
             caller_of=caller_by_uid,
             marks=box.marks,
+            revision=lambda: box.revision,
             limits=limits or ApiConfig(read_timeout_s=2.0),
             metrics=lambda: lambda: b"gpuboard_up 1\n",
             is_contained=is_contained,
