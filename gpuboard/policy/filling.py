@@ -232,9 +232,10 @@ class Filling:
         """Return an instant (ms) beyond which no job of a kind can start, or claim devices; cheap."""
         if kind.gpu_memory_bytes and self._round.can_anybody_join():
             return FOREVER
-        pool = (self._capacity.idle | self._coming | self._lendable()) & ~self._claimed
-        options = self._capacity.options(kind)
-        if any((pool & option & ~self._reserved).bit_count() >= kind.gpus for option in options):
+        options, lendable = self._capacity.options(kind), self._lendable()
+        pool = (self._capacity.idle | self._coming | lendable) & ~self._claimed
+        beside = pool & (lendable | ~self._reserved)  # what is lent is not the head's yet
+        if any((beside & option).bit_count() >= kind.gpus for option in options):
             return FOREVER
         needs_head = any((pool & option).bit_count() >= kind.gpus for option in options)
         return self.head_start_at or self._now if needs_head else self._now

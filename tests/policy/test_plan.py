@@ -363,3 +363,11 @@ def test_a_long_line_beside_the_preemptible_head_keeps_no_other_persons_jobs_fro
     short = job(30, minutes=20, uid=3, preemptible=True)
     answer = plan(world, wide, *line, short)
     assert (answer.fill_head, started(answer)) == (1, {30: gpus(1)})
+
+
+def test_booked_unused_devices_are_lent_beside_a_preemptible_head_that_gets_them_later():
+    """The head gets them when the booking is over; until then a job that can be stopped may have them."""
+    unused = booked(7, 2, 50, 140, devices=gpus(0, 1))
+    world = box(3, holders=(held(50, 2, until=130),), bookings=(unused,))
+    answer = plan(world, job(1, 3, preemptible=True), job(2, minutes=600, uid=2, preemptible=True))
+    assert (answer.fill_head, started(answer)) == (1, {2: gpus(0)})
