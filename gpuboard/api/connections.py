@@ -1,23 +1,29 @@
 """Accepts connections within limits: so many in all, so many a uid; root always gets in.
 
+Turning one away costs as little as can be, and those who are in are served in between: else somebody
+who connects all the time would keep the daemon from everybody.
+
 The accept loop never ends by an error (SAFETY.md fault 36): out of descriptors, it waits for some.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
 from collections import Counter
 from collections.abc import Callable
 
 from gpuboard.api.messages import encode_error
-from gpuboard.api.peer import Peer
+from gpuboard.api.peer import Peer, credentials_of, peer_of
 from gpuboard.config import ApiConfig
 from gpuboard.errors import Unavailable
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 0.2
+_IN_A_ROW = 8
+"""Connections accepted at most before those that are open are served."""
 _TELL_EVERY = 50
 """Failures in a row: one line in ten seconds."""
 
@@ -63,13 +69,13 @@ class Listener:
         self,
         listening: socket.socket,
         limits: ApiConfig,
-        peer_of: Callable[[socket.socket], Peer],
+        is_contained: Callable[[int], bool],
         make_protocol: Callable[[], asyncio.Protocol],
     ) -> None:
         listening.setblocking(False)
         self._listening = listening
         self._limits = limits
-        self._peer_of = peer_of
+        self._is_contained = is_contained
         self._make_protocol = make_protocol
         self._by_uid: Counter[int] = Counter()
         self._task: asyncio.Task[None] | None = None
@@ -96,7 +102,11 @@ class Listener:
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         failures = 0
-        while True:
+        for number in itertools.count(1):
+            if number % _IN_A_ROW == 0:
+                await asyncio.sleep(
+                    0
+                )  # else whoever connects fast enough has the loop to themselves
             try:
                 connection, _ = await loop.sock_accept(self._listening)
             except OSError as error:
@@ -113,11 +123,12 @@ class Listener:
                 connection.close()
 
     async def _admit(self, connection: socket.socket) -> None:
-        peer = self._peer_of(connection)
-        refusal = self._refusal(peer.uid)
+        who = credentials_of(connection)
+        refusal = self._refusal(who.uid)
         if refusal:
             _turn_away(connection, refusal)
             return
+        peer = peer_of(who, self._is_contained)
         self._by_uid[peer.uid] += 1
         protocol = GuardedProtocol(self._make_protocol(), peer, lambda: self._leave(peer.uid))
         try:

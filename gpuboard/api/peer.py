@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gpuboard.devices.cgroups import CgroupKind, parse_cgroup
 from gpuboard.errors import PermissionDenied
@@ -47,12 +48,25 @@ class Peer:
     """Whether it runs in a container of the box (or nothing could be learned)."""
 
 
-def peer_of(connection: socket.socket, is_contained: Callable[[int], bool]) -> Peer:
-    """Return the peer of an accepted Unix connection; `is_contained` is asked with its pid."""
+class Credentials(NamedTuple):
+    """What the kernel says at once of who connected."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def credentials_of(connection: socket.socket) -> Credentials:
+    """Return who made an accepted Unix connection."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    return Credentials(*_CREDENTIALS.unpack(raw))
+
+
+def peer_of(who: Credentials, is_contained: Callable[[int], bool]) -> Peer:
+    """Return who that is; `is_contained` is asked with the pid, which reads files."""
     # pid 0: a process outside our pid namespace; whatever it is, it is not one of ours
-    return Peer(pid=pid, uid=uid, gid=gid, is_contained=pid <= 0 or is_contained(pid))
+    is_inside = who.pid <= 0 or is_contained(who.pid)
+    return Peer(pid=who.pid, uid=who.uid, gid=who.gid, is_contained=is_inside)
 
 
 def is_in_foreign_container(pid: int, proc: Path = Path("/proc")) -> bool:

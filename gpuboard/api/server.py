@@ -25,7 +25,7 @@ from gpuboard.api.connections import GuardedProtocol, Listener
 from gpuboard.api.dispatch import Dispatch
 from gpuboard.api.feed import Feed, Marks
 from gpuboard.api.logstream import LogStream, LogStreams
-from gpuboard.api.peer import Identities, Peer, is_in_foreign_container, peer_of
+from gpuboard.api.peer import Identities, Peer, is_in_foreign_container
 from gpuboard.api.queries import LogQuery
 from gpuboard.api.routes import ROUTES, Ask, Body, Route, ping
 from gpuboard.api.shared import SharedAnswers
@@ -120,7 +120,7 @@ class ApiServer:
         self._listener = Listener(
             listening,
             self._limits,
-            partial(peer_of, is_contained=self._is_contained),
+            self._is_contained,
             cast("Callable[[], asyncio.Protocol]", server),
         )
         self._listener.start()
