@@ -51,17 +51,28 @@ def _reached(session: Session) -> list[str]:
 @click.command("board", short_help="Open the app, or print the board as text.")
 @click.option("--once", is_flag=True, help="Print it once, as text, also on a terminal.")
 @click.option(
-    "--plain", "plainly", is_flag=True, help="The same as --once: for screen readers and logs."
+    "--plain",
+    "plainly",
+    is_flag=True,
+    help="Print it as text, and then, on a terminal, a line for each change: for screen readers.",
 )
 @ascii_option
 @json_option
 @pass_session
 def board(session: Session, *, once: bool, plainly: bool) -> int:
-    """Open the terminal app; in a pipe, or with --once or --plain, print the board as text."""
+    """Open the terminal app; in a pipe, or with --once or --plain, print the board as text.
+
+    --plain goes on, on a terminal, until ctrl+c: it never draws over what it said.
+    """
     if session.as_json:
         session.pass_through("/board")
         return 0
-    return open_board(session, plainly=once or plainly)
+    code = open_board(session, plainly=once or plainly)
+    if plainly and not once and sys.stdout.isatty():
+        from gpuboard.cli.plainboard import tell_changes
+
+        tell_changes(session)
+    return code
 
 
 @click.command("top", short_help="Watch the GPUs: the app, or a few lines under the prompt.")
@@ -202,7 +213,7 @@ def _device_row(device: dict[str, Any], now: int) -> list[str | Cell]:
         device["name"],
         Cell(device["state"], words.STYLES.get(device["state"], "")),
         device["user"],
-        _job_words(device),
+        words.device_job_words(device),
         words.clock(device["until_at"], now),
         _percent(device["utilization"]),
         f"{words.gib(device['memory_used_bytes'])}/{words.gib(device['memory_total_bytes'])}",
@@ -220,17 +231,11 @@ def _device_facts(device: dict[str, Any], now: int) -> list[tuple[str, str]]:
         (f"GPU {device['label']}", device["state"]),
         ("name", device["name"]),
         ("of", device["user"]),
-        ("job", _job_words(device)),
+        ("job", words.device_job_words(device)),
         ("until", words.clock(device["until_at"], now)),
         ("use", f"{_percent(device['utilization'])}, memory {memory} GiB{warm}"),
         ("note", _note(device, now)),
     ]
-
-
-def _job_words(device: dict[str, Any]) -> str:
-    if device["job_id"] is None:
-        return f"booking {device['reservation_id']}" if device["reservation_id"] else ""
-    return f"{device['job_id']} {device['job_name']}".rstrip()
 
 
 def _percent(value: int | None) -> str:
@@ -244,9 +249,8 @@ def _note(device: dict[str, Any], now: int) -> str:
         notes.append(f"idle for {words.span(device['idle_s'])}")
     if not device["processes_known"]:
         notes.append("its processes cannot be read")
-    booking = device["next_booking"]
-    if booking:
-        notes.append(f"booked by {booking['user']} from {words.clock(booking['from_at'], now)}")
+    if device["next_booking"]:
+        notes.append(words.next_booking_words(device["next_booking"], now))
     return "; ".join(notes)
 
 

@@ -131,3 +131,15 @@ def id_words(ids: list[int]) -> str:
     if len(ids) > 2 and ids == list(range(ids[0], ids[-1] + 1)):
         return f"{ids[0]}-{ids[-1]}"
     return ",".join(map(str, ids))
+
+
+def device_job_words(device: dict[str, Any]) -> str:
+    """Return for what a device is held: a job, a booking or nothing."""
+    if device["job_id"] is None:
+        return f"booking {device['reservation_id']}" if device["reservation_id"] else ""
+    return f"{device['job_id']} {device['job_name']}".rstrip()
+
+
+def next_booking_words(booking: dict[str, Any], now: int) -> str:
+    """Return by whom and from when a device is booked."""
+    return f"booked by {booking['user']} from {clock(booking['from_at'], now)}"

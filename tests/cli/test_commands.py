@@ -716,7 +716,31 @@ def test_on_a_terminal_the_app_opens_on_the_boxs_socket(
     assert opened == [[server.socket_path]]
 
 
-@pytest.mark.parametrize("words", [("board", "--once"), ("board", "--plain"), ("ps",)])
+def test_plain_board_on_a_terminal_goes_on_with_a_line_for_each_change(
+    scripted: FakeServer, gpuboard: Gpuboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What moves every second is not told; a daemon that goes away is waited for, and told once."""
+    free, busy = device("3", name="H100"), device("3", name="H100", utilization=7)
+    held = device("3", state="leased", user="eve", job_id=13, job_name="ev\x1b[2Jal", mine=False)
+    boards = [board(free), board(busy), board(held)]
+    feed = [f"event: board\ndata: {json.dumps(each)}\n\n".encode() for each in boards]
+    scripted.turns["GET", "/feed"] = [
+        iter([*feed, None]),
+        errors.Unavailable("it starts"),
+        iter([feed[2], feed[0], None]),
+    ]
+    monkeypatch.setattr("gpuboard.cli.plainboard.RETRY_S", 0.01)
+    on_a_terminal(monkeypatch)
+    ran = gpuboard("board", "--plain")
+    told = [line for line in ran.out.splitlines() if re.match(r"[0-9]{2}:[0-9]{2} ", line)]
+    assert [line.partition(" ")[2] for line in told] == [
+        "GPU 3: leased, eve, 13 eval",
+        "GPU 3: free",
+    ]
+    assert ran.err.count("waiting for it") == 2
+
+
+@pytest.mark.parametrize("words", [("board", "--once"), ("ps",)])
 def test_on_a_terminal_text_is_coloured_and_fits(
     scripted: FakeServer,
     gpuboard: Gpuboard,
