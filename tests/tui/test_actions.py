@@ -10,21 +10,12 @@ from textual.widgets import Input
 from gpuboard.errors import InvalidRequest, PermissionDenied, Refused
 from gpuboard.model.requests import CancelRequest
 from gpuboard.tui.bindings import (
-    DETAIL,
-    EVERYWHERE,
-    GRID,
-    LOG,
-    MOVING,
-    ON_A_JOB,
     SECTIONS,
     known_ids,
 )
-from gpuboard.tui.keybar import GROUPS
 from gpuboard.tui.settings import Settings, load_settings
 from tests.support.screens import opened, screen_text, settled, until
 from tests.support.tui_source import job
-
-ON_TABS = {name: (group,) for name, group in GROUPS.items()}
 
 
 def current(pilot):
@@ -533,38 +524,6 @@ class TestBindings:
             assert " a new job" in screen_text(pilot.app)
             await pilot.press("a")
             await until(pilot, lambda: current(pilot) == "NewJobScreen")
-
-    @pytest.mark.parametrize(
-        ("opening", "groups"),
-        [
-            (["1"], (EVERYWHERE, GRID, MOVING, *ON_TABS["board"])),
-            (["3"], (MOVING, *ON_TABS["queue"])),
-            (["4"], (MOVING, *ON_TABS["jobs"])),
-            (["2"], ON_TABS["timeline"]),
-            (["5"], ON_TABS["people"]),
-            (["6"], ON_TABS["admin"]),
-            (["1", "l"], (LOG, MOVING)),
-            (["4", "enter"], (DETAIL, ON_A_JOB)),
-        ],
-        ids=lambda value: "-".join(value) if isinstance(value, list) else "",
-    )
-    async def test_every_key_can_be_pressed_where_it_is_heard(self, opening, groups, source):
-        """Whatever it opens closes again by esc, and the app goes on."""
-        source.board = msgspec.structs.replace(source.board, is_admin=True)
-        keys = {key for group in groups for entry in group for key in entry.keys.split(",")}
-        async with opened(source) as pilot:
-            for key in sorted(keys - {"q", "ctrl+q"}):
-                if current(pilot) == "Screen" or len(opening) == 1:
-                    await pilot.press(*opening)
-                await pilot.press(key)
-                for _ in range(3):
-                    if len(pilot.app.screen_stack) > len(opening):
-                        await pilot.press("escape")
-                if isinstance(pilot.app.focused, Input):
-                    await pilot.press("escape")
-            while current(pilot) != "Screen":
-                await pilot.press("escape")
-            assert pilot.app.is_running
 
     def test_unknown_setting_is_told_and_the_rest_is_kept(self, tmp_path):
         path = tmp_path / "app.toml"

@@ -140,3 +140,25 @@ async def test_error_at_its_field_does_not_name_the_option_again(source):
         await pilot.press("n", "tab", "l", "s")
         await until(pilot, lambda: " 9d: at most 7d here" in screen_text(pilot.app))
         assert "--time 9d" not in screen_text(pilot.app)
+
+
+@pytest.mark.parametrize("key", ["n", "b", "L"], ids=["job", "booking", "limit"])
+async def test_esc_drops_what_was_typed_only_when_it_is_pressed_again(source, key):
+    """Every form alike: an untouched one closes at once, and so does one that is as it was."""
+    async with opened(source) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: "415 carl" in screen_text(pilot.app))
+        for typed in ([], ["7", "backspace"]):
+            await pilot.press(key)
+            await until(pilot, lambda: len(pilot.app.screen_stack) == 2 and form_of(pilot))
+            await pilot.press(*typed, "escape")
+            await until(pilot, lambda: len(pilot.app.screen_stack) == 1)
+        await pilot.press(key)
+        await until(pilot, lambda: len(pilot.app.screen_stack) == 2 and form_of(pilot))
+        await pilot.press("7", "escape")
+        await until(pilot, lambda: "esc again drops what you typed" in screen_text(pilot.app))
+        await pilot.press("7", "escape")
+        await until(pilot, lambda: "esc again drops what you typed" in screen_text(pilot.app))
+        assert any("77" in value for value in form_of(pilot).values())
+        await pilot.press("escape")
+        await until(pilot, lambda: len(pilot.app.screen_stack) == 1)

@@ -63,6 +63,8 @@ class Form(Dialog[None], Generic[Request, Answer]):
         self._asked = 0
         self._is_sending = False
         self._is_touched = False
+        self._is_leaving = False
+        """Whether it was told that another esc drops what is typed."""
         self.is_sent = False
         """Whether it was done: it then closes by itself."""
         self.line = ""
@@ -137,6 +139,7 @@ class Form(Dialog[None], Generic[Request, Answer]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Ask again when the typing pauses."""
         event.stop()
+        self._is_leaving = False
         name = (event.input.id or "").removeprefix("field-")
         if event.value != self._values.get(name, ""):
             self._is_touched = True
@@ -147,6 +150,17 @@ class Form(Dialog[None], Generic[Request, Answer]):
         """Enter does it."""
         event.stop()
         self.action_send()
+
+    def action_close(self) -> None:
+        """Close; where that drops what was typed, say so first."""
+        begun = {field.name: self._values.get(field.name, "").strip() for field in self.FIELDS}
+        if self.values() == begun or self._is_leaving or self._is_sending:
+            super().action_close()
+            return
+        self._is_leaving = True
+        self._clear_faults()
+        again = self.gpuboard.key("dialog.close")
+        self._answer([(f"{again} again drops what you typed", "warn")])
 
     def action_copy(self) -> None:
         """Copy the command line."""
@@ -199,13 +213,16 @@ class Form(Dialog[None], Generic[Request, Answer]):
             lambda error: self._not_answered(number, error),
         )
 
+    def _is_awaited(self, number: int) -> bool:
+        return number == self._asked and self.is_open and not (self._is_sending or self._is_leaving)
+
     def _answered(self, number: int, answer: Answer) -> None:
-        if number == self._asked and self.is_open and not self._is_sending:
+        if self._is_awaited(number):
             self._clear_faults()
             self.query_one("#answer", Block).show_lines(self.answer_lines(answer))
 
     def _not_answered(self, number: int, error: GpuboardError) -> None:
-        if number == self._asked and self.is_open and not self._is_sending:
+        if self._is_awaited(number):
             self._show_fault(error, with_focus=False)
 
     def _show_line(self) -> None:
