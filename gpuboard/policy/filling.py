@@ -105,13 +105,14 @@ class Filling:
             return
         head_id = self._round.world.fill_head
         while True:
+            # As the next round will see it, so that it has nothing left to do: promises were laid out
+            # beside those known before them, what a stop leaves over may be enough for another, and what
+            # a lease gives its owner may make it another's turn.
+            self._capacity.settle()
             known = len(self._round.stops), len(self._round.starts)
             self._serve_all(head_id)
             if known == (len(self._round.stops), len(self._round.starts)):
                 return
-            # What a stop leaves over may be enough for another, promises rather have what is idle, and
-            # what a lease gives its owner may make it another's turn: as the next round would see it.
-            self._capacity.settle()
             head_id = self.head.job_id if self.head else None
 
     def _serve_all(self, head_id: JobId | None) -> None:

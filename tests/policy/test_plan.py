@@ -371,3 +371,41 @@ def test_booked_unused_devices_are_lent_beside_a_preemptible_head_that_gets_them
     world = box(3, holders=(held(50, 2, until=130),), bookings=(unused,))
     answer = plan(world, job(1, 3, preemptible=True), job(2, minutes=600, uid=2, preemptible=True))
     assert (answer.fill_head, started(answer)) == (1, {2: gpus(0)})
+
+
+def test_the_next_round_has_nothing_left_to_start_beside_a_preemptible_head():
+    """P12: the round that starts jobs sees promises laid out as the next one will.
+
+    Each had been laid out beside those known before it, so that the round after the first start took
+    other devices for the head's, and started job 2 on one that the first had kept.
+    """
+    now = NOW / MINUTE
+    ends_s = {(1, 8): 1403.636, (0, 3): 17656.636, (11, 12): 21356.636, (5, 7): 8490}
+    ordinary = tuple(
+        held(50 + n, *on, until=now + end_s / 60, grace_s=0)
+        for n, (on, end_s) in enumerate(ends_s.items())
+    )
+    bookings = (
+        booked(6, 6, now + 26444.57 / 60, now + 31030.82 / 60),
+        booked(7, 6, now + 3501.775 / 60, now + 7897.689 / 60),
+    )
+    jobs = [
+        job(1, 10, minutes=386 / 60, uid=6, preemptible=True),
+        job(2, 1, minutes=600, uid=4, preemptible=True, submitted_at=20),
+        job(3, 1, minutes=2400, uid=4, preemptible=True, submitted_at=30),
+        job(4, 1, minutes=3840, uid=4, preemptible=True, submitted_at=10),
+        job(5, 2, minutes=43334 / 60, uid=3),
+    ]
+    world = box(13, holders=ordinary, bookings=bookings, head=5, fill_head=1)
+    first = plan(world, *jobs)
+    running = tuple(
+        held(one.job_id, *_numbers(one.devices), until=now + 600, preemptible=True, grace_s=0)
+        for one in first.starts
+    )
+    left = [one for one in jobs if one.job_id not in started(first)]
+    after = replace(world, holders=ordinary + running, head=first.head, fill_head=first.fill_head)
+    assert plan(after, *left).starts == ()
+
+
+def _numbers(uuids: tuple[str, ...]) -> list[int]:
+    return [int(uuid.removeprefix("GPU-")) for uuid in uuids]
