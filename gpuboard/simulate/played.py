@@ -34,7 +34,8 @@ class Played(msgspec.Struct, frozen=True):
     outcomes: list[Outcome]
     decision_ms: list[float]
     promise_violations: int
-    """How often the head's promised start was moved later, or a booking lacked a device."""
+    """How often the head's promised start was moved later or another job became head in its place, or
+    a booking lacked a device."""
     preemptions: int
     runs: list[Run]
     refused: int = 0
