@@ -102,7 +102,8 @@ def test_fault_28_box_is_rebooted(box: FaultBox, engine: DockerEngine, saw) -> N
     What ran is lost by the reboot, or runs again for who asked; nothing that was answered is gone.
     """
     plain = box.shell(LIVE)
-    again = box.shell('[ "$GPUBOARD_ATTEMPT" = 1 ] && sleep 600; exit 5', requeue=True)
+    # a loop: the power takes all processes at once, while a shell whose sleep alone ended would go on
+    again = box.shell(f'[ "$GPUBOARD_ATTEMPT" = 1 ] && {LIVE}; exit 5', requeue=True)
     waits = box.shell("exit 0", gpus=2)
     for job in (plain, again):
         box.wait_state(job, "running")
