@@ -4,7 +4,7 @@ They run on devices that no promise needs within the next minute, and on booked 
 The first that does not fit becomes their own head: from then on others start beside it only on
 devices that it will not need, or for so long as it has to wait. Without leases they are served in the
 queue's order; with leases whoever had the least comes first, and jobs whose lease is over are stopped
-for it (`policy.leases`).
+for it (`policy.givingway`).
 
 Nothing here may delay an ordinary job or a booking; the preemptible head is told a time, not promised
 one, since those come before it.
@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from functools import reduce
 from itertools import chain
 from operator import or_
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gpuboard.model.ids import JobId, Uid
-from gpuboard.model.plan import Stop
-from gpuboard.model.world import Holder, Waiting
-from gpuboard.policy.arrangement import Arrangement
-from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
+from gpuboard.model.world import Waiting
+from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS
+from gpuboard.policy.givingway import LEAST_MS, GivingWay, Tenure, Turn, fewest
 from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.profile import FOREVER
@@ -42,23 +41,6 @@ Like = tuple[Uid, bool, Kind, int]
 """Jobs that are refused alike: of one person, newcomers or not, of one kind and grace."""
 
 
-class Turn(NamedTuple):
-    """A preemptible job that holds devices, and when they could be somebody else's."""
-
-    holder: Holder
-    devices: int
-    """As a set."""
-
-
-class _Tenure(NamedTuple):
-    """Devices, until when (ms) they are somebody's, and whom to stop then, from when on."""
-
-    devices: int
-    free_at: int
-    turn: Turn | None = None
-    way_at: int = 0
-
-
 class Filling:
     """Serves preemptible jobs in one round of planning."""
 
@@ -67,19 +49,13 @@ class Filling:
         self._now = round_.now
         self._capacity = round_.capacity
         self.rules = LeaseRules(round_.world, round_.now)
+        self._way = GivingWay(round_, self.rules)
         self.head: Waiting | None = None
         self.head_start_at: int | None = None
         """When its devices should be free by leases and limits (ms)."""
         self._reserved = 0
         self._claimed = 0
         """Devices kept for jobs for which others are being stopped."""
-        self._coming = 0
-        """Devices of jobs that are being stopped."""
-        self._coming_at = self._now
-        """When the last of them should be free (ms)."""
-        self._is_clearing = False
-        """Whether some of them are free within a moment, after which all is to be looked at anew."""
-        self._turns: list[Turn] = []
         self._given: list[tuple[int, int]] = []
         """(devices, free again at) of what this round started."""
         self._instants: set[int] = set()
@@ -88,21 +64,11 @@ class Filling:
         """(kind, grace) of jobs that found no devices, free or about to be."""
         self._no_way: set[Like] = set()
         """Those to whom nobody gave way."""
-        self._none_able: set[tuple[Uid, bool]] = set()
-        """People to whose jobs nobody has to give way now, of newcomers and of others."""
         self._no_head: set[Like] = set()
         """Those who could not be next."""
-        self._turn_uids: set[Uid] = set()
-        self._hurdles = (0.0, 0.0)
-        """What one has to have had less than, if anybody is to give way: of others, of newcomers."""
-        self._stays: dict[JobId, bool] = {}
-        """Of those who hold devices, whether another job could use them for a while."""
-        self._stays_in: Arrangement | None = None
 
     def serve(self) -> None:
         """Start preemptible jobs, and stop others for them. May be asked again in the same round."""
-        if not self._round.servable(LaneClass.PREEMPTIBLE):
-            return
         head_id = self._round.world.fill_head
         while True:
             # As the next round will see it, so that it has nothing left to do: promises were laid out
@@ -121,7 +87,7 @@ class Filling:
         self._no_way.clear()
         self._no_head.clear()
         self.head = self.head_start_at = None
-        self._take_stock()
+        self._way.take_stock()
         if head_id is not None:
             self._keep_head(head_id)
         if self.rules.lease_ms:
@@ -134,57 +100,7 @@ class Filling:
     def instants(self) -> Iterator[int]:
         """Yield when (ms) the plan should be made again though nothing happens."""
         yield from self._instants
-
-    # taking stock
-
-    def _take_stock(self) -> None:
-        """Look at who holds what, and what is about to be free."""
-        box = self._capacity.box
-        self._turns = []
-        self._coming = 0
-        self._coming_at = self._now
-        self._is_clearing = False
-        for holder in self._round.world.holders:
-            devices = box.held_by(holder)
-            if not devices:
-                continue
-            if holder.stopping or holder.job_id < 0 or holder.job_id in self._round.stops:
-                self._expect(holder, self._leaves(holder, devices))
-            elif holder.preemptible:
-                self._turns.append(Turn(holder, devices))
-        # The worst off come last: those who had most, and of theirs the longest safe, give way first.
-        had, safe_until = self.rules.had, self.rules.safe_until
-        self._turns.sort(
-            key=lambda turn: (
-                -had(turn.holder.uid),
-                safe_until(turn.holder),
-                turn.holder.job_id,
-            )
-        )
-        if self.rules.lease_ms:
-            self._set_hurdles()
-
-    def _set_hurdles(self) -> None:
-        """Say anew how much less than others one has to have had; after every grant and stop."""
-        holders = [turn.holder for turn in self._turns]
-        self._turn_uids = {holder.uid for holder in holders}
-        rules = self.rules
-        self._hurdles = rules.hurdle(holders, is_new=False), rules.hurdle(holders, is_new=True)
-        self._no_way.clear()
-        self._none_able.clear()
-
-    def _expect(self, holder: Holder, devices: int) -> None:
-        """Count on devices of a job that is being stopped."""
-        gone_at = self._gone_at(holder)
-        self._coming |= devices
-        self._coming_at = max(self._coming_at, gone_at)
-        is_on_time = holder.ends_at >= self._now and holder.job_id >= 0
-        self._is_clearing |= is_on_time and gone_at <= self._now + OVERDUE_MS
-
-    def _gone_at(self, holder: Holder) -> int:
-        """Return when (ms) the holder is gone if it is being stopped, or is stopped now."""
-        soonest_at = self._now + holder.grace_s * 1000
-        return max(self._now, min(holder.ends_at, soonest_at))
+        yield from self._way.instants
 
     # who is next
 
@@ -234,7 +150,7 @@ class Filling:
         if kind.gpu_memory_bytes and self._round.can_anybody_join():
             return FOREVER
         options, lendable = self._capacity.options(kind), self._lendable()
-        pool = (self._capacity.idle | self._coming | lendable) & ~self._claimed
+        pool = (self._capacity.idle | self._way.coming | lendable) & ~self._claimed
         beside = pool & (lendable | ~self._reserved)  # what is lent is not the head's yet
         if any((beside & option).bit_count() >= kind.gpus for option in options):
             return FOREVER
@@ -268,23 +184,14 @@ class Filling:
         may_be_head = self.head is None and like not in self._no_head
         if may_be_head and len(self._no_head) < HEAD_TRIES:
             return False
-        return like in self._no_way or not self._may_gain(waiting)
-
-    def _may_gain(self, waiting: Waiting) -> bool:
-        """Whether anybody who holds devices could have to give way to the job; cheap."""
-        is_new = self.rules.is_newcomer(waiting)
-        if (waiting.uid, is_new) in self._none_able:
-            return False
-        if waiting.uid in self._turn_uids:
-            return True
-        return self.rules.had(waiting.uid) < self._hurdles[is_new]
+        return like in self._no_way or not self._way.may_gain(waiting)
 
     def _is_open(self) -> bool:
         """Whether another job could start, be given way to, or become head."""
         capacity = self._capacity
         if self.head is None or capacity.idle & ~self._claimed or self._round.can_anybody_join():
             return True
-        return bool(self.rules.lease_ms and self._turns) or bool(self._lendable())
+        return bool(self.rules.lease_ms and self._way.turns) or bool(self._lendable())
 
     # one job
 
@@ -301,7 +208,7 @@ class Filling:
             if not waiting.gpu_memory_bytes:  # whether one may join others is up to whose they are
                 self._no_place.add(place)
         like = (waiting.uid, self.rules.is_newcomer(waiting), *place)
-        if like not in self._no_way and self._may_gain(waiting):
+        if like not in self._no_way and self._way.may_gain(waiting):
             if self._make_way(waiting):
                 return
             self._no_way.add(like)
@@ -311,7 +218,7 @@ class Filling:
 
     def _start_now(self, waiting: Waiting) -> bool:
         """Start the job on what is free, beside the head."""
-        if self._is_clearing:
+        if self._way.is_clearing:
             return False
         shared = self._round.device_to_join(waiting) if waiting.gpu_memory_bytes else 0
         if shared:
@@ -351,7 +258,7 @@ class Filling:
         found = [devices for devices in found if devices]
         if found:
             return capacity.box.best_of(found, capacity.idle)
-        until_at = self._now + waiting.grace_s * 1000 + _LEAST_MS
+        until_at = self._now + waiting.grace_s * 1000 + LEAST_MS
         lendable = self._lendable(until_at) & ~self._claimed
         if not lendable:
             return 0
@@ -366,7 +273,7 @@ class Filling:
 
     def _idle_for(self, waiting: Waiting) -> int:
         """Return idle devices on which the job could stay for a minute at least."""
-        until_at = self._now + waiting.grace_s * 1000 + _LEAST_MS
+        until_at = self._now + waiting.grace_s * 1000 + LEAST_MS
         profile = self._capacity.arrangement.profile
         return self._capacity.idle & profile.free_throughout(self._now, until_at)
 
@@ -388,7 +295,8 @@ class Filling:
             lease_until_at = min(self._now + self.rules.lease_ms, let_until_at or FOREVER)
             free_at = min(free_at, lease_until_at + grace_ms)
             self.rules.grant(waiting.uid, waiting.gpus, lease_until_at)
-            self._set_hurdles()
+            self._way.set_hurdles()
+            self._no_way.clear()
             self._instants.add(lease_until_at)
         borrowed = devices & self._capacity.bound
         self._given.append((devices, free_at))
@@ -398,7 +306,7 @@ class Filling:
 
     def _claim_coming(self, waiting: Waiting) -> bool:
         """Keep devices that are about to be free for the job, for which others were stopped."""
-        chosen = self._choose_coming(waiting, self._coming)
+        chosen = self._choose_coming(waiting, self._way.coming)
         if chosen:
             self._claim(waiting, chosen)
         return bool(chosen)
@@ -407,7 +315,7 @@ class Filling:
         """Keep devices for the job. It is next, so that the following round serves it first too."""
         self._claimed |= devices
         if self.head is None:
-            self.head, self.head_start_at = waiting, self._coming_at
+            self.head, self.head_start_at = waiting, self._way.coming_at
 
     def _choose_coming(self, waiting: Waiting, coming: int) -> int:
         """Return devices of those free and those about to be, or 0 when they do not suffice."""
@@ -425,27 +333,18 @@ class Filling:
     def _make_way(self, waiting: Waiting) -> bool:
         """Stop jobs that give way to this one, the fewest devices of them; whether that does."""
         kept = self._kept_from(waiting)
-        able: list[Turn] = []
-        for turn in self._turns:
-            way_at = self._way_at(turn.holder, waiting)
-            if way_at is None:
-                continue
-            if way_at > self._now:
-                self._instants.add(way_at)
-            elif not turn.devices & (kept | self._claimed) and self._is_of_use(turn):
-                able.append(turn)
+        able = self._way.able(waiting, kept | self._claimed)
         if not able:
-            self._none_able.add((waiting.uid, self.rules.is_newcomer(waiting)))
             return False
         idle = self._idle_for(waiting)
         for option in self._capacity.options(waiting):
-            free = (idle | self._coming) & option
+            free = (idle | self._way.coming) & option
             free &= ~self._claimed & ~kept
-            chosen = _fewest(able, option, waiting.gpus - free.bit_count())
+            chosen = fewest(able, option, waiting.gpus - free.bit_count())
             if chosen and not self._would_serve_head(chosen):
                 for turn in chosen:
                     self._stop(turn, waiting)
-                self._claim(waiting, self._choose_coming(waiting, self._coming))
+                self._claim(waiting, self._choose_coming(waiting, self._way.coming))
                 return True
         return False
 
@@ -454,45 +353,13 @@ class Filling:
         if self.head is None or self._claimed:
             return False
         left = reduce(or_, (turn.devices for turn in turns))
-        return bool(self._choose_coming(self.head, self._coming | left))
-
-    def _is_of_use(self, turn: Turn) -> bool:
-        """Whether another job could use all its devices for a while, once they are free."""
-        arrangement = self._capacity.arrangement
-        if self._stays_in is not arrangement:
-            self._stays_in = arrangement
-            self._stays.clear()
-        known = self._stays.get(turn.holder.job_id)
-        if known is None:
-            left = self._leaves(turn.holder, turn.devices)
-            known = self._stays[turn.holder.job_id] = left == turn.devices
-        return known
-
-    def _leaves(self, holder: Holder, devices: int) -> int:
-        """Return those of a holder's devices that a preemptible job could have once it is stopped."""
-        gone_at = self._gone_at(holder)
-        from_at = max(gone_at, self._now + OVERDUE_MS)
-        profile = self._capacity.arrangement.profile
-        return devices & profile.free_throughout(from_at, gone_at + _LEAST_MS)
-
-    def _way_at(self, holder: Holder, waiting: Waiting, *, is_head: bool = False) -> int | None:
-        if holder.gpu_memory_bytes or holder.job_id in self._round.stops:
-            return None
-        return self.rules.gives_way_at(holder, waiting, is_head=is_head)
+        return bool(self._choose_coming(self.head, self._way.coming | left))
 
     def _stop(self, turn: Turn, waiting: Waiting) -> None:
-        holder = turn.holder
-        user = waiting.user or f"uid {waiting.uid}"
-        if self._now < self.rules.safe_until(holder):
-            words = f"job {waiting.job_id} of {user} has hardly run yet and comes first"
-        else:
-            words = f"its lease is over and it is the turn of job {waiting.job_id} of {user}"
-        self._round.stops[holder.job_id] = Stop(holder.job_id, words)
-        self._turns = [other for other in self._turns if other is not turn]
+        """Stop a job for the waiting one; what was refused to others is to be tried again."""
+        self._way.stop(turn, waiting)
         self._no_place.clear()
-        self._set_hurdles()
-        self._expect(holder, turn.devices)
-        self._capacity.stoppable &= ~turn.devices
+        self._no_way.clear()
 
     # the head of preemptible jobs
 
@@ -513,7 +380,8 @@ class Filling:
         """
         if not self._round.world.settings.promise_head:
             return
-        tenures = self._tenures(waiting)
+        tenures = [Tenure(devices, free_at) for devices, free_at in self._given]
+        tenures += self._way.tenures(waiting)
         profile = self._capacity.arrangement.profile
         instants = sorted({*(tenure.free_at for tenure in tenures), *profile.times, self._now})
         options = self._capacity.options(waiting)
@@ -524,28 +392,14 @@ class Filling:
             held = 0
             for tenure in tenures:
                 held |= tenure.devices if tenure.free_at > at else 0
-            free = profile.free_throughout(at, at + _LEAST_MS + waiting.grace_s * 1000) & ~held
+            free = profile.free_throughout(at, at + LEAST_MS + waiting.grace_s * 1000) & ~held
             pools = [free & option for option in options]
             pool = next((some for some in pools if some.bit_count() >= waiting.gpus), 0)
             if pool:
                 self._reserve(waiting, at, pool, tenures)
                 return
 
-    def _tenures(self, waiting: Waiting) -> list[_Tenure]:
-        """Return what preemptible jobs hold, until when it is theirs, and who gives way then."""
-        tenures = [_Tenure(devices, free_at) for devices, free_at in self._given]
-        for turn in self._turns:
-            holder = turn.holder
-            way_at = self._way_at(holder, waiting, is_head=True)
-            if way_at is None:
-                tenures.append(_Tenure(turn.devices, max(holder.ends_at, self._now)))
-            else:
-                gone_at = max(self._now, way_at) + holder.grace_s * 1000
-                free_at = min(gone_at, holder.ends_at)
-                tenures.append(_Tenure(turn.devices, free_at, turn, way_at))
-        return tenures
-
-    def _reserve(self, head: Waiting, at: int, pool: int, tenures: list[_Tenure]) -> None:
+    def _reserve(self, head: Waiting, at: int, pool: int, tenures: list[Tenure]) -> None:
         """Keep devices for the head from `at` on; stop in time those whose lease is over then."""
         late = 0
         for tenure in tenures:
@@ -566,31 +420,11 @@ class Filling:
 
     def look_again_at(self) -> int | None:
         """Return when (ms) to look again whose turn it is; None where nobody waits for one."""
-        if not self.rules.lease_ms or not self._turns:
-            return None
-        if not self._round.servable(LaneClass.PREEMPTIBLE):
+        if not self.rules.lease_ms or not self._way.turns:
             return None
         if self._given or self._round.stops:
             return self._now + 1000  # what was granted counts as had: it may be another's turn now
-        ends = [self.rules.safe_until(turn.holder) for turn in self._turns]
+        ends = [self.rules.safe_until(turn.holder) for turn in self._way.turns]
         if min(ends) <= self._now:
             return self._now + max(1000, self.rules.lease_ms // LOOKS_PER_LEASE)
         return min(ends)
-
-
-_LEAST_MS = STOP_MARGIN_MS + PREEMPTIBLE_LEAST_MS
-
-
-def _fewest(turns: list[Turn], option: int, needed: int) -> list[Turn]:
-    """Return jobs with at least `needed` devices of a set, with the fewest beyond; [] = there are none.
-
-    Of equals those that come first in `turns`.
-    """
-    best: dict[int, list[Turn]] = {0: []}
-    for turn in turns:
-        worth = (turn.devices & option).bit_count()
-        for total, chosen in list(best.items()):
-            if worth and total < needed and total + worth not in best:
-                best[total + worth] = [*chosen, turn]
-    enough = [total for total in best if total >= needed]
-    return best[min(enough)] if enough and needed > 0 else []
