@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import overload
 
 from gpuboard.model.views import JobList, JobView
+from gpuboard.tui.jobwords import matches
 
 MARGIN = 2
 """Screens of rows asked for above and below the seen ones."""
@@ -34,6 +35,15 @@ class QueueWish:
         notes += [f"only {self.user}'s"] if self.user else []
         notes += [f"only {self.state}"] if self.state else []
         return [*notes, *([f"with '{self.text}'"] if self.text else [])]
+
+    def takes(self, job: JobView) -> bool:
+        """Whether a job is one of them, as far as the job as it is known tells."""
+        return (
+            (job.mine or not self.mine)
+            and self.user in ("", job.user)
+            and self.state in ("", "held" if job.held_by else job.state)
+            and matches(job, self.text)
+        )
 
 
 class QueueWindow(Sequence[JobView | None]):

@@ -29,8 +29,10 @@ def bar_words(ink: Ink, entry: TimelineEntry, room: int) -> str:
 
 def legend_parts(ink: Ink, width: int) -> list[Part]:
     """Return which shape means what: as many of them as fit whole."""
+    # In ASCII every bar of somebody's is of the same letter: whose it is, its words and colour say.
+    held = ("==", ink.palette.style("text"), "held")
     samples = [
-        ("==" if ink.glyphs.is_ascii else "▏ ", ink.palette.person("", mine=True), "yours"),
+        held if ink.glyphs.is_ascii else ("▏ ", ink.palette.person("", mine=True), "yours"),
         ("--" if ink.glyphs.is_ascii else "╌╌", ink.palette.style("dim", "panel"), "ran"),
         (_hatch(ink, is_sure=False) * 2, ink.palette.style("dim"), "may run"),
         (_hatch(ink, is_sure=True) * 2, ink.palette.style("dim"), "is to run"),

@@ -57,7 +57,6 @@ from gpuboard.model.views import (
     WhyView,
     WindowView,
 )
-from gpuboard.tui.jobwords import matches
 from gpuboard.tui.queuewindow import QueueWish
 from tests.support.tui_past import PastAndDaemon
 
@@ -352,14 +351,7 @@ class ScriptedSource(PastAndDaemon):
 
     def queue_page(self, wish: QueueWish, offset: int, limit: int) -> JobList:
         self._asked("queue_page", (wish, offset, limit))
-        found = [
-            each
-            for each in self.jobs
-            if (each.mine or not wish.mine)
-            and wish.user in ("", each.user)
-            and wish.state in ("", "held" if each.held_by else each.state)
-            and matches(each, wish.text)
-        ]
+        found = [each for each in self.jobs if wish.takes(each)]
         return JobList(at=NOW, jobs=found[offset : offset + limit], total=len(found), offset=offset)
 
     def history(self) -> DeviceHistory:

@@ -145,6 +145,19 @@ class TestTags:
                 pilot, lambda: source.called("cancel") == [CancelRequest(jobs=["412", "416"])]
             )
 
+    async def test_tagged_jobs_that_are_filtered_out_are_left_alone(self, source):
+        """They stay tagged, and it is said; with the filter gone they are acted on again."""
+        async with opened(source) as pilot:
+            await on_the_queue(pilot)
+            await pilot.press("asterisk", "slash", *"eval-llm", "enter")
+            await until(pilot, lambda: "3 tagged, 2 of them not shown" in head(pilot))
+            await pilot.press("K")
+            await until(pilot, lambda: "gpuboard cancel 416 " in screen_text(pilot.app))
+            await pilot.press("n", "slash", "escape")
+            await until(pilot, lambda: "3 tagged" in head(pilot) and "not" not in head(pilot))
+            await pilot.press("K")
+            await until(pilot, lambda: "gpuboard cancel 412 416 420" in screen_text(pilot.app))
+
     async def test_star_tags_all_of_mine_and_drops_them_again(self, source):
         async with opened(source) as pilot:
             await on_the_queue(pilot)

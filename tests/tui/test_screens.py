@@ -78,6 +78,7 @@ async def test_the_rest_of_a_day_looks_as_it_was_last_seen(size, source):
         assert_screen(f"job-ended-{name}", await settled(pilot))
         await pilot.press("escape", "1", "l")
         await until(pilot, lambda: "ended" in _text(pilot))
+        await settled(pilot)
         await pilot.press("slash", *"loss")
         assert_screen(f"log-search-{name}", await settled(pilot))
         await pilot.press("escape", "escape", "j", "w")

@@ -19,6 +19,8 @@ from gpuboard.tui.jobpage import attempt_lines, attempts_of, chart_lines
 from gpuboard.tui.widgets.painted import Item
 
 COPY = next(key for key in DETAIL if key.id == "job.copy")
+LIVING = [key for key in ON_A_JOB if key.id in ("job.extend", "job.stop")]
+"""Keys for which a job must not have ended."""
 
 
 class JobScreen(Page):
@@ -41,8 +43,9 @@ class JobScreen(Page):
         self.set_interval(1.0, self._watch)
 
     def items(self) -> list[Item]:
-        """Return the keys below the page."""
-        return self.key_items(*ON_A_JOB, *DETAIL)
+        """Return the keys below the page: of a job that ended those that still do something."""
+        ended = self._detail is not None and self._detail.job.ended_at
+        return self.key_items(*(key for key in ON_A_JOB if not (ended and key in LIVING)), *DETAIL)
 
     def lines(self, width: int) -> list[Line]:
         """Return the page."""
@@ -126,6 +129,7 @@ class JobScreen(Page):
 
     def _take(self, answer: tuple[JobDetail, WhyView | None]) -> None:
         self._detail, self._why = answer
+        self.show_items()
         self.rebuild()
 
     def _fail(self, error: GpuboardError) -> None:

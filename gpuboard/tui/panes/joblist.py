@@ -63,6 +63,10 @@ class JobListPane(Pane):
         """Whether only some of the jobs are shown."""
         raise NotImplementedError
 
+    def is_shown(self, job: JobView) -> bool:
+        """Whether a job is among those that are shown, seen or scrolled off."""
+        raise NotImplementedError
+
     def known_rows(self) -> Sequence[JobView]:
         """Return the rows that may be tagged at once."""
         raise NotImplementedError
@@ -105,9 +109,9 @@ class JobListPane(Pane):
         return JobTarget.of(job) if job else None
 
     def targets(self) -> list[JobTarget]:
-        """Return the tagged jobs; where there are none, the one under the cursor."""
-        if self._tagged:
-            return [JobTarget.of(job) for job in self._tagged.values()]
+        """Return the tagged jobs that the filter shows; where there are none, the one under the cursor."""
+        if shown := [job for job in self._tagged.values() if self.is_shown(job)]:
+            return [JobTarget.of(job) for job in shown]
         target = self.target()
         return [target] if target else []
 
@@ -186,5 +190,7 @@ class JobListPane(Pane):
             self.gpuboard.jobs.ask_limit(*targets)
 
     def tag_words(self) -> list[str]:
-        """Return how many jobs are tagged, for the heads."""
-        return [f"{len(self._tagged)} tagged"] if self._tagged else []
+        """Return how many jobs are tagged, for the heads, and how many of them are left alone."""
+        hidden = sum(not self.is_shown(job) for job in self._tagged.values())
+        words = [f"{len(self._tagged)} tagged"] if self._tagged else []
+        return words + ([f"{hidden} of them not shown and left alone"] if hidden else [])

@@ -78,6 +78,10 @@ class JobsPane(JobListPane):
     def _empty_words(self) -> str:
         return f"you have no jobs yet: {self.gpuboard.key('app.new')} starts one"
 
+    def is_shown(self, job: JobView) -> bool:
+        """Whether a job is among those that are shown, seen or scrolled off."""
+        return (job.mine or not self._only_mine) and jobwords.matches(job, self._words)
+
     def known_rows(self) -> Sequence[JobView]:
         """Return all rows."""
         return [job for job in self._jobs if jobwords.matches(job, self._words)]

@@ -103,6 +103,11 @@ class QueuePane(JobListPane):
     def _empty_words(self) -> str:
         return f"the queue is empty: {self.gpuboard.key('app.new')} starts a job"
 
+    def is_shown(self, job: JobView) -> bool:
+        """Whether a job is among those that are shown, seen or scrolled off."""
+        is_known = self._known is not None and self._known[0] == self._wish
+        return (is_known and self._window.place_of(job.id) is not None) or self._wish.takes(job)
+
     def known_rows(self) -> Sequence[JobView]:
         """Return the rows that are known."""
         return self._window.page.jobs
