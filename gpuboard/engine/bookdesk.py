@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -61,10 +61,14 @@ def _placed(owner: Person, request: ReservationRequest, number: int) -> Booking:
 class BookingDesk:
     """Changes that people and admins ask for."""
 
-    def __init__(self, core: Core, store: Store, bookings: Bookings) -> None:
+    def __init__(
+        self, core: Core, store: Store, bookings: Bookings, begin_now: Callable[[], None]
+    ) -> None:
+        """`begin_now` begins bookings whose window begins now, as far as that works."""
         self._core = core
         self._store = store
         self._bookings = bookings
+        self._begin_now = begin_now
 
     def find(self, reservation_id: ReservationId) -> Reservation:
         """Return a booking, past ones too. Raises NotFound."""
@@ -118,7 +122,7 @@ class BookingDesk:
             for request in requests
         ]
         self._core.plan_soon()
-        return self._core.journal.book_series(bookings)
+        return self._begun(self._core.journal.book_series(bookings))
 
     def insist_all(
         self,
@@ -158,7 +162,14 @@ class BookingDesk:
             self._change_one(change, booking, edit, by)
         self._core.journal.commit(change)
         self._core.plan_soon()
-        return [change.reservations[booking.id] for booking in bookings]
+        return self._begun([change.reservations[booking.id] for booking in bookings])
+
+    def _begun(self, bookings: Sequence[Reservation]) -> list[Reservation]:
+        """Have those begun whose window begins now: the answer is to name the devices bound."""
+        now = self._core.clock.now_ms()
+        if any(one.from_at <= now and len(one.devices) < one.gpus for one in bookings):
+            self._begin_now()
+        return [self._core.ledger.reservations.get(one.id, one) for one in bookings]
 
     def _change_one(
         self, change: Change, booking: Reservation, edit: BookingEdit, by: Person
