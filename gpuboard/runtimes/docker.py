@@ -8,7 +8,6 @@ Created by name exactly once, operated by id ever after, started once.
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,25 +20,23 @@ from gpuboard.errors import (
     Conflict,
     DeviceSetupBroken,
     GpuboardError,
-    HostError,
     NotFound,
-    Unavailable,
 )
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes import docker_logs
 from gpuboard.runtimes.cgroups import ContainerCgroups
-from gpuboard.runtimes.docker_api import DockerConnection, instant_ms
+from gpuboard.runtimes.docker_api import DockerConnection
 from gpuboard.runtimes.docker_check import EngineFacts, check_engine, engine_incarnation, engine_pid
 from gpuboard.runtimes.docker_events import EventWatcher
 from gpuboard.runtimes.docker_images import ImageStore
-from gpuboard.runtimes.docker_names import ContainerNames, attempt_name, called
+from gpuboard.runtimes.docker_look import INSPECT_TIMEOUT_S, ContainerLook
+from gpuboard.runtimes.docker_names import ContainerNames, attempt_name
 from gpuboard.runtimes.docker_networks import PersonNetworks
 from gpuboard.runtimes.docker_words import words_of
 from gpuboard.runtimes.mounts import MountBoard
 from gpuboard.runtimes.profile import (
     LABEL_BOX,
     LABEL_DEVICES,
-    LABEL_SPEC,
     ImageDefaults,
     container_profile,
 )
@@ -47,29 +44,13 @@ from gpuboard.runtimes.protocol import (
     ImageInfo,
     Observed,
     RunRequest,
-    RunState,
     RuntimeCapabilities,
 )
 from gpuboard.runtimes.sandbox import SandboxSettings
 
-INSPECT_TIMEOUT_S = 2.0
-"""Inspecting a container whose start hangs in a hook blocks on the container's lock."""
-INSPECTS_A_PASS = 64
-CREATED_RECHECK_S = 5.0
-"""A container that was only created says nothing new until a start of it failed."""
 ADOPT_TIMEOUT_S = 30.0
 MEASURE_TIMEOUT_S = 600.0
 """The engine walks every file that containers wrote."""
-_EXITED_TEXT = re.compile(r"Exited \((\d+)\)")
-_STATES = {
-    "created": RunState.CREATED,
-    "running": RunState.RUNNING,
-    "restarting": RunState.RUNNING,
-    "paused": RunState.PAUSED,
-    "exited": RunState.EXITED,
-    "removing": RunState.EXITED,
-    "dead": RunState.EXITED,
-}
 
 
 class DockerRuntime:
@@ -100,6 +81,7 @@ class DockerRuntime:
         self._names = ContainerNames(self._connection, box_id)
         self._images = ImageStore(self._connection, settings)
         self._cgroups = ContainerCgroups()
+        self._look = ContainerLook(self._connection, box_id, self._cgroups)
         self._closed = (*closed, host.removeprefix("unix://"))
         self._mounts = MountBoard(f"{pin_dir}/{box_id}", closed=self._closed)
         self._networks = PersonNetworks(self._connection, box_id)
@@ -107,10 +89,6 @@ class DockerRuntime:
         self._injection = settings.device_injection
         self._can_size_disk = False
         """Whether the engine's storage driver bounds a container's writable layer."""
-        self._known: dict[str, Observed] = {}
-        """Facts of running and ended containers that do not change any more, by id."""
-        self._looked_at: dict[str, float] = {}
-        """When a created container was last inspected (monotonic seconds), by id."""
         self._setup_fault = ""
         """Why the last container with devices could not start, until one runs."""
         self._persons: dict[str, tuple[str, ...]] = {}
@@ -266,7 +244,7 @@ class DockerRuntime:
         finally:
             with self._lock:
                 self._starting.discard(handle)
-                self._looked_at.pop(handle, None)
+            self._look.again(handle)
 
     def signal(self, handle: str, signal: str) -> None:
         """Send a signal to the container's main process; one that does not run is fine."""
@@ -320,9 +298,9 @@ class DockerRuntime:
             if "already in progress" not in error.message:
                 raise
         with self._lock:
-            known = self._known.pop(handle, None)
             self._persons.pop(handle, None)
-        self._mounts.release(name or (known.name if known else ""))
+        known_name = self._look.forget(handle)
+        self._mounts.release(name or known_name)
         if is_networked:
             self._networks.tidy()
 
@@ -333,81 +311,10 @@ class DockerRuntime:
         return engine_incarnation(self._connection.host)
 
     def observe(self) -> Mapping[str, Observed]:
-        """Return all containers of this box by attempt: one list call, and an inspect for news.
-
-        One that bears the marks of an attempt that is there already goes by what it is called.
-        """
-        filters = {"label": f"{LABEL_BOX}={self._box_id}"}
-        with self._connection.reading("listing containers") as api:
-            rows = api.containers(all=True, filters=filters)
+        """Return all containers of this box by attempt: one list call, and an inspect for news."""
         with self._lock:
             starting = set(self._starting)
-        alive = self._alive([str(row["Id"]) for row in rows if str(row["Id"]) not in starting])
-        budget = INSPECTS_A_PASS
-        seen: dict[str, Observed] = {}
-        for row in sorted(rows, key=lambda row: not _is_called_so(row)):
-            summary = _summary(row, alive.get(str(row["Id"])))
-            if self._needs_inspect(summary) and budget > 0:
-                budget -= 1
-                summary = self._inspected(summary)
-            else:
-                summary = self._with_known(summary)
-            summary = self._with_devices(summary)
-            seen[summary.name if summary.name not in seen else _called(row)] = summary
-        live = {item.handle for item in seen.values()}
-        with self._lock:
-            self._cgroups.keep(live)
-            for facts in (self._known, self._looked_at):
-                for handle in facts.keys() - live:
-                    del facts[handle]
-        return seen
-
-    def _with_devices(self, summary: Observed) -> Observed:
-        """Return the summary with the kernel's word on whether GPUs can be opened in the container."""
-        if summary.state is not RunState.RUNNING:
-            return summary
-        can_open = self._cgroups.may_open_gpus(summary.handle)
-        return msgspec.structs.replace(summary, can_open_devices=can_open)
-
-    def _alive(self, handles: list[str]) -> dict[str, bool]:
-        """Return which containers are populated, by the kernel; nothing when that cannot be seen."""
-        try:
-            return {handle: bool(pids) for handle, pids in self._cgroups.pids_of(handles).items()}
-        except HostError:
-            return {}
-
-    def _needs_inspect(self, summary: Observed) -> bool:
-        """Whether the engine knows more: not of a start that is under way, and once of each state."""
-        with self._lock:
-            if summary.handle in self._starting:
-                return False
-            known = self._known.get(summary.handle)
-            looked_at = self._looked_at.get(summary.handle, -CREATED_RECHECK_S)
-        if summary.state is RunState.CREATED and known is None:
-            return time.monotonic() - looked_at >= CREATED_RECHECK_S
-        return known is None or known.state is not summary.state
-
-    def _with_known(self, summary: Observed) -> Observed:
-        with self._lock:
-            known = self._known.get(summary.handle)
-        if known is None or known.state is not summary.state:
-            return summary
-        return _joined(summary, known)
-
-    def _inspected(self, summary: Observed) -> Observed:
-        """Return the summary with times, exit code and error; as it is when the engine is slow."""
-        try:
-            with self._connection.reading("inspecting", INSPECT_TIMEOUT_S) as api:
-                state = api.inspect_container(summary.handle)["State"]
-        except (NotFound, Unavailable):
-            return summary
-        self._cgroups.learn(summary.handle, int(state.get("Pid") or 0))
-        known = _facts(summary, state)
-        with self._lock:
-            self._looked_at[summary.handle] = time.monotonic()
-            if known.state is not RunState.CREATED or known.error:
-                self._known[summary.handle] = known
-        return _joined(summary, known)
+        return self._look.observe(starting)
 
     def devices_of(self, handle: str) -> tuple[DeviceUuid, ...] | None:
         """Read back the devices of the container's request (or, simulated, of its label)."""
@@ -480,65 +387,3 @@ def _now_ms() -> int:
 
 def _image_gone(request: RunRequest) -> NotFound:
     return NotFound(f"the image {request.image} is gone from this box", field="image")
-
-
-def _summary(row: Mapping[str, Any], populated: bool | None) -> Observed:
-    """Return what the list itself says of a container, with the kernel's word on its processes."""
-    code = _EXITED_TEXT.match(str(row.get("Status", "")))
-    return Observed(
-        name=attempt_name(row.get("Labels") or {}, _names(row)),
-        handle=str(row["Id"]),
-        state=_STATES.get(str(row.get("State")), RunState.EXITED),
-        spec_hash=(row.get("Labels") or {}).get(LABEL_SPEC, ""),
-        exit_code=int(code[1]) if code else None,
-        is_populated=populated,
-    )
-
-
-def _names(row: Mapping[str, Any]) -> list[str]:
-    return row.get("Names") or [str(row["Id"])]
-
-
-def _called(row: Mapping[str, Any]) -> str:
-    return called(_names(row))
-
-
-def _is_called_so(row: Mapping[str, Any]) -> bool:
-    """Whether a container bears the name of the attempt that its labels name."""
-    return attempt_name(row.get("Labels") or {}, _names(row)) == _called(row)
-
-
-def _facts(summary: Observed, state: Mapping[str, Any]) -> Observed:
-    """Return what an inspection says."""
-    status = _STATES.get(str(state.get("Status")), summary.state)
-    error = str(state.get("Error") or "")
-    started_at = instant_ms(str(state.get("StartedAt", "")))
-    ended_at = instant_ms(str(state.get("FinishedAt", "")))
-    has_code = status is RunState.EXITED or (status is RunState.CREATED and error)
-    return Observed(
-        name=summary.name,
-        handle=summary.handle,
-        state=status,
-        exit_code=int(state.get("ExitCode", 0)) if has_code else None,
-        oom_killed=bool(state.get("OOMKilled")),
-        started_at=started_at,
-        # of a very short run the engine stamps the end before the start
-        ended_at=max(ended_at, started_at or 0) if has_code and ended_at else None,
-        error=error,
-    )
-
-
-def _joined(summary: Observed, known: Observed) -> Observed:
-    """Return the inspection's facts with the list's identity and the kernel's present word."""
-    return Observed(
-        name=summary.name,
-        handle=summary.handle,
-        state=known.state,
-        spec_hash=summary.spec_hash,
-        exit_code=known.exit_code if known.exit_code is not None else summary.exit_code,
-        oom_killed=known.oom_killed,
-        started_at=known.started_at,
-        ended_at=known.ended_at,
-        error=known.error,
-        is_populated=summary.is_populated,
-    )

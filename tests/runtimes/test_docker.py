@@ -795,8 +795,9 @@ def test_known_containers_are_observed_by_one_list(bench: RuntimeBench):
     bench.ended(handle)
     bench.runtime.observe()
     calls: list[str] = []
-    original = bench.runtime._inspected
-    bench.runtime._inspected = lambda row: (calls.append(row.name), original(row))[1]
+    look = bench.runtime._look
+    original = look._inspected
+    look._inspected = lambda row: (calls.append(row.name), original(row))[1]
     assert len(bench.runtime.observe()) == 13
     assert calls == []
 
