@@ -493,7 +493,7 @@ class Round:
         for booking in self.world.bookings:
             instants += (booking.from_at, booking.until_at)
         graces = {holder.grace_s for holder in self.world.holders if holder.preemptible}
-        for job_id in self.starts:
+        for job_id in self.starts if self.servable(LaneClass.PREEMPTIBLE) else ():
             started = self.queue.get(job_id)
             if started is not None and started.preemptible:
                 graces.add(started.grace_s)

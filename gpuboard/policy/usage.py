@@ -16,6 +16,8 @@ from gpuboard.model.ids import Uid
 from gpuboard.model.world import PolicySettings, Usage
 from gpuboard.policy.fairtree import FairTree, Rank
 
+_LN2 = math.log(2)
+
 
 def decay_factor(span_s: float, half_life_s: int) -> float:
     """Return what is left of a charge after `span_s` seconds: `2^(-span/H)`; H <= 0 forgets nothing."""
@@ -38,18 +40,23 @@ def charge(
     """
     span_s = max(0.0, (to_at - from_at) / 1000)
     left = decay_factor(span_s, half_life_s)
+    return device_seconds * left + charge_of_span(devices, span_s, half_life_s)
+
+
+def charge_of_span(devices: float, span_s: float, half_life_s: int) -> float:
+    """Return what holding `devices` devices for a span counts at its end."""
     if half_life_s <= 0:
-        return device_seconds + devices * span_s
+        return devices * span_s
     # expm1 keeps its digits where 1 - 2^(-dt/H) would lose them: dt is seconds, H is days.
-    held = -math.expm1(-math.log(2) * span_s / half_life_s) * half_life_s / math.log(2)
-    return device_seconds * left + devices * held
+    return devices * (-math.expm1(-_LN2 * span_s / half_life_s) * half_life_s / _LN2)
 
 
 def charged_interval(
     devices: float, from_at: int, until_at: int, at: int, half_life_s: int
 ) -> float:
     """Return what a lease of `devices` from `from_at` until `until_at` counts at the later instant `at`."""
-    return decayed(charge(0.0, devices, from_at, until_at, half_life_s), until_at, at, half_life_s)
+    charged = charge_of_span(devices, max(0.0, (until_at - from_at) / 1000), half_life_s)
+    return decayed(charged, until_at, at, half_life_s)
 
 
 def fair_share_factors(usage: Iterable[Usage], settings: PolicySettings) -> dict[Uid, float]:

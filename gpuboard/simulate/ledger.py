@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gpuboard.model.ids import Uid
 from gpuboard.model.world import Spent, Usage
-from gpuboard.policy.usage import charge, decayed
+from gpuboard.policy.usage import charge_of_span, decayed
 from gpuboard.policy.week import HOUR_MS, WEEK_MS
 
 HALF_LIVES_AHEAD = 20
@@ -91,7 +91,8 @@ class Ledger:
         """Charge a person for what they held since they were last charged."""
         held = self._held.get(payer, 0)
         if held:
-            new = charge(0.0, held, self._charged_at[payer], now, self._half_life_s)
+            span_s = (now - self._charged_at[payer]) / 1000
+            new = charge_of_span(held, span_s, self._half_life_s)
             self._set_used(payer, self._used.get(payer, 0.0) + new / self._left(now))
         self._charged_at[payer] = now
 
