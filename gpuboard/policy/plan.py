@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from operator import itemgetter
 
 from gpuboard.model.ids import JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
-from gpuboard.model.world import Booking, Holder, Waiting, World
+from gpuboard.model.world import Holder, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.conservative import MOST_PROMISES, Promises
 from gpuboard.policy.filling import Filling
 from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
+from gpuboard.policy.owners import Owners
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.queue import Candidate, ServingOrder, WaitingQueue
@@ -75,7 +76,8 @@ class Round:
         # Promises come first: which devices a booking gets must not cost anybody a promised start.
         self.promises.keep(self.has_room)
         self._promise_sticky_head()
-        self._serve_bookings()
+        if self.capacity.bookings:
+            Owners(self).serve()
         self._start_deviceless()
         self._serve_promised()
         self._serve_head_and_order()
@@ -157,91 +159,6 @@ class Round:
             return 0
         return self.capacity.join(waiting, waiting.uid, self.now + span_of(waiting))
 
-    # bookings
-
-    def _serve_bookings(self) -> None:
-        for booking in self.capacity.bookings:
-            if booking.from_at > self.now:
-                continue
-            devices = self.capacity.bind(booking)
-            if devices:
-                uuids = self.capacity.box.uuids_of(devices)
-                self.binds.append(Bind(booking.reservation_id, uuids))
-        for booking in self.capacity.bookings:
-            if booking.from_at <= self.now:
-                self._serve_owner(booking)
-
-    def _serve_owner(self, booking: Booking) -> None:
-        """Start the owner's jobs that fit their booking and end within it, ahead of the queue.
-
-        Preemptible jobs of others that run on its devices are stopped for them.
-        """
-        capacity = self.capacity
-        dark = capacity.dark_between(self.now, self.now + 1)
-        usable = capacity.bound_to(booking) & capacity.box.available & ~dark
-        unused, lent = usable & ~capacity.held, self._lent(usable)
-        if not unused | lent:
-            return
-        for waiting in self._owners_jobs(booking, (unused | lent).bit_count()):
-            if not unused | lent:
-                break
-            lit = ~capacity.dark_between(self.now, self.now + span_of(waiting))
-            devices = self._choose_of(waiting, unused & lit)
-            if devices:
-                capacity.held |= devices
-                unused &= ~devices
-                self.allowance.take(waiting, in_booking=True)
-                self._start(waiting, devices, booking.reservation_id)
-                continue
-            devices = self._choose_of(waiting, unused & lit, lent & lit)
-            if devices:
-                self.wanted_bookings.add(booking.reservation_id)
-                self._call_back(booking, devices & lent)
-                unused, lent = unused & ~devices, lent & ~devices
-
-    def _owners_jobs(self, booking: Booking, most: int) -> Iterator[Waiting]:
-        """Yield the owner's waiting jobs of `most` devices or fewer that end within the booking."""
-        left_ms = booking.until_at - self.now
-        own = [
-            lane
-            for kind in (LaneClass.ORDINARY, LaneClass.PREEMPTIBLE)
-            for lane in self.queue.lanes(self.now, kind)
-            if lane.key.uid == booking.uid and lane.key.gpus <= most and lane.shortest_ms <= left_ms
-        ]
-        scan = self.world.settings.backfill_scan
-        for job_id, span_ms, _ in islice(self.order.jobs(own), scan):
-            waiting = self.unstarted(job_id)
-            if waiting is None or span_ms > left_ms:
-                continue
-            if self.allowance.has_array_room(waiting):
-                yield waiting
-
-    def _choose_of(self, waiting: Waiting, unused: int, lent: int = 0) -> int:
-        """Return devices of a booking for its owner's job, lent ones last, or 0."""
-        box, pool = self.capacity.box, unused | lent
-        options = [option & pool for option in self.capacity.options(waiting)]
-        options = [option for option in options if option.bit_count() >= waiting.gpus]
-        chosen = [box.choose(option, waiting.gpus, option & unused, pool) for option in options]
-        return box.best_of(chosen, pool) if chosen else 0
-
-    def _lent(self, devices: int) -> int:
-        """Return those of a booking's devices on which preemptible jobs of others run."""
-        lent = 0
-        for holder in self.world.holders if devices & self.capacity.held else ():
-            if holder.preemptible and holder.reservation_id is None:
-                lent |= self.capacity.box.held_by(holder)
-        return lent & devices
-
-    def _call_back(self, booking: Booking, devices: int) -> None:
-        """Stop the preemptible jobs of others on these devices of a booking."""
-        for holder in sorted(self.world.holders, key=lambda holder: holder.job_id):
-            if holder.stopping or not self.capacity.box.held_by(holder) & devices:
-                continue
-            if holder.preemptible and holder.reservation_id is None:
-                user = booking.user or f"uid {booking.uid}"
-                words = f"{user} wants the devices of booking {booking.reservation_id}"
-                self.stops[holder.job_id] = Stop(holder.job_id, words)
-
     # the queue
 
     def _start_deviceless(self) -> None:
@@ -256,7 +173,7 @@ class Round:
                 closed.add(key)
             elif not self.capacity.is_box_dark_between(self.now, self.now + span_of(waiting)):
                 self.allowance.take(waiting)
-                self._start(waiting, 0)
+                self.start(waiting, 0)
 
     def _serve_head_and_order(self) -> None:
         if self.head is not None and (
@@ -545,9 +462,10 @@ class Round:
             borrowed=box.uuids_of(borrowed),
         )
 
-    def _start(
+    def start(
         self, waiting: Waiting, devices: int, reservation_id: ReservationId | None = None
     ) -> None:
+        """Start the job on devices that are its own already, or on none."""
         uuids = self.capacity.box.uuids_of(devices)
         self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id)
 
