@@ -150,7 +150,7 @@ class _Foretold(Simulation):
             self._world,
             holders=tuple(self._holders.values()),
             bookings=self._book.current(self._now),
-            head=self._head,
+            head=self._promise.head,
             fill_head=self._fill_head,
             usage=self._ledger.usage(self._now),
             usage_at=self._now,

@@ -15,7 +15,6 @@ from time import perf_counter
 
 import msgspec
 
-from gpuboard.errors import StateError
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan
 from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Quota, Waiting, World
@@ -30,13 +29,12 @@ from gpuboard.simulate.orders import MAX_AGE_MS, SaturatingOrder
 from gpuboard.simulate.played import Outcome, Played, Run
 from gpuboard.simulate.policies import Order
 from gpuboard.simulate.trace import TraceJob
+from gpuboard.simulate.watching import Contention, PromiseWatch, RestWatch
 
 USAGE_REFRESH_MS = 900_000
 """Usage is looked at anew so often; little against a half-life of days."""
 LOOKS_PER_LEASE = 12
 """Where there are leases, usage is looked at so often a lease."""
-MOST_DECISIONS = 1000
-"""So many at one instant, none of which ends a job, are a bug of the policy; the traces need 20."""
 
 
 class Conditions(msgspec.Struct, frozen=True):
@@ -79,17 +77,11 @@ class Simulation:
         self._box = DeviceBox(devices)
         people = dict.fromkeys(job.user for job in jobs)
         self._uids = {user: Uid(number) for number, user in enumerate(people, 1)}
-        quotas = self._conditions.quotas.items()
-        settings = msgspec.structs.replace(
-            settings,
-            checkpoint_cost_s=self._conditions.checkpoint_s,
-            quotas={self._uids[user]: quota for user, quota in quotas if user in people},
-        )
+        settings = self._under_conditions(settings)
         self._refresh_ms = USAGE_REFRESH_MS
         if settings.lease_s:
             self._refresh_ms = min(self._refresh_ms, settings.lease_s * 1000 // LOOKS_PER_LEASE)
         self._world = World(devices=devices, settings=settings)
-        self._gpus = gpus
         self._numbers = {fact.uuid: fact.index for fact in devices}
         self._jobs = {JobId(number): job for number, job in enumerate(jobs, 1)}
         self._payers = self._payers_of(jobs, with_groups=bool(settings.groups))
@@ -99,17 +91,7 @@ class Simulation:
         self._ran_s: dict[JobId, int] = {}
         """How long they ran before that."""
         self._preemptions = 0
-        last_s = max((job.submit_s for job in jobs), default=0)
-        self._book = BookingBook(
-            gpus,
-            self._conditions.bookings_a_day,
-            last_s * 1000,
-            self._conditions.seed,
-            no_show=self._conditions.no_show,
-            no_show_after_s=self._conditions.no_show_after_s,
-            bookings=self._conditions.bookings,
-            closures=self._conditions.closures,
-        )
+        self._book = self._book_of(gpus, max((job.submit_s for job in jobs), default=0))
         self._queue = WaitingQueue()
         self._now = 0
         self._holders: dict[JobId, Holder] = {}
@@ -125,21 +107,16 @@ class Simulation:
         self._order: ServingOrder | None = None
         self._order_at = 0
         self._last_runs: dict[tuple[str, int, int], tuple[int, ...]] = {}
-        self._demand = 0
-        self._contention_ms = 0.0
-        self._contention_at_submit: dict[JobId, float] = {}
+        self._contention = Contention(gpus)
+        self._promise = PromiseWatch()
+        self._rest = RestWatch()
         self._started: dict[JobId, int] = {}
         self._outcomes: list[Outcome] = []
         self._runs: list[Run] = []
         self._refused = 0
+        self._late_bookings = 0
         self._decision_ms: list[float] = []
-        self._violations = 0
-        self._head: JobId | None = None
-        self._head_start_at: int | None = None
         self._fill_head: JobId | None = None
-        self._since = (0, 0)
-        """The instant of the last decision, and how many jobs had ended by then."""
-        self._decisions_since = 0
 
     def play(self, on_progress: Callable[[float], None] = lambda _: None) -> Played:
         """Play the whole trace; `on_progress` hears the part of the jobs that ended."""
@@ -163,26 +140,48 @@ class Simulation:
             if book.next_at is not None and book.next_at <= self._now:
                 self._order_now()
                 if book.go_on(self._world_now(), self._queue, self._now):
-                    self._head_start_at = None  # a device is lost: whatever was promised
+                    self._promise.excuse()  # a device is lost: whatever was promised
                 is_due = True
             if is_due and not self._queue and not book.has_any:
                 self._order_now()
-                self._watch_promise(Plan())
+                self._promise.look(Plan(), self._started)
                 wake_at = None  # nobody waits for anything
             elif is_due:
                 plan = self._decide()
                 wake_at = self._now if plan.stops else plan.wake_at
-                self._check_rest()
+                self._rest.look(self._now, len(self._outcomes))
                 if len(self._decision_ms) % 256 == 0:
                     on_progress(len(self._outcomes) / len(self._jobs))
         on_progress(1.0)
         return Played(
             self._outcomes,
             self._decision_ms,
-            self._violations,
+            self._promise.broken + self._late_bookings,
             self._preemptions,
             self._runs,
             self._refused,
+        )
+
+    def _under_conditions(self, settings: PolicySettings) -> PolicySettings:
+        """Return the policy's parameters with what the trace is played under."""
+        quotas = self._conditions.quotas.items()
+        return msgspec.structs.replace(
+            settings,
+            checkpoint_cost_s=self._conditions.checkpoint_s,
+            quotas={self._uids[user]: quota for user, quota in quotas if user in self._uids},
+        )
+
+    def _book_of(self, gpus: int, last_s: int) -> BookingBook:
+        """Return the bookings that people ask for until the last submission."""
+        return BookingBook(
+            gpus,
+            self._conditions.bookings_a_day,
+            last_s * 1000,
+            self._conditions.seed,
+            no_show=self._conditions.no_show,
+            no_show_after_s=self._conditions.no_show_after_s,
+            bookings=self._conditions.bookings,
+            closures=self._conditions.closures,
         )
 
     def _payers_of(
@@ -196,20 +195,8 @@ class Simulation:
             payers.setdefault((job.user, job.account), payer)
         return payers
 
-    def _check_rest(self) -> None:
-        """Count the decisions of an instant. Raises StateError for a policy that comes to no end."""
-        since = (self._now, len(self._outcomes))
-        self._decisions_since = self._decisions_since + 1 if since == self._since else 0
-        self._since = since
-        if self._decisions_since > MOST_DECISIONS:
-            raise StateError(
-                f"the policy does not come to rest: {MOST_DECISIONS} decisions at "
-                f"{self._now / 1000:.0f} s of the trace, and none ends a job",
-                hint="this is a bug; send the command line and the trace to whoever maintains gpuboard",
-            )
-
     def _advance(self, to_at: int) -> None:
-        self._contention_ms += max(1.0, self._demand / self._gpus) * (to_at - self._now)
+        self._contention.advance(to_at - self._now)
         self._now = to_at
         self._ledger.age(to_at)
 
@@ -225,10 +212,9 @@ class Simulation:
             self._refused += 1
             return False
         self._queue.add(waiting)
-        self._demand += job.gpus
-        self._contention_at_submit[job_id] = self._contention_ms
+        self._contention.submit(job_id, job.gpus)
         can_backfill = self._world.settings.backfill and job.gpus <= self._idle
-        return self._head is None or preemptible or can_backfill or self._preemptibles > 0
+        return self._promise.head is None or preemptible or can_backfill or self._preemptibles > 0
 
     def _waiting(self, job_id: JobId, job: TraceJob, *, preemptible: bool) -> Waiting:
         runs = self._last_runs.get((job.user, job.gpus, job.limit_s))
@@ -261,7 +247,6 @@ class Simulation:
             ended = True
             self._leave_devices(job_id)
             job = self._jobs[job_id]
-            self._demand -= job.gpus
             kind = (job.user, job.gpus, job.limit_s)
             self._last_runs[kind] = (*self._last_runs.get(kind, ())[-1:], job.runtime_s)
             self._outcomes.append(self._outcome(job_id, job))
@@ -292,8 +277,7 @@ class Simulation:
 
     def _outcome(self, job_id: JobId, job: TraceJob) -> Outcome:
         there_ms = self._now - job.submit_s * 1000
-        contended = self._contention_ms - self._contention_at_submit.pop(job_id)
-        contention = contended / there_ms if there_ms else 1.0
+        contention = self._contention.end(job_id, job.gpus, there_ms)
         start_s = self._started[job_id] / 1000
         return Outcome(job, start_s, self._now / 1000, contention)
 
@@ -304,7 +288,7 @@ class Simulation:
             bookings=self._book.current(self._now),
             usage=self._world.usage,
             usage_at=self._order_at,
-            head=self._head,
+            head=self._promise.head,
             fill_head=self._fill_head,
             spent=self._ledger.spent(self._now) if self._is_weekly else (),
             settings=self._world.settings,
@@ -317,12 +301,12 @@ class Simulation:
         plan = Round(world, self._queue, self._now, box=self._box, order=order).run()
         self._decision_ms.append((perf_counter() - began) * 1000)
         # What was stopped is free in the next round of this very instant: no booking is late before.
-        self._violations += self._book.bind(plan.binds, self._now, is_final=not plan.stops)
+        self._late_bookings += self._book.bind(plan.binds, self._now, is_final=not plan.stops)
         for start in plan.starts:
             self._start(start.job_id, start.devices, start.lease_until_at)
         for stop in plan.stops:
             self._stop(stop.job_id)
-        self._watch_promise(plan)
+        self._promise.look(plan, self._started)
         self._fill_head = plan.fill_head
         return plan
 
@@ -353,15 +337,6 @@ class Simulation:
         )
         ends_at = self._ends_at[job_id] = self._now + left_s * 1000
         heapq.heappush(self._ends, (ends_at, job_id))
-
-    def _watch_promise(self, plan: Plan) -> None:
-        promised_at = self._head_start_at
-        if self._head is not None and promised_at is not None:
-            start_at = self._started.get(self._head, plan.head_start_at)
-            is_same = plan.head == self._head or self._head in self._started
-            if not is_same or start_at is None or start_at > promised_at:
-                self._violations += 1
-        self._head, self._head_start_at = plan.head, plan.head_start_at
 
     def _order_now(self) -> ServingOrder:
         """Return the serving order, with usage looked at anew now and then."""
