@@ -21,6 +21,8 @@ from gpuboard.errors import (
     DeviceSetupBroken,
     GpuboardError,
     NotFound,
+    OutcomeUnknown,
+    Unavailable,
 )
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes import docker_logs
@@ -166,8 +168,11 @@ class DockerRuntime:
             with self._network_of(request) as network:
                 body = self._profile(request, image, network)
                 return self._create_once(request, body, words_of(request, image))
-        except GpuboardError:
+        except GpuboardError as error:
             self._new_since = _now_ms()
+            if not isinstance(error, Unavailable | OutcomeUnknown):
+                with contextlib.suppress(GpuboardError):
+                    self._mounts.release(request.name)
             raise
         finally:
             with self._lock:

@@ -437,6 +437,19 @@ def test_pins_are_let_go_with_the_container(bench: RuntimeBench, tmp_path: Path)
     assert pins not in Path("/proc/mounts").read_text()
 
 
+def test_pins_are_let_go_where_no_container_came_of_them(bench: RuntimeBench, tmp_path: Path):
+    """Else each job that fails so would leave a mount until the daemon's end."""
+    own_dir(bench.home / "d")
+    request = bench.shell(
+        "true",
+        mounts=(Mount(str(bench.home / "d"), "/work"),),
+        env={"NVIDIA_VISIBLE_DEVICES": "all"},
+    )
+    with pytest.raises(GpuboardError):
+        bench.runtime.create(request)
+    assert str(tmp_path / "pins") not in Path("/proc/mounts").read_text()
+
+
 def test_pins_left_by_a_crash_are_swept(bench: RuntimeBench, tmp_path: Path):
     """The next daemon lets go of pins whose container is gone."""
     own_dir(bench.home / "d")
