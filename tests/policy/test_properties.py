@@ -516,8 +516,8 @@ def test_two_backlogged_people_are_charged_alike(data):
         for uid, (gpus, limit_s) in shapes.items()
     ]
     most = 2 * len(devices) * max(limit_s for _, limit_s in shapes.values())
-    lab.on_plan = [lambda lab, world, plan: seen.append(_ahead(lab))]
     seen: list[float] = []
+    lab.on_plan = [lambda lab, world, plan: seen.append(_ahead(lab))]
     lab.run(jobs)
     assert max(map(abs, seen)) <= 1.01 * most  # what is older has faded a little
 
@@ -559,7 +559,6 @@ class ForecastKeeper:
         self.told: list[tuple[dict[int, int], set[int]]] = []
         """What each forecast said (job -> no later than), and the bookings known then."""
         self.started: set[int] = set()
-        self.checked = 0
 
     def __call__(self, lab, world, plan) -> None:
         starting = [start.job_id for start in plan.starts]
@@ -571,7 +570,6 @@ class ForecastKeeper:
                 before = {other for other in self.started | set(starting) if other != job_id}
                 passed = [k for k in before if latest.get(k, FAR) >= latest[job_id]]
                 assert passed, f"{job_id} was told {latest[job_id]}, starts {lab.now}"
-            self.checked += sum(job_id in latest for job_id in starting)
         self.started.update(starting)
         self.plans += 1
         if self.plans in self.at_plans:
