@@ -347,8 +347,9 @@ class Capacity:
         box, now = self.box, self.now
         soonest_at = now + OVERDUE_MS
         free_at: dict[int, int] = {}
+        held_by = box.held_by
         for holder in holders:
-            devices = box.held_by(holder)
+            devices = held_by(holder)
             ends_at = holder.ends_at
             if holder.preemptible and not holder.stopping:
                 self.stoppable |= devices

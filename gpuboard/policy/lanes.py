@@ -198,9 +198,10 @@ class LaneIndex(Collection[Lane]):
 
     def add(self, waiting: Waiting, key: LaneKey, owner: object) -> None:
         """Put a job into its lane."""
-        own = self.by_payer.get(key.payer)
+        payer = key.payer
+        own = self.by_payer.get(payer)
         if own is None:
-            own = self.by_payer[key.payer] = Own(waiting.submitted_at, {})
+            own = self.by_payer[payer] = Own(waiting.submitted_at, {})
         self._lane(own, key, owner).add(waiting)
         own.first_at = min(own.first_at, waiting.submitted_at)
 

@@ -329,6 +329,8 @@ class Round:
                 able += self._able_to_join(lanes, bound_ms)
             else:
                 able += [(lane, bound_ms) for lane in lanes if lane.shortest_ms <= bound_ms]
+        if not able:
+            return []
         scanned = self.order.scan(able, self.world.settings.backfill_scan)
         taken: set[JobId | None] = {*self.starts, self.head.job_id if self.head else None}
         taken.update(self.promises.ids())
