@@ -61,32 +61,36 @@ def wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(clean(text), max(8, width)) or [""]
 
 
-def changed_span(before: Strip, after: Strip) -> tuple[int, int] | None:
-    """Return the columns (first, past the last) in which two lines differ; None where they are equal."""
+def changed_part(before: Strip, after: Strip) -> tuple[int, Strip] | None:
+    """Return what of a line came out different, and the column at which it begins; None where nothing did."""
     if before == after:
         return None
-    old, new = list(before), list(after)
-    first = _common(old, new)
-    width = max(before.cell_length, after.cell_length)
-    last = width - _common([*reversed(old)], [*reversed(new)], from_end=True)
-    return (first, last) if first < last else (0, width)
+    was, part = list(before), list(after)
+    ends = min(len(was), len(part))
+    if before.cell_length != after.cell_length or not ends:
+        return 0, after
+    lead = next((n for n in range(ends) if was[n] != part[n]), ends)
+    ends -= lead
+    tail = next((n for n in range(ends) if was[-1 - n] != part[-1 - n]), ends)
+    column = sum(segment.cell_length for segment in part[:lead])
+    width = after.cell_length - column - sum(one.cell_length for one in part[len(part) - tail :])
+    was, part = was[lead : len(was) - tail], part[lead : len(part) - tail]
+    if was and part and (same := _alike(was[0], part[0])):
+        was[0], part[0] = (Segment(one[0].text[same:], one[0].style) for one in (was, part))
+        column, width = column + same, width - same
+    if was and part and (same := _alike(was[-1], part[-1], from_end=True)):
+        part[-1] = Segment(part[-1].text[:-same], part[-1].style)
+        width -= same
+    return (column, Strip(part, width)) if part and width > 0 else (0, after)
 
 
-def _common(old: list[Segment], new: list[Segment], *, from_end: bool = False) -> int:
-    """Return over how many columns two lines begin (or end) alike."""
-    columns = 0
-    for one, other in zip(old, new, strict=False):
-        if one == other:
-            columns += one.cell_length
-            continue
-        if one.style == other.style and one.text.isascii() and other.text.isascii():
-            pair = (one.text[::-1], other.text[::-1]) if from_end else (one.text, other.text)
-            for a, b in zip(*pair, strict=False):
-                if a != b:
-                    break
-                columns += 1
-        break
-    return columns
+def _alike(one: Segment, other: Segment, *, from_end: bool = False) -> int:
+    """Return over how many columns two pieces of plain letters begin (or end) alike."""
+    if one.style != other.style or not (one.text.isascii() and other.text.isascii()):
+        return 0
+    pair = (one.text[::-1], other.text[::-1]) if from_end else (one.text, other.text)
+    letters = enumerate(zip(*pair, strict=False))
+    return next((n for n, (a, b) in letters if a != b), min(map(len, pair)))
 
 
 class Ink:

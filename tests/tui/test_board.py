@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.strip import Strip
 
 from gpuboard.model.requests import CancelRequest
 from gpuboard.model.views import ProcessView, SharerView
@@ -11,7 +12,7 @@ from gpuboard.tui.boardlayout import arrange, next_cell, units_of
 from gpuboard.tui.boardorder import ORDERS, chosen
 from gpuboard.tui.devicewords import holder_words, status_of
 from gpuboard.tui.histories import KEPT, Histories
-from gpuboard.tui.ink import Ink, changed_span
+from gpuboard.tui.ink import Ink, changed_part
 from gpuboard.tui.instants import epoch_s
 from gpuboard.tui.theme import ASCII, THEMES, Glyphs, Palette
 from tests.support.screens import assert_screen, opened, screen_text, settled, until
@@ -161,16 +162,23 @@ def _busy(second, percent):
     return board(devices=devices, at=f"2026-11-23T{clock}Z")
 
 
-@given(st.text("ab━─ 1", max_size=30), st.text("ab━─ 1", max_size=30))
-def test_changed_span_holds_all_that_differs(one, other):
+_PARTS = st.lists(st.tuples(st.text("ab━─ 1字", max_size=12), st.sampled_from(["text", "dim"])))
+
+
+@given(_PARTS, _PARTS)
+def test_changed_part_makes_the_one_line_the_other(one, other):
+    """Drawn over the line before, at its column, it gives the line after, letters and styles."""
     ink = Ink(Palette(THEMES[0]), Glyphs())
-    before, after = (ink.line([(text[:9], "text"), (text[9:], "dim")], 30) for text in (one, other))
-    span = changed_span(before, after)
-    differing = [n for n, (a, b) in enumerate(zip(before.text, after.text, strict=True)) if a != b]
-    if span is None:
-        assert before == after
-    else:
-        assert all(span[0] <= column < span[1] for column in differing)
+    before, after = (ink.line(parts, 30) for parts in (one, other))
+    changed = changed_part(before, after)
+    column, part = changed if changed is not None else (0, Strip([]))
+    width = part.cell_length
+    drawn = [before.crop(0, column), part, before.crop(column + width)]
+    assert letters(Strip.join(drawn)) == letters(after)
+
+
+def letters(line):
+    return [(letter, segment.style) for segment in line for letter in segment.text]
 
 
 class TestScreens:

@@ -19,7 +19,7 @@ from gpuboard.tui.bindings import GRID, MOVING, bindings
 from gpuboard.tui.boardlayout import Layout, Unit, arrange, next_cell
 from gpuboard.tui.devicewords import left_s
 from gpuboard.tui.histories import NO_CHARTS, Histories
-from gpuboard.tui.ink import Sheet, changed_span
+from gpuboard.tui.ink import Sheet, changed_part
 from gpuboard.tui.instants import epoch_s
 from gpuboard.tui.paint import Piece
 from gpuboard.tui.terminals import pointed_at
@@ -281,7 +281,7 @@ class BoardGrid(Painted, ScrollView, can_focus=True):
                 if old is new:
                     continue
                 self._joined.pop(line, None)
-                span = changed_span(old, new)
-                if span is not None:
-                    pieces.append((box.x + span[0], line - top, new.crop(*span)))
+                changed = changed_part(old, new)
+                if changed is not None:
+                    pieces.append((box.x + changed[0], line - top, changed[1]))
         canvas_of(self).draw(self, pieces)

@@ -9,7 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gpuboard.tui.ink import Ink, Part, changed_span, width_of
+from gpuboard.tui.ink import Ink, Part, changed_part, width_of
 
 if TYPE_CHECKING:
     from gpuboard.tui.app import GpuboardApp
@@ -72,10 +72,9 @@ class Bar(Painted):
         if before is None:
             self.refresh()
             return
-        after = self.render_line(0)
-        span = changed_span(before, after)
-        if span is not None:
-            canvas_of(self).draw(self, [(span[0], 0, after.crop(*span))])
+        changed = changed_part(before, self.render_line(0))
+        if changed is not None:
+            canvas_of(self).draw(self, [(changed[0], 0, changed[1])])
 
     @property
     def text(self) -> str:
