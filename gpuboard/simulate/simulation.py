@@ -18,6 +18,7 @@ import msgspec
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan
 from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Quota, Waiting, World
+from gpuboard.policy.lanes import LaneClass
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
 from gpuboard.policy.profile import FOREVER
@@ -133,8 +134,8 @@ class Simulation:
                     FOREVER if book.next_at is None else book.next_at,
                 )
             )
-            is_due = wake_at is not None and wake_at <= self._now
-            is_due |= self._end_jobs()
+            is_woken = wake_at is not None and wake_at <= self._now
+            is_due = self._end_jobs() or is_woken
             while coming and coming[-1][1].submit_s * 1000 <= self._now:
                 is_due |= self._submit(*coming.pop())
             if book.next_at is not None and book.next_at <= self._now:
@@ -146,6 +147,8 @@ class Simulation:
                 self._order_now()
                 self._promise.look(Plan(), self._started)
                 wake_at = None  # nobody waits for anything
+            elif is_due and not (is_woken or book.has_any or self._could_start_any()):
+                self._order_now()  # a plan would tell the head another time, and start nothing
             elif is_due:
                 plan = self._decide()
                 wake_at = self._now if plan.stops else plan.wake_at
@@ -215,6 +218,17 @@ class Simulation:
         self._contention.submit(job_id, job.gpus)
         can_backfill = self._world.settings.backfill and job.gpus <= self._idle
         return self._promise.head is None or preemptible or can_backfill or self._preemptibles > 0
+
+    def _could_start_any(self) -> bool:
+        """Whether a plan could start something: behind a head that stays nothing wider than what is idle."""
+        settings = self._world.settings
+        if self._promise.head is None or not settings.sticky_head or settings.classes:
+            return True
+        lanes, now, idle = self._queue.lanes, self._now, self._idle
+        if any(kind.gpus <= idle for kind in lanes(now, LaneClass.ORDINARY).by_kind):
+            return True
+        others = (LaneClass.PREEMPTIBLE, LaneClass.DEVICELESS)
+        return self._preemptibles > 0 or any(lanes(now, kind) for kind in others)
 
     def _waiting(self, job_id: JobId, job: TraceJob, *, preemptible: bool) -> Waiting:
         runs = self._last_runs.get((job.user, job.gpus, job.limit_s))

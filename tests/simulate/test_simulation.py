@@ -145,3 +145,13 @@ def test_the_kth_log_gives_the_known_waits(traces):
     assert result["easy"]["wait_mean_s"] == pytest.approx(6_889, rel=0.01)
     assert result["easy"]["bounded_slowdown_mean"] == pytest.approx(90.4, rel=0.01)
     assert [table["promise_violations"] for table in result.values()] == [0, 0]
+
+
+def test_no_plan_is_made_where_none_could_start_anything():
+    """Two of three narrow jobs end beside a head that wants the whole box: the plan would only say when."""
+    narrow = [TraceJob(n, "ann", 0, 1, 100 * n, 100 * n) for n in (1, 2, 3)]
+    played = Simulation(
+        [*narrow, TraceJob(4, "bob", 10, 4, 50, 50)], 4, POLICIES["fairshare"].settings
+    ).play()
+    assert [outcome.start_s for outcome in played.outcomes] == [0, 0, 0, 300]
+    assert len(played.decision_ms) == 3, "the first jobs, the head's promise, and its start"
