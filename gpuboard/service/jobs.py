@@ -32,7 +32,7 @@ from gpuboard.service.jobchange import JobChanges
 from gpuboard.service.jobviews import JobViews, QueueReasons, why_words
 from gpuboard.service.maintenance import met_words
 from gpuboard.service.rights import Action, insist, may, no_such_job, not_yours
-from gpuboard.service.selectors import JobSelectors
+from gpuboard.service.selectors import JobSelectors, uid_of
 from gpuboard.service.turns import Turns, in_turns
 from gpuboard.service.validation import (
     SpecReader,
@@ -194,7 +194,7 @@ class JobService:
     ) -> JobList:
         """Return jobs of the record, newest first."""
         now = self._context.clock.now_ms()
-        uid = self._uid_of(user) if user else None
+        uid = uid_of(self._engine, caller, user) if user else None
         limit = max(0, min(limit, MAX_LISTED))
         wanted: JobSearch = {
             "states": [str(state) for state in _states(states)],
@@ -208,12 +208,6 @@ class JobService:
         total = len(jobs) if len(jobs) < limit else self._engine.count_jobs(**wanted)
         views = self._views(caller)
         return JobList(at=iso(now) or "", jobs=[views.view(j) for j in jobs], total=total)
-
-    def _uid_of(self, user: str) -> int:
-        uid = self._engine.uid_of(user)
-        if uid is None:
-            raise InvalidRequest(f"nobody called {user!r} has been here", field="user")
-        return uid
 
     def show(self, caller: Caller, selector: str) -> JobDetail:
         """Return everything of one job that the caller may know."""

@@ -14,6 +14,7 @@ from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.jobviews import EXPLAINED, JobViews, QueueReasons
 from gpuboard.service.rights import Action, may
+from gpuboard.service.selectors import uid_of
 
 MAX_PAGE = 1000
 _MAX_WORDS = 200
@@ -54,7 +55,9 @@ class QueueService:
         """
         limit = max(0, min(limit, MAX_PAGE))
         wanted = _states(states)
-        uid = caller.uid if mine else self._uid_of(user)
+        uid: int | None = caller.uid if mine else None
+        if user and not mine:
+            uid = uid_of(self._engine, caller, user)
         words = text[:_MAX_WORDS].lower().split()
         if not words and not wanted:
             jobs, places, total = self._page_of(uid, offset, limit)
@@ -121,14 +124,6 @@ class QueueService:
             offset=offset,
             revision=self._engine.revision(),
         )
-
-    def _uid_of(self, user: str) -> int | None:
-        if not user:
-            return None
-        uid = self._engine.uid_of(user)
-        if uid is None:
-            raise InvalidRequest(f"nobody called {user!r} has been here", field="user")
-        return uid
 
 
 def _wish(

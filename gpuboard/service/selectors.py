@@ -151,3 +151,11 @@ def _several(word: str, jobs: Sequence[Job]) -> InvalidRequest:
         field="job",
         hint="name one of them",
     )
+
+
+def uid_of(engine: Engine, caller: Caller, name: str) -> int:
+    """Return whose name that is: the caller's own, or of somebody who has been here. Raises InvalidRequest."""
+    uid = caller.uid if name == caller.person.name else engine.uid_of(name)
+    if uid is None:
+        raise InvalidRequest(f"nobody called {name!r} has been here", field="user")
+    return uid

@@ -9,7 +9,7 @@ from gpuboard.model.requests import JobSelection, SubmitRequest
 from gpuboard.model.views import JobList
 from gpuboard.service.services import Services
 from tests.support.engine import Box
-from tests.support.services import AS_ANN, AS_BEN, Caller
+from tests.support.services import AS_ANN, AS_BEN, AS_EVE, Caller
 
 
 def submit(services: Services, caller: Caller, name: str, **fields: object) -> int:
@@ -81,3 +81,12 @@ def test_wrong_filters_are_named(busy: Services) -> None:
         page(busy, states=["failed"])
     with pytest.raises(InvalidRequest, match="nobody called 'zoe'"):
         page(busy, user="zoe")
+
+
+def test_a_newcomer_has_no_jobs_and_is_no_stranger(busy: Services) -> None:
+    """Whoever never started a job may ask for their own by name; a name that nobody has is told."""
+    assert page(busy, AS_EVE, user="eve").jobs == []
+    assert busy.jobs.history(AS_EVE, user="eve").jobs == []
+    for ask in (busy.jobs.history, busy.queue.page):
+        with pytest.raises(InvalidRequest, match="nobody called 'eve'"):
+            ask(AS_BEN, user="eve")
