@@ -19,7 +19,7 @@ import msgspec
 from gpuboard.api.dispatch import Dispatch
 from gpuboard.errors import GpuboardError
 from gpuboard.model.person import Caller
-from gpuboard.model.views import BoardView, EventView, JobList, ReservationList
+from gpuboard.model.views import EventView, ReservationList
 from gpuboard.service.services import Services
 
 _LOG = logging.getLogger(__name__)
@@ -57,18 +57,22 @@ class _Frame:
     messages: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     bookings: ReservationList | None = None
 
-    def put(self, event: str, content: object) -> None:
+    def put(self, event: str, message: bytes) -> None:
         number = self.messages[event][0] + 1 if event in self.messages else 1
-        self.messages[event] = (number, _message(event, content))
+        self.messages[event] = (number, message)
 
 
 @dataclass
 class _Look:
-    """What one poll on the engine's thread brought back."""
+    """What one look on the engine's thread brought back, in JSON by frame.
+
+    Views are encoded where they are made: the loop's thread would have to fetch every one of a busy
+    box's processes into another core's cache, to encode it and to let it go.
+    """
 
     marks: Marks
-    boards: dict[int, BoardView]
-    queues: dict[int, JobList]
+    boards: dict[int, bytes]
+    queues: dict[int, bytes]
     bookings: dict[int, ReservationList]
     took_s: float = 0.0
 
@@ -191,9 +195,10 @@ class Feed:
         look = _Look(self._marks_of(), {}, {}, {})
         for number, frame in enumerate(frames):
             if with_board or not frame.messages:
-                look.boards[number] = self._services.board.board(frame.caller)
+                look.boards[number] = _message("board", self._services.board.board(frame.caller))
             if frame.revision != look.marks.revision:
-                look.queues[number] = self._services.queue.own(frame.caller, OWN_LIMIT)
+                own = self._services.queue.own(frame.caller, OWN_LIMIT)
+                look.queues[number] = _message("queue", own)
                 look.bookings[number] = self._services.bookings.list(frame.caller)
         look.took_s = time.monotonic() - began
         return look
@@ -202,7 +207,7 @@ class Feed:
 def _put_bookings(frame: _Frame, bookings: ReservationList) -> None:
     """Most changes are jobs': send bookings only when they differ."""
     if frame.bookings is None or frame.bookings.reservations != bookings.reservations:
-        frame.put("reservations", bookings)
+        frame.put("reservations", _message("reservations", bookings))
     frame.bookings = bookings
 
 
