@@ -13,7 +13,6 @@ One pure function, `plan_round(world, queue, now)`. In this order:
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator
-from functools import cached_property
 from itertools import chain
 from operator import itemgetter
 
@@ -83,16 +82,16 @@ class Round:
         self._serve_head_and_order()
         self._promise_newcomers()
         self._stop_preemptible()
-        can_fill = bool(self.servable(LaneClass.PREEMPTIBLE))
+        filling = Filling(self) if self.servable(LaneClass.PREEMPTIBLE) else None
         while True:
             self._backfill()
             # What promises need after that is no turn of others: they would be stopped one by one.
             self._stop_preemptible()
-            if can_fill:
-                self.filling.serve()
+            if filling is not None:
+                filling.serve()
             if not self._stop_preemptible():
                 break
-        fill_head = self.filling.head if can_fill else None
+        fill_head = filling.head if filling is not None else None
         return Plan(
             starts=tuple(self.starts.values()),
             binds=tuple(self.binds),
@@ -100,14 +99,9 @@ class Round:
             head=self.head.job_id if self.head else None,
             head_start_at=self.head_start_at,
             fill_head=fill_head.job_id if fill_head else None,
-            wake_at=self._wake_at(),
+            wake_at=self._wake_at(filling),
             promises=self.promises.all(),
         )
-
-    @cached_property
-    def filling(self) -> Filling:
-        """What serves preemptible jobs; made where there are any."""
-        return Filling(self)
 
     def servable(self, lane_class: LaneClass) -> dict[Kind, Collection[Lane]]:
         """Return the lanes that could be served if all devices in service were free, by kind."""
@@ -405,14 +399,14 @@ class Round:
         for devices, blackout in self.capacity.blackouts:
             yield devices, blackout.from_at, "maintenance is announced for its devices"
 
-    def _wake_at(self) -> int | None:
+    def _wake_at(self, filling: Filling | None) -> int | None:
         instants = [self.queue.next_begin_at(self.now), self.allowance.frees_at]
-        if self.servable(LaneClass.PREEMPTIBLE):
-            instants += [*self.filling.instants(), self.filling.look_again_at()]
+        if filling is not None:
+            instants += [*filling.instants(), filling.look_again_at()]
         for booking in self.world.bookings:
             instants += (booking.from_at, booking.until_at)
         graces = {holder.grace_s for holder in self.world.holders if holder.preemptible}
-        for job_id in self.starts if self.servable(LaneClass.PREEMPTIBLE) else ():
+        for job_id in self.starts if filling is not None else ():
             started = self.queue.get(job_id)
             if started is not None and started.preemptible:
                 graces.add(started.grace_s)

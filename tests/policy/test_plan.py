@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from msgspec.structs import replace
 
@@ -409,3 +411,18 @@ def test_the_next_round_has_nothing_left_to_start_beside_a_preemptible_head():
 
 def _numbers(uuids: tuple[str, ...]) -> list[int]:
     return [int(uuid.removeprefix("GPU-")) for uuid in uuids]
+
+
+def test_a_round_leaves_nothing_to_the_cyclic_collector():
+    """Its passes over all that lives, a queue of 100,000 included, would be a decision's worst case."""
+    lender = held(50, 0, until=500, preemptible=True)
+    world = box(2, holders=(lender,), settings=PolicySettings(lease_s=3600))
+    queue = WaitingQueue([job(1, 2), job(2), job(3, preemptible=True), job(4, 2, preemptible=True)])
+    plan_round(world, queue, NOW)
+    gc.collect()
+    gc.disable()
+    try:
+        plan_round(world, queue, NOW)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
