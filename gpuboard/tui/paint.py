@@ -42,7 +42,8 @@ class Canvas:
     """Collects pieces of widgets, and draws them together when it is closed.
 
     A widget that is hidden in part, or that something lies over, draws them in textual's own way;
-    so do all while the canvas is closed, and where lines go through filters.
+    so do all while the canvas is closed, where lines go through filters, and with a textual whose
+    inner parts, which this reaches for, are not those that it knows.
     """
 
     def __init__(self, app: App[Any]) -> None:
@@ -76,7 +77,11 @@ class Canvas:
 
     def _place_of(self, widget: Widget) -> Region | None:
         """Return where a widget is seen whole."""
-        seen = self._app.screen._compositor.visible_widgets  # noqa: SLF001
+        try:
+            seen = self._app.screen._compositor.visible_widgets  # noqa: SLF001
+            self._app._display  # noqa: B018, SLF001
+        except AttributeError:
+            return None  # another textual
         if seen is not self._seen:
             self._seen, self._places = seen, _uncovered(seen)
         if self._app.is_inline or self._app.get_line_filters():

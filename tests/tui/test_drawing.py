@@ -1,11 +1,14 @@
 """The pure parts: bars, histories, shapes of the grid, spans, command lines; and that nothing is redrawn."""
 
 import itertools
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.geometry import Region
+from textual.strip import Strip
 
 from gpuboard.model.job import Mount
 from gpuboard.model.requests import ReserveRequest, SubmitRequest
@@ -15,7 +18,7 @@ from gpuboard.tui.devicewords import status_of
 from gpuboard.tui.graphs import bar, history
 from gpuboard.tui.ink import Ink, Sheet, fit, width_of
 from gpuboard.tui.instants import brief, clock, epoch_s, iso, limit_words, span
-from gpuboard.tui.paint import Patch
+from gpuboard.tui.paint import Canvas, Patch
 from gpuboard.tui.theme import ASCII, THEMES, Glyphs, Palette
 from gpuboard.tui.timescale import CELLS_S, Scale, scale_at
 from gpuboard.tui.widgets.board import BoardGrid
@@ -212,6 +215,16 @@ async def test_a_second_is_drawn_by_textual_where_something_lies_over_it(source)
         await until(pilot, lambda: pilot.app._shown.board.queued == 66)
         await settled(pilot)
         assert not [one for one in drawn if isinstance(one, Patch)]
+
+
+def test_another_textual_draws_in_its_own_way():
+    """Where the parts that the canvas reaches for are no more, its widgets draw themselves."""
+    asked = []
+    widget = SimpleNamespace(refresh=lambda *regions: asked.extend(regions))
+    canvas = Canvas(SimpleNamespace(screen=SimpleNamespace()))
+    with canvas:
+        canvas.draw(widget, [(3, 1, Strip.blank(4))])
+    assert asked == [Region(3, 1, 4, 1)]
 
 
 def drawn_by(app):
