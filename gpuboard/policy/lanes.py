@@ -86,12 +86,14 @@ class Lane:
         "shortest_ms",
         "spans_ms",
         "submitted_at",
+        "uid",
     )
 
     def __init__(self, key: LaneKey, owner: object) -> None:
         self.key = key
         self.kind = key.kind
         self.payer = key.payer
+        self.uid = key.uid
         self.owner = owner
         """The mark of the one queue that may change it; any other copies it first."""
         self.submitted_at = array("q")

@@ -78,7 +78,7 @@ class LeaseRules:
         """Return a rank that no job of these lanes, all of one person, comes before; cheap."""
         if self._is_by_job:
             return 0.0, 0, min(lane.submitted_at[0] for lane in lanes), JobId(0)
-        most = max((lane.key.gpus, lane.key.uid) for lane in lanes)
+        most = max((lane.key.gpus, lane.uid) for lane in lanes)
         return -self._worth(most[1], most[0]), -1, 0, JobId(0)
 
     def hurdle(self, holders: Iterable[Holder], *, is_new: bool) -> float:

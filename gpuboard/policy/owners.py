@@ -74,7 +74,7 @@ class Owners:
             lane
             for kind in (LaneClass.ORDINARY, LaneClass.PREEMPTIBLE)
             for lane in self._round.queue.lanes(self._now, kind)
-            if lane.key.uid == booking.uid and lane.key.gpus <= most and lane.shortest_ms <= left_ms
+            if lane.uid == booking.uid and lane.key.gpus <= most and lane.shortest_ms <= left_ms
         ]
         scan = self._round.world.settings.backfill_scan
         for job_id, span_ms, _ in islice(self._round.order.jobs(own), scan):

@@ -344,10 +344,10 @@ class Round:
         bounds_ms: dict[Uid | None, int] = {}
         is_by_person = self.capacity.shared.is_by_person
         for lane in lanes:
-            whose = lane.key.uid if is_by_person else None
+            whose = lane.uid if is_by_person else None
             bound_ms = bounds_ms.get(whose)
             if bound_ms is None:
-                join_ms = self.capacity.join_until(lane.key, lane.key.uid) - self.now
+                join_ms = self.capacity.join_until(lane.key, lane.uid) - self.now
                 bound_ms = bounds_ms[whose] = max(alone_ms, join_ms)
             if lane.shortest_ms <= bound_ms:
                 yield lane, bound_ms
@@ -474,13 +474,14 @@ def _shortest_of_each_first(found: list[Candidate]) -> list[Candidate]:
     jobs 190 h rather than 134 h.
     """
     of_person: dict[Uid, list[Candidate]] = {}
-    for candidate in found:
-        of_person.setdefault(candidate[-1].key.uid, []).append(candidate)
+    people = [candidate[-1].uid for candidate in found]
+    for uid, candidate in zip(people, found, strict=True):
+        of_person.setdefault(uid, []).append(candidate)
     for own in of_person.values():
         if len(own) > 1:
             own.reverse()  # taken from the end, and of equals the first shall come first
             own.sort(key=itemgetter(2), reverse=True)
-    return [of_person[candidate[-1].key.uid].pop() for candidate in found]
+    return [of_person[uid].pop() for uid in people]
 
 
 def _stop_at(grace_s: int, from_at: int) -> int:

@@ -87,7 +87,7 @@ def place_of(queue: WaitingQueue, world: World, now: int, job_id: JobId) -> int 
 
 
 def _lanes(queue: WaitingQueue, now: int, kind: LaneClass, uid: Uid | None) -> list[Lane]:
-    return [lane for lane in queue.lanes(now, kind) if uid is None or lane.key.uid == uid]
+    return [lane for lane in queue.lanes(now, kind) if uid is None or lane.uid == uid]
 
 
 def _head(queue: WaitingQueue, world: World, now: int, uid: Uid | None) -> Waiting | None:

@@ -46,7 +46,7 @@ class TurnOrder:
         self._find = find
         self._lines: dict[Uid, Line] = {}
         for lane in lanes:
-            uid = lane.key.uid
+            uid = lane.uid
             line = self._lines.get(uid)
             if line is None:
                 line = self._lines[uid] = Line(uid)
