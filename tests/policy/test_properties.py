@@ -558,12 +558,15 @@ class ForecastKeeper:
         self.plans = 0
         self.told: list[tuple[dict[int, int], set[int]]] = []
         """What each forecast said (job -> no later than), and the bookings known then."""
+        self.bookings: set[int] = set()
+        """All that there were, also those that are over."""
         self.started: set[int] = set()
 
     def __call__(self, lab, world, plan) -> None:
         starting = [start.job_id for start in plan.starts]
+        self.bookings.update(lab.bookings)
         for latest, bookings in self.told:
-            has_booking_come = not lab.bookings.keys() <= bookings
+            has_booking_come = not self.bookings <= bookings
             for job_id in starting:
                 if job_id not in latest or lab.now <= latest[job_id] or has_booking_come:
                     continue
@@ -580,7 +583,7 @@ class ForecastKeeper:
                 if one.latest_start_at is not None
             }
             latest |= dict.fromkeys(self.started, -1)  # they are no news
-            self.told.append((latest, set(lab.bookings)))
+            self.told.append((latest, set(self.bookings)))
 
 
 @FEW

@@ -32,7 +32,7 @@ from gpuboard.daemon import build
 from gpuboard.daemon.__main__ import main
 from gpuboard.engine import clock, diskwatch, hourbook, housekeeping, local
 from gpuboard.engine.crash import CrashPoints
-from gpuboard.runtimes import docker, docker_api
+from gpuboard.runtimes import docker_api, docker_look
 from gpuboard.runtimes.docker import DockerRuntime
 
 
@@ -71,7 +71,8 @@ def _set_clock_off(path: Path) -> None:
             return off().get("boot_id") or super().boot_id()
 
     build.SystemClock = ClockThatIsOff  # type: ignore[misc]
-    docker.instant_ms = instant_ms
+    assert docker_look.instant_ms is docker_api.instant_ms, "the engine's times are read elsewhere"
+    docker_look.instant_ms = instant_ms
 
 
 def _hear_nothing(_self: DockerRuntime, timeout_s: float) -> bool:
