@@ -64,6 +64,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "policy.lease": (0, MAX_S),
     "policy.lease_newcomer": (0, MAX_S),
     "policy.checkpoint_cost": (0, 86400),
+    "policy.most_promises": (1, 1000),
     "policy.shares": (0, 1e9),
     "groups.*.shares": (0, 1e9),
     "templates.*.gpus": (0, 1024),

@@ -111,6 +111,8 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A preemptible job that ran less need not wait for the end of such turns."""
     checkpoint_cost_s: int = 0
     """What being stopped costs a preemptible job: turns are at least ten times that."""
+    most_promises: int = 100
+    """Jobs of promised classes that are promised a start at once."""
     shares: dict[str, float] = {}
     """By user name; 1 when absent."""
     sharing: str = "person"

@@ -330,6 +330,7 @@ def policy_settings(core: Core) -> PolicySettings:
     )
     return PolicySettings(
         half_life_s=policy.half_life_s,
+        most_promises=policy.most_promises,
         sharing=policy.sharing,
         sharing_reserve_bytes=policy.sharing_reserve_bytes,
         job_mix=core.job_mix,

@@ -201,6 +201,8 @@ class PolicySettings(msgspec.Struct, frozen=True):
     """Whether the head stays head until it starts; else the order alone says who is next."""
     promise_head: bool = True
     """Whether a job that does not fit is promised a start; else whatever fits starts, in order."""
+    most_promises: int = 100
+    """Jobs of promised classes that are promised a start at once; what they cost grows with its square."""
     sharing: str = "person"
     """Who may share a device by memory budgets: `off`, `person` (with oneself), `all`."""
     sharing_reserve_bytes: int = 0

@@ -18,7 +18,6 @@ from gpuboard.model.plan import Cause, Explanation, Plan, StartForecast, WaitCau
 from gpuboard.model.sizes import format_size
 from gpuboard.model.world import Booking, Holder, Waiting, World
 from gpuboard.policy.arrangement import Claim
-from gpuboard.policy.conservative import MOST_PROMISES
 from gpuboard.policy.lanes import LaneClass, lane_class, lane_key, span_of
 from gpuboard.policy.plan import Round, plan_round
 from gpuboard.policy.profile import FOREVER
@@ -194,7 +193,7 @@ class _Reasons:
         if waiting is self._round.head or promises.has_room():
             return ""
         return (
-            f"; {MOST_PROMISES} jobs are promised a start at once, and it is promised one "
+            f"; {promises.most} jobs are promised a start at once, and it is promised one "
             "when enough of those have begun"
         )
 

@@ -20,7 +20,7 @@ from gpuboard.model.ids import JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Holder, Waiting, World
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
-from gpuboard.policy.conservative import MOST_PROMISES, Promises
+from gpuboard.policy.conservative import Promises
 from gpuboard.policy.filling import Filling
 from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.owners import Owners
@@ -255,7 +255,7 @@ class Round:
         lanes = chain.from_iterable(self.servable(LaneClass.ORDINARY).values())
         own = [lane for lane in lanes if lane.key.class_name in classes]
         for looked, (job_id, _, _) in enumerate(self.order.jobs(own)):
-            if looked >= SKIPS + MOST_PROMISES or not self.promises.has_room():
+            if looked >= SKIPS + self.promises.most or not self.promises.has_room():
                 break
             waiting = self._unserved(job_id)
             if waiting is None or waiting is self.head or not self.has_room(waiting):

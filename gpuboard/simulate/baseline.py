@@ -77,6 +77,7 @@ def _baseline(tables: Mapping[str, Mapping[str, Any]]) -> Baseline:
         backfill=policy["backfill"],
         lease_s=_span(policy["lease"]),
         newcomer_s=_span(policy["lease_newcomer"]),
+        most_promises=policy["most_promises"],
         default_quota=default,
         group_quotas={name: _quota(own, Quota()) for name, own in quota["groups"].items()},
         groups=tuple(

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from gpuboard.model.world import JobClass, PolicySettings, Promise, Quota
 from gpuboard.policy.admission import admit
-from gpuboard.policy.conservative import MOST_PROMISES
 from gpuboard.policy.explain import explain_wait
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
@@ -123,11 +122,20 @@ def test_why_names_the_promise():
 
 def test_no_more_than_a_bounded_number_is_promised():
     """Beyond it jobs wait as those of no such class: one is head, and promises are made as others end."""
-    world = box(1, settings=SURE, holders=(held(50, 0, until=160),))
-    jobs = [sure(number) for number in range(1, MOST_PROMISES + 10)]
-    answer = plan(world, *jobs)
-    assert len(answer.promises) == MOST_PROMISES
-    assert answer.head == MOST_PROMISES + 1
+    few = replace(SURE, most_promises=5)
+    world = box(1, settings=few, holders=(held(50, 0, until=160),))
+    answer = plan(world, *(sure(number) for number in range(1, 15)))
+    assert len(answer.promises) == 5
+    assert answer.head == 6
+
+
+def test_every_waiting_job_of_such_a_class_is_promised_a_start():
+    """As many as a lab has, and the last of them too."""
+    world = box(2, settings=SURE, holders=(held(50, 0, until=160),))
+    answer = plan(world, *(sure(number) for number in range(1, 81)))
+    assert {promise.job_id for promise in answer.promises} == set(range(1, 81)) - {
+        start.job_id for start in answer.starts
+    }
 
 
 class Promised:

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from gpuboard.errors import Conflict
 from gpuboard.model.plan import StartForecast, WaitCause
 from gpuboard.model.world import Group, JobClass, PolicySettings, Quota, World
-from gpuboard.policy.conservative import MOST_PROMISES
 from gpuboard.policy.explain import explain_wait
 from gpuboard.policy.plan import plan_round
 from gpuboard.policy.queue import WaitingQueue
@@ -243,9 +242,9 @@ def test_the_smallest_change_is_found_for_every_kind_of_wish(world, wanted, word
 
 def test_a_job_beyond_those_that_can_be_promised_a_start_is_told_so():
     """A class that is promised starts gets so many at once; the next one hears when it has its own."""
-    settings = PolicySettings(classes={"sure": JobClass(is_promised=True)})
+    settings = PolicySettings(classes={"sure": JobClass(is_promised=True)}, most_promises=3)
     world = box(1, holders=(held(90, 0, until=130),), settings=settings)
-    jobs = [job(n, class_name="sure") for n in range(1, MOST_PROMISES + 4)]
+    jobs = [job(n, class_name="sure") for n in range(1, 7)]
     last = causes(why(world, jobs[-1].job_id, *jobs))[WaitCause.AHEAD]
     assert last.words.endswith("it is promised one when enough of those have begun")
     first = causes(why(world, 2, *jobs))[WaitCause.AHEAD]

@@ -21,6 +21,7 @@ half_life = "1d"
 priority_window = "3d"
 lease = "2h"
 checkpoint_cost = "30s"
+most_promises = 7
 shares = { "ann.b" = 2.0 }
 [groups.lab]
 shares = 3.0
@@ -50,6 +51,7 @@ def test_what_the_daemon_shows_is_read_back_whole():
     assert (settings.half_life_s, settings.priority_window_s, settings.lease_s) == (
         86400, 3 * 86400, 7200,
     )  # fmt: skip
+    assert settings.most_promises == 7
     assert settings.default_quota == Quota(running_gpus=4, soft=frozenset({"running_gpus"}))
     assert set(settings.groups) == {Group("lab", "", 3.0), Group("vision", "lab", 1.0)}
     assert settings.classes == {"urgent": JobClass(3600, is_promised=True)}
