@@ -59,6 +59,8 @@ class Capacity:
         self.claims = [claim for booking in self.bookings if (claim := self._claim_of(booking))]
         self.arrangement: Arrangement = self._arrange(self.base, self.claims)
         self._refused: dict[tuple[int, int], int] = {}
+        self._unjoinable: dict[int, int] = {}
+        """By shared device: until when nobody can join it, however claims are moved."""
         self._outlasting: dict[tuple[int, int], bool] = {}
 
     def candidates(self, gpu_uuids: tuple[DeviceUuid, ...], gpu_type: str) -> int:
@@ -88,16 +90,36 @@ class Capacity:
         for candidates in self.options(asks) if among else ():
             budget, profile = asks.gpu_memory_bytes, self.arrangement.profile
             device = self.shared.join(uid, budget, candidates & among, profile, until_at)
+            device = device or self._join_by_moving(uid, budget, candidates & among, until_at)
             if device:
                 return device
         return 0
 
+    def _join_by_moving(self, uid: Uid, budget: int, among: int, until_at: int) -> int:
+        """Find a shared device for a job by moving claims to other devices; 0 when no way was found."""
+        for device in self.shared.room_for(uid, budget, among):
+            held_until = self.shared.held_until(device)
+            if self._rearranged >= REARRANGEMENTS:
+                return 0
+            if until_at >= self._unjoinable.get(device, FOREVER):
+                continue
+            if device & self.base.free_throughout(held_until, until_at):
+                self._rearranged += 1
+                base = self.base.copy()
+                base.block(device, held_until, until_at)
+                if self._arrange(base, self.claims).shortage <= self.arrangement.shortage:
+                    return device
+            self._unjoinable[device] = until_at
+        return 0
+
     def join_until(self, asks: Asks, uid: Uid) -> int:
-        """Return an instant (ms) beyond which `join` is sure to find nothing."""
-        among, profile = self._joinable(), self.arrangement.profile
+        """Return an instant (ms) beyond which `join` is sure to find nothing: claims may be moved."""
+        among, profile = self._joinable(), self.base
         return max(
             (
-                self.shared.open_until(uid, asks.gpu_memory_bytes, candidates & among, profile)
+                self.shared.open_until(
+                    uid, asks.gpu_memory_bytes, candidates & among, profile, self._unjoinable
+                )
                 for candidates in self.options(asks)
             ),
             default=0,
@@ -208,8 +230,13 @@ class Capacity:
         if self.shared.of(device) is None:
             self.take(device, until_at)
         else:
+            from_at = self.shared.held_until(device)
+            free = self.arrangement.profile.free_throughout(from_at, max(from_at, until_at))
             self.base.block(device, self.now, until_at)
-            self.arrangement.profile.block(device, self.now, until_at)
+            if device & free or until_at <= from_at:
+                self.arrangement.profile.block(device, self.now, until_at)
+            else:
+                self.arrangement = self._arrange(self.base, self.claims)
         self.shared.add(device, uid, budget, until_at)
 
     def bind(self, booking: Booking) -> int:
@@ -258,6 +285,7 @@ class Capacity:
         """Arrange promises anew: these devices get free, since their preemptible jobs are stopped."""
         self.stoppable &= ~devices
         self._refused.clear()
+        self._unjoinable.clear()
         self._outlasting.clear()
         self.arrangement = self._arrange(self.base, self.claims)
 
@@ -280,6 +308,7 @@ class Capacity:
         """Take one claim out and return the devices that it had at its start."""
         self.claims.remove(claim)
         self._refused.clear()
+        self._unjoinable.clear()
         return self.arrangement.withdraw(claim)
 
     def lay(self, claim: Claim) -> None:

@@ -17,7 +17,7 @@ counts a job that shares as one device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from gpuboard.model.ids import DeviceUuid, Uid
@@ -98,6 +98,10 @@ class SharedDevices:
         """Return how a device is shared; None when it is not."""
         return self._shared.get(device)
 
+    def held_until(self, device: int) -> int:
+        """Return until when (ms) those that share a device may keep it."""
+        return self._shared[device].until_at
+
     def capacity_bytes(self, device: int) -> int:
         """Return what the budgets on a device may come to."""
         fact = self._box.facts_of(device)[0]
@@ -133,12 +137,17 @@ class SharedDevices:
                 return device
         return 0
 
-    def open_until(self, uid: Uid, budget: int, among: int, profile: Profile) -> int:
-        """Return an instant (ms) beyond which `join` finds nothing for such a job; 0: it finds nothing."""
+    def open_until(
+        self, uid: Uid, budget: int, among: int, profile: Profile, closed: Mapping[int, int]
+    ) -> int:
+        """Return an instant (ms) beyond which such a job cannot join; 0: it never can.
+
+        `closed`: by device, an instant until which nobody could stay.
+        """
         latest = 0
         segments = list(zip(profile.times, profile.masks, strict=True))
         for device in self.room_for(uid, budget, among):
             held_until = self._shared[device].until_at
             taken = (at for at, free in segments if at >= held_until and not free & device)
-            latest = max(latest, next(taken, FOREVER))
+            latest = max(latest, min(next(taken, FOREVER), closed.get(device, FOREVER) - 1))
         return latest

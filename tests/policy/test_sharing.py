@@ -228,6 +228,23 @@ def wishes(draw, count: int) -> list[BookingWish]:
     return found
 
 
+def test_a_job_joins_beside_a_booking_that_can_have_another_device():
+    """The booking was laid on the shared device while the head was to have the other one."""
+    found = world(
+        2,
+        holders=(sharing(11, 1, 1, until=101, uid=2),),
+        bookings=(booked(5, 1, 110, 120),),
+        head=13,
+        settings=PolicySettings(priority_window_s=0, sharing_reserve_bytes=GIB),
+    )
+    queue = WaitingQueue([job(13, minutes=10), share(14, 1, minutes=15, uid=2)])
+    plan = plan_round(found, queue, 100 * MINUTE)
+    assert {start.job_id: start.devices for start in plan.starts} == {
+        13: ("GPU-0",),
+        14: ("GPU-1",),
+    }
+
+
 @SOME
 @given(st.data())
 def test_promises_and_bookings_hold_beside_shared_and_linked_devices(data):
