@@ -58,9 +58,10 @@ class Lives:
     def drop(self, pid: int) -> None:
         """Watch a process no more, if it was watched."""
         pidfd = self._pidfds.pop(pid, None)
-        if pidfd is not None:
+        if pidfd is not None and self._epoll is not None:
             del self._pids[pidfd]
-            os.close(pidfd)  # takes it out of the set too: nobody else holds it
+            self._epoll.unregister(pidfd)  # closing alone leaves it there while a child has a copy
+            os.close(pidfd)
 
     def close(self) -> None:
         """Let go of all."""

@@ -226,6 +226,27 @@ def test_no_descriptor_is_left_of_processes_that_are_forgotten() -> None:
             child.wait()
 
 
+def test_a_copy_of_a_descriptor_in_a_child_does_not_bring_the_ended_back() -> None:
+    """A child that hangs before its exec holds copies of all: the ended process is watched no more."""
+    child = subprocess.Popen(["sleep", "60"])
+    lives = Lives()
+    lives.watch(child.pid)
+    copy = os.dup(lives._pidfds[child.pid])
+    try:
+        child.kill()
+        child.wait()
+        lives.drop_ended()
+        other = subprocess.Popen(["sleep", "60"])
+        lives.watch(other.pid)
+        lives.drop_ended()
+        assert other.pid in lives
+        other.kill()
+        other.wait()
+    finally:
+        os.close(copy)
+        lives.close()
+
+
 def test_facts_of_an_old_process_are_read_more_seldom(proc: Path) -> None:
     """After 5 s, then after as long as it has been known, at most after 30 s."""
     now = [0.0]
