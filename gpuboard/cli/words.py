@@ -78,12 +78,12 @@ def start_words(job: dict[str, Any], now_ms: int) -> str:
 
 
 def when_words(job: dict[str, Any], now_ms: int) -> str:
-    """Return what time has to do with a job: its start, its end by the limit, when it ended."""
+    """Return what time has to do with a job: its start, when its limit stops it, when it ended."""
     if job["state"] == "queued":
         return start_words(job, now_ms)
     if job["state"] in FINAL:
         return f"ended {clock(job['ended_at'], now_ms)}" if job["ended_at"] else ""
-    return f"until {clock(job['ends_at'], now_ms)}" if job["ends_at"] else ""
+    return f"limit {clock(job['ends_at'], now_ms)}" if job["ends_at"] else ""
 
 
 def devices_words(devices: list[dict[str, str]]) -> str:

@@ -212,6 +212,17 @@ class Job(msgspec.Struct, frozen=True):
         return f"gb-{self.id}-{self.attempt}"
 
     @property
+    def limit_at(self) -> int | None:
+        """Return when its limit stops this attempt: it runs from the grant of the devices."""
+        return None if self.leased_at is None else self.leased_at + self.spec.limit_s * 1000
+
+    @property
+    def held_until_at(self) -> int | None:
+        """Return until when it has its devices at the latest: its grace after the stop signal."""
+        stops = [at for at in (self.limit_at, self.stop_requested_at) if at is not None]
+        return min(stops) + self.spec.grace_s * 1000 if stops else None
+
+    @property
     def is_held(self) -> bool:
         """Whether somebody holds the job back."""
         return bool(self.held_by)

@@ -33,6 +33,7 @@ class CauseView(msgspec.Struct, frozen=True):
     reservation_id: int | None = None
     user: str = ""
     until_at: str | None = None
+    """When it is over at the latest: of devices held, as their `until_at` on the board."""
 
 
 class PortView(msgspec.Struct, frozen=True):
@@ -84,7 +85,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """Queued and eligible: 0 is served next."""
     started_at: str | None = None
     ends_at: str | None = None
-    """Running: when its limit ends it."""
+    """Running: when its limit stops it. Its devices are held for its grace longer at most."""
     ended_at: str | None = None
     elapsed_s: int | None = None
     exit_code: int | None = None
@@ -258,6 +259,7 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     reservation_id: int | None = None
     since_at: str | None = None
     until_at: str | None = None
+    """Until when it is held at the latest: by a job until its limit and its grace are over."""
     idle_s: int | None = None
     """Held, but no utilisation for so long; null when not held or in use."""
     next_booking: BookingRef | None = None

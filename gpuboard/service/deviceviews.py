@@ -140,12 +140,10 @@ class DeviceViews:
         return self._foreign[uuid] if state == "foreign" else ""
 
     def _until(self, lease: Lease | None, job: Job | None) -> int | None:
-        """Return when the holder must be done: a job by its limit, its grace not counted."""
+        """Return until when the holder has the device at the latest: a job's grace is counted in."""
         if lease is None:
             return None
-        if job is not None and job.leased_at is not None:
-            return job.leased_at + job.spec.limit_s * 1000
-        return lease.until_at
+        return job.held_until_at if job is not None else lease.until_at
 
     def _next_booking(self, uuid: DeviceUuid) -> BookingRef | None:
         """Return the next booking that names this device; others are bound late."""

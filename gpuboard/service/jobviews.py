@@ -258,10 +258,8 @@ class JobViews:
             return False
 
     def _ends_at(self, job: Job) -> str | None:
-        """Return when its limit ends it: it runs from the grant of the devices."""
-        if job.leased_at is None or not job.state.holds_devices:
-            return None
-        return iso(job.leased_at + job.spec.limit_s * 1000)
+        """Return when its limit stops it."""
+        return iso(job.limit_at) if job.state.holds_devices else None
 
     def _elapsed_s(self, job: Job) -> int | None:
         if job.started_at is None:

@@ -38,11 +38,11 @@ def state_parts(ink: Ink, job: JobView) -> tuple[str, str]:
 
 
 def start_words(job: JobView, now_s: int) -> str:
-    """Return when a job starts, ends or ended: `about 14:10, by 16:00`."""
+    """Return when a job starts, is stopped by its limit, or ended: `about 14:10, by 16:00`."""
     if job.ended_at:
         return clock_of(job.ended_at, now_s)
     if job.started_at:
-        return f"until {clock_of(job.ends_at, now_s, '?')}"
+        return f"limit {clock_of(job.ends_at, now_s, '?')}"
     if job.state != "queued":
         return "now"
     if job.held_by:

@@ -444,6 +444,14 @@ def test_waiting_job_shows_when_it_starts(server: FakeServer, gpuboard: Gpuboard
     assert "about 22:10, by tomorrow 09:00" in gpuboard("ps").out
 
 
+def test_running_job_shows_when_its_limit_stops_it(server: FakeServer, gpuboard: Gpuboard) -> None:
+    """`until` is said of devices alone: they are held for the job's grace longer."""
+    running = job(12, state="running", started_at=AT, ends_at="2026-11-22T22:10:00Z")
+    server.answers["GET", "/jobs"] = job_list(running)
+    (row,) = gpuboard("ps", "--no-header").out.splitlines()
+    assert "limit 22:10" in row
+
+
 def test_show_tells_where_a_ports_is_and_how_to_come_there_from_afar(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:

@@ -16,6 +16,7 @@ from gpuboard.errors import (
     Refused,
 )
 from gpuboard.model.device import Health
+from gpuboard.model.instants import from_iso, iso
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
 from gpuboard.model.text import change_words
 from gpuboard.runtimes.simulated import Script
@@ -41,7 +42,27 @@ def test_submitted_job_is_listed_running_with_its_devices(box: Box, services: Se
     board = services.board.board(AS_ANN)
     assert [d.state for d in board.devices] == ["leased", "leased", "free", "free"]
     assert board.devices[0].mine
-    assert board.devices[0].until_at == job.ends_at
+    assert board.devices[0].until_at == iso(from_iso(job.ends_at or "") + 10_000)
+
+
+def test_board_and_why_say_the_same_end_of_a_hold(box: Box, services: Services) -> None:
+    """A job's devices are held until its grace is over, after its limit or after an earlier stop."""
+    box.scripts["stubborn"] = Script(run_s=5000, term_exit_code=None)
+    for name in ("stubborn", "train", "train", "train"):
+        services.jobs.submit(AS_ANN, request(name, time_limit="2h", grace="5m"))
+    services.jobs.submit(AS_BEN, request())
+    box.settle()
+
+    def ends() -> tuple[str | None, str | None]:
+        causes = services.jobs.why(AS_BEN, "5").causes
+        (cause,) = (each for each in causes if 1 in each.job_ids)
+        return services.board.board(AS_BEN).devices[0].until_at, cause.until_at
+
+    limit_at = from_iso(services.jobs.show(AS_BEN, "1").job.ends_at or "")
+    assert ends() == (iso(limit_at + 300_000),) * 2
+    stopped_at = box.clock.now_ms()
+    services.jobs.cancel(AS_ANN, CancelRequest(jobs=["1"]))
+    assert ends() == (iso(stopped_at + 300_000),) * 2
 
 
 def test_others_see_that_a_job_runs_but_not_what(box: Box, services: Services) -> None:
