@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from gpuboard.simulate.trace import TraceJob
 
 BAR_CELLS = 30
+MOST_GPUS = 20_000
+"""The memory that a box takes grows with the square of its devices: here it is 50 MB."""
+MOST_BOOKINGS_A_DAY = 1000
 
 
 class _Asked(NamedTuple):
@@ -60,7 +63,11 @@ class _Stage(NamedTuple):
 @click.command("simulate", short_help="Compare policies on a trace, or on the box's own past.")
 @click.argument("trace", required=False, type=click.Path(dir_okay=False))
 @click.option(
-    "-g", "--gpus", type=click.IntRange(1), metavar="N", help="GPUs of the simulated box."
+    "-g",
+    "--gpus",
+    type=click.IntRange(1, MOST_GPUS),
+    metavar="N",
+    help="GPUs of the simulated box.",
 )
 @click.option(
     "-p",
@@ -315,8 +322,12 @@ def _part(text: str, option: str) -> float:
 
 def _a_day(text: str) -> float:
     count = _number(text.removesuffix("/day"))
-    if count is None:
-        raise InvalidRequest(f"no rate: {text!r}", hint="--bookings 2/day", field="--bookings")
+    if count is None or count > MOST_BOOKINGS_A_DAY:
+        raise InvalidRequest(
+            f"no rate: {text!r}",
+            hint=f"--bookings 2/day; at most {MOST_BOOKINGS_A_DAY:,}",
+            field="--bookings",
+        )
     return count
 
 

@@ -112,6 +112,8 @@ def test_the_record_is_played_with_the_settings_of_the_box(
         (("--gpus", "4", "--weight", "eve=2"), "no job of the trace is eve's"),
         (("--gpus", "4", "--preemptible", "2"), "no part of all"),
         (("--gpus", "4", "--bookings", "nan"), "no rate"),
+        (("--gpus", "4", "--bookings", "1e9/day"), "no rate"),
+        (("--gpus", "99999999"), "20000"),
         (("--gpus", "4", "--compare", "colour=1d"), "no setting 'colour'"),
         (("--gpus", "4", "--compare", "half_life=x"), "--compare"),
         (("--gpus", "4", "--compare", "half_lif=1d"), "did you mean half_life?"),

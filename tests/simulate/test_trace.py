@@ -43,29 +43,54 @@ def test_swf_takes_requested_processors_and_time_and_leaves_out_what_never_ran(t
     ]
 
 
+def test_an_swf_line_that_tells_of_a_part_of_a_job_or_of_no_processor_is_no_job(tmp_path):
+    path = tmp_path / "log.SWF"
+    path.write_bytes(
+        b"; Acknowledge: \xc5ke\r\n"
+        b"1 0 5 100 2 -1 -1 2 200 -1 1 7 1 1 1 1 -1 -1\r\n"
+        b"1 0 5 60 2 -1 -1 2 200 -1 2 7 1 1 1 1 -1 -1\r\n"
+        b"1 70 5 40 2 -1 -1 2 200 -1 3 7 1 1 1 1 -1 -1\r\n"
+        b"2 80 -1 0 0 -1 -1 2 200 -1 5 7 1 1 1 1 -1 -1\r\n"
+    )
+    assert read_trace(path) == [TraceJob(1, "u7", 0, 2, 100, 200)]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "lacks the column job_id"),
         ("job_id,user,submit,gpus,runtime\n", "lacks the column limit"),
         ("job_id,user,submit,gpus,runtime,limit\n", "has no job"),
-        ("job_id,user,submit,gpus,runtime,limit\n1,ann,0,one,9,9\n", "line 2"),
-        ("job_id,user,submit,gpus,runtime,limit\n1,ann\n", "line 2"),
+        (
+            "job_id,user,submit,gpus,runtime,limit\n1,ann,0,one,9,9\n",
+            "line 2 .* gpus: 'one' is not a number",
+        ),
+        ("job_id,user,submit,gpus,runtime,limit\n1,ann\n", "line 2 .* submit: '' is not a number"),
         (f"{HEAD}1,,0,1,9,9\n", "line 2 .* user: nobody"),
         (f"{HEAD}1,ann,0,-2,9,9\n", "gpus: -2"),
         (f"{HEAD}1,ann,0,0,9,9\n", "leave out jobs that had none"),
         (f"{HEAD}1,ann,0,1,-5,9\n", "runtime: -5 s"),
         (f"{HEAD}1,ann,-1,1,5,9\n", "submit: -1 s"),
-        (f"{HEAD}1,ann,0,1,inf,9\n", "'inf' is not a number of seconds"),
-        (f"{HEAD}1,ann,0,1,9,1e30\n", "'1e30' is not a number of seconds"),
+        (f"{HEAD}1,ann,0,1,inf,9\n", "runtime: 'inf' is not a number"),
+        (f"{HEAD}1,ann,0,1,9,1e30\n", "limit: '1e30' is not a number of seconds"),
+        (f"{HEAD}1,ann,0,1.5,9,9\n", "line 2 .* gpus: '1.5' is not a whole number"),
+        (f"{HEAD}j1,ann,0,1,9,9\n", "line 2 .* job_id: 'j1' is not a number"),
         (f"{HEAD}1,{'a' * 140_000},0,1,9,9\n", "cannot read"),
     ],
 )
 def test_what_is_no_trace_is_refused_with_its_line(tmp_path, text, words):
     path = tmp_path / "trace.csv"
     path.write_text(text)
-    with pytest.raises(InvalidRequest, match=words):
+    with pytest.raises(InvalidRequest, match=words) as refused:
         read_trace(path)
+    assert "line" not in words or refused.value.hint
+
+
+def test_a_table_written_by_hand_or_by_a_spreadsheet_is_read(tmp_path):
+    """Names with spaces and capitals, numbers with a point, no limit: none of it is ambiguous."""
+    path = tmp_path / "trace.csv"
+    path.write_text("Job_ID, User, Submit, GPUs, Runtime, Limit\n1.0, ann, 0.0, 4.0, 10.4,\n")
+    assert read_trace(path) == [TraceJob(1, "ann", 0, 4, 10, 10)]
 
 
 def test_a_missing_or_broken_file_is_refused(tmp_path):
