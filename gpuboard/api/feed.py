@@ -19,7 +19,8 @@ import msgspec
 from gpuboard.api.dispatch import Dispatch
 from gpuboard.errors import GpuboardError
 from gpuboard.model.person import Caller
-from gpuboard.model.views import EventView, ReservationList
+from gpuboard.model.views.bookings import ReservationList
+from gpuboard.model.views.events import EventView
 from gpuboard.service.services import Services
 
 _LOG = logging.getLogger(__name__)

@@ -244,7 +244,7 @@ def _print_calendar(session: Session, *, mine: bool, past: bool) -> None:
     import msgspec
 
     from gpuboard.model.calendarfile import calendar_text
-    from gpuboard.model.views import ReservationList
+    from gpuboard.model.views.bookings import ReservationList
 
     answer = session.client.get("/reservations", mine=mine, past=past)
     found = msgspec.convert(answer, ReservationList)

@@ -29,7 +29,7 @@ from gpuboard.errors import PermissionDenied, Unavailable
 from gpuboard.model.device import ProbeSnapshot
 from gpuboard.model.ids import Uid
 from gpuboard.model.person import Caller, Person
-from gpuboard.model.views import DeviceHistory
+from gpuboard.model.views.devices import DeviceHistory
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.people import Directory, HostDirectory, caller_of

@@ -16,7 +16,7 @@ from gpuboard.config import SYSTEM_FILE, Config, config_file, defaults_for, load
 from gpuboard.daemon.parts import HeldDevices, make_probe, sandbox_of
 from gpuboard.errors import GpuboardError, HostError
 from gpuboard.model.device import ProbeSnapshot
-from gpuboard.model.views import CheckView, DoctorView
+from gpuboard.model.views.doctor import CheckView, DoctorView
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.service.doctor import Doctor
 

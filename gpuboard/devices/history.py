@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.instants import iso
-from gpuboard.model.views import DeviceHistory
+from gpuboard.model.views.devices import DeviceHistory
 
 DEFAULT_SECONDS = 600
 

@@ -24,7 +24,6 @@ from gpuboard.engine.protocol import (
 from gpuboard.engine.queueview import scan_of_queue, slice_of_queue, standing_of
 from gpuboard.engine.waiting import explain, forecast_of, serving_order
 from gpuboard.engine.world import build_world, policy_settings, usage_now
-from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.job import EventRow, Job
@@ -32,6 +31,7 @@ from gpuboard.model.past import Past
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
+from gpuboard.model.views.admin import DatabaseView
 from gpuboard.model.world import PolicySettings, Usage
 from gpuboard.policy.quota import Allowance
 from gpuboard.store.database import Store

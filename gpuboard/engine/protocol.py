@@ -14,7 +14,6 @@ from typing import Protocol, TypedDict
 import msgspec
 
 from gpuboard.devices.attribution import DeviceUse
-from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.device import DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.job import EventRow, Job, JobSpec
@@ -22,6 +21,7 @@ from gpuboard.model.past import Past
 from gpuboard.model.person import Person
 from gpuboard.model.plan import Admission, Explanation, ReservationRequest, StartForecast
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
+from gpuboard.model.views.admin import DatabaseView
 from gpuboard.model.world import PolicySettings, Usage
 
 

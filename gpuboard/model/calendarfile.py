@@ -17,7 +17,7 @@ from gpuboard.model.text import plain
 if TYPE_CHECKING:
     from icalendar import Event
 
-    from gpuboard.model.views import ReservationView
+    from gpuboard.model.views.bookings import ReservationView
 
 _LONGEST = 200
 

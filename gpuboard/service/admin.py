@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gpuboard.errors import InvalidRequest, NotFound
-from gpuboard.model.adminviews import AdminState
 from gpuboard.model.durations import parse_duration
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.instants import parse_instant
 from gpuboard.model.person import Caller
 from gpuboard.model.requests import BlackoutRequest, DrainRequest, NoticeRequest
-from gpuboard.model.views import AdminResult
+from gpuboard.model.views.admin import AdminResult, AdminState
 from gpuboard.service.adminstate import Checked, admin_state
 from gpuboard.service.clockwords import clock_words
 from gpuboard.service.context import ServiceContext

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import gpuboard
 from gpuboard.config import defaults_for
-from gpuboard.model.adminviews import AdminState, BlackoutView, DrainView, RuntimeView
 from gpuboard.model.instants import iso
 from gpuboard.model.text import plain
+from gpuboard.model.views.admin import AdminState, BlackoutView, DrainView, RuntimeView
 from gpuboard.service.configview import settings_of
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames

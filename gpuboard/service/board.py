@@ -10,18 +10,12 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.instants import iso
 from gpuboard.model.job import EventRow
 from gpuboard.model.person import Caller
-from gpuboard.model.views import (
-    BoardView,
-    DeviceHistory,
-    DoctorView,
-    EventList,
-    HostView,
-    ImageList,
-    ImageView,
-    NoticeView,
-    TopologyView,
-    UsageView,
-)
+from gpuboard.model.views.board import BoardView, HostView, NoticeView
+from gpuboard.model.views.catalog import ImageList, ImageView
+from gpuboard.model.views.devices import DeviceHistory, TopologyView
+from gpuboard.model.views.doctor import DoctorView
+from gpuboard.model.views.events import EventList
+from gpuboard.model.views.shares import UsageView
 from gpuboard.runtimes.sandbox import is_image_allowed
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames

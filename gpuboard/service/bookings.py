@@ -19,13 +19,13 @@ from gpuboard.model.recurrence import occurrences, read_rule
 from gpuboard.model.requests import ReservationUpdate, ReserveRequest
 from gpuboard.model.reservation import Reservation
 from gpuboard.model.text import plain
-from gpuboard.model.views import (
+from gpuboard.model.views.bookings import (
     ReservationList,
     ReservationView,
     ReserveResult,
-    TimelineView,
     WindowView,
 )
+from gpuboard.model.views.timeline import TimelineView
 from gpuboard.service.bookingchange import planned_edits
 from gpuboard.service.bookingrules import BookingRules
 from gpuboard.service.charging import Charging

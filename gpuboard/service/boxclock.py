@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpuboard.model.views import CheckView
+from gpuboard.model.views.doctor import CheckView
 
 EARLIEST_S = 1_704_067_200
 """2024-01-01: a clock before that was never set."""

@@ -8,10 +8,10 @@ import msgspec
 
 from gpuboard.config import Config
 from gpuboard.config.reading import written_key
-from gpuboard.model.adminviews import SettingView
 from gpuboard.model.durations import format_duration
 from gpuboard.model.sizes import format_size
 from gpuboard.model.text import plain
+from gpuboard.model.views.admin import SettingView
 
 _SECRET = re.compile(r"secret|password|token|urls?$|credential", re.IGNORECASE)
 _BARE = re.compile(r"[A-Za-z0-9_-]+")

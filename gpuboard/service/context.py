@@ -9,7 +9,7 @@ from typing import Protocol
 from gpuboard.config import Config
 from gpuboard.engine.clock import Clock
 from gpuboard.engine.protocol import Engine
-from gpuboard.model.views import DeviceHistory
+from gpuboard.model.views.devices import DeviceHistory
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.service.people import Directory, KnownGroups
 

@@ -8,7 +8,7 @@ from gpuboard.errors import InvalidRequest
 from gpuboard.model.device import Device, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.text import plain
-from gpuboard.model.views import DeviceRef
+from gpuboard.model.views.devices import DeviceRef
 from gpuboard.model.world import DeviceFact
 from gpuboard.policy.placement import DeviceBox
 

@@ -13,7 +13,7 @@ from gpuboard.model.job import Job
 from gpuboard.model.person import Caller
 from gpuboard.model.reservation import Lease, Reservation
 from gpuboard.model.sizes import format_size
-from gpuboard.model.views import BookingRef, DeviceView, ProcessView, SharerView
+from gpuboard.model.views.devices import BookingRef, DeviceView, ProcessView, SharerView
 from gpuboard.service.rights import Action, may
 
 

@@ -12,7 +12,7 @@ from gpuboard.config import Config
 from gpuboard.errors import GpuboardError
 from gpuboard.model.device import Health, ProbeSnapshot
 from gpuboard.model.sizes import format_size
-from gpuboard.model.views import CheckView, DoctorView
+from gpuboard.model.views.doctor import CheckView, DoctorView
 from gpuboard.runtimes.protocol import Runtime
 from gpuboard.service.boxclock import clock_check
 from gpuboard.service.enginefault import engine_fault

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.views import CheckView
+from gpuboard.model.views.doctor import CheckView
 
 _PATHS = os.pathsep.join(
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/snap/bin")

@@ -15,15 +15,8 @@ from gpuboard.model.job import Job, JobState
 from gpuboard.model.person import Caller
 from gpuboard.model.plan import Explanation, StartForecast
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
-from gpuboard.model.views import (
-    ActionResult,
-    ActionResults,
-    DryRunView,
-    JobDetail,
-    JobList,
-    SubmitResult,
-    WhyView,
-)
+from gpuboard.model.views.jobs import ActionResult, ActionResults, JobDetail, JobList, SubmitResult
+from gpuboard.model.views.waits import DryRunView, WhyView
 from gpuboard.service.charging import Charging
 from gpuboard.service.commandline import submit_line
 from gpuboard.service.context import ServiceContext

@@ -14,17 +14,9 @@ from gpuboard.model.job import EventRow, Job, JobState
 from gpuboard.model.person import Caller
 from gpuboard.model.plan import Cause, Explanation, StartForecast, WaitCause
 from gpuboard.model.text import change_words
-from gpuboard.model.views import (
-    AheadView,
-    CauseView,
-    EventView,
-    JobDetail,
-    JobView,
-    MountView,
-    PortView,
-    PriorityView,
-    WhyView,
-)
+from gpuboard.model.views.events import EventView
+from gpuboard.model.views.jobs import JobDetail, JobView, MountView, PortView
+from gpuboard.model.views.waits import AheadView, CauseView, PriorityView, WhyView
 from gpuboard.service.clockwords import clock_words
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.rights import Action, may

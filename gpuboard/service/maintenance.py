@@ -9,7 +9,7 @@ from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.instants import iso
 from gpuboard.model.reservation import Blackout
 from gpuboard.model.text import plain
-from gpuboard.model.views import NoticeView
+from gpuboard.model.views.board import NoticeView
 from gpuboard.service.clockwords import clock_words
 from gpuboard.service.devices import DeviceNames
 

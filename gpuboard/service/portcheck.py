@@ -12,7 +12,7 @@ from pathlib import Path
 from gpuboard.config import Config
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.ports import parse_range
-from gpuboard.model.views import CheckView
+from gpuboard.model.views.doctor import CheckView
 
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gpuboard.config import Config
-from gpuboard.model.views import CheckView
+from gpuboard.model.views.doctor import CheckView
 
 _MOST_FILES = 1000
 """Looked at in one folder: modes of the first tell of all."""

@@ -9,7 +9,7 @@ from gpuboard.model.ids import JobId
 from gpuboard.model.instants import iso
 from gpuboard.model.job import Job, JobState
 from gpuboard.model.person import Caller
-from gpuboard.model.views import JobList
+from gpuboard.model.views.jobs import JobList
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.jobviews import EXPLAINED, JobViews, QueueReasons

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from gpuboard.model.ids import Uid
 from gpuboard.model.instants import iso
 from gpuboard.model.person import Caller
-from gpuboard.model.views import GroupRow, UsageRow, UsageView
+from gpuboard.model.views.shares import GroupRow, UsageRow, UsageView
 from gpuboard.model.world import PolicySettings, Quota
 from gpuboard.policy.fairtree import lineage
 from gpuboard.policy.quota import GPU_HOURS, RUNNING_GPUS, quota_of

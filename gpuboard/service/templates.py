@@ -6,7 +6,7 @@ from gpuboard.config.settings import TemplateConfig
 from gpuboard.model.job import Mount
 from gpuboard.model.person import Caller, Person
 from gpuboard.model.requests import SubmitRequest
-from gpuboard.model.views import TemplateList, TemplateView
+from gpuboard.model.views.catalog import TemplateList, TemplateView
 from gpuboard.service.context import ServiceContext
 
 

@@ -14,7 +14,7 @@ from gpuboard.model.instants import iso
 from gpuboard.model.job import Job
 from gpuboard.model.person import Caller
 from gpuboard.model.reservation import Lease, Reservation
-from gpuboard.model.views import TimelineEntry, TimelineView
+from gpuboard.model.views.timeline import TimelineEntry, TimelineView
 from gpuboard.service.devices import DeviceNames
 
 MAX_FORECASTS = 200

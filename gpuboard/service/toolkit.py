@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from gpuboard.model.views import CheckView
+from gpuboard.model.views.doctor import CheckView
 
 FIXED_IN = {
     "CVE-2024-0132": (1, 16, 2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpuboard.model.device import ProbeSnapshot
 from gpuboard.model.instants import iso
-from gpuboard.model.views import TopologyDevice, TopologyLink, TopologyView
+from gpuboard.model.views.devices import TopologyDevice, TopologyLink, TopologyView
 from gpuboard.model.world import DeviceFact
 from gpuboard.policy.placement import DeviceBox
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.durations import parse_duration
 from gpuboard.model.person import Caller
-from gpuboard.model.usageviews import UsageReport
+from gpuboard.model.views.usage import UsageReport
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.usagereport import report_on

@@ -11,7 +11,7 @@ from statistics import median
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.model.instants import iso
 from gpuboard.model.past import HOUR_MS, NOBODY, Past
-from gpuboard.model.usageviews import UsageReport, UsedHour, UsedRow
+from gpuboard.model.views.usage import UsageReport, UsedHour, UsedRow
 from gpuboard.service.devices import DeviceNames
 
 

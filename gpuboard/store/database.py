@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Self
 
 from gpuboard.errors import GpuboardError, Unavailable
-from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.job import Job
 from gpuboard.model.past import Past
 from gpuboard.model.reservation import Reservation
 from gpuboard.model.sizes import format_size
+from gpuboard.model.views.admin import DatabaseView
 from gpuboard.store.backup import backup_database, check_database, newest_backup, prune_backups
 from gpuboard.store.connection import BUSY_TIMEOUT_MS, JOURNAL_LIMIT_BYTES
 from gpuboard.store.devices import DeviceTable

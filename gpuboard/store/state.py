@@ -7,8 +7,8 @@ import os
 import sqlite3
 from pathlib import Path
 
-from gpuboard.model.adminviews import DatabaseView
 from gpuboard.model.instants import iso
+from gpuboard.model.views.admin import DatabaseView
 from gpuboard.store.backup import newest_backup
 from gpuboard.store.schema import VERSION
 

@@ -15,7 +15,8 @@ from textual.binding import BindingType
 from textual.containers import Container
 
 from gpuboard.errors import GpuboardError, HostError
-from gpuboard.model.views import DeviceView, EventView
+from gpuboard.model.views.devices import DeviceView
+from gpuboard.model.views.events import EventView
 from gpuboard.tui import header
 from gpuboard.tui.bindings import EVERYWHERE, SECTIONS, bindings, key_words, keys_of
 from gpuboard.tui.bookingactions import BookingActions

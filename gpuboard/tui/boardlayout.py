@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from textual.geometry import Region
 
-from gpuboard.model.views import DeviceView
+from gpuboard.model.views.devices import DeviceView
 
 MIN_WIDTH, GAP = 38, 1
 MAX_LINES = 16

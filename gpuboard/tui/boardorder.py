@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpuboard.model.views import DeviceView
+from gpuboard.model.views.devices import DeviceView
 from gpuboard.tui.devicewords import holder_words, product_words, status_of
 from gpuboard.tui.histories import memory_percent
 from gpuboard.tui.theme import ASCII

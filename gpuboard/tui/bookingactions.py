@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpuboard.model.requests import ReservationUpdate
-from gpuboard.model.views import ReservationView
+from gpuboard.model.views.bookings import ReservationView
 from gpuboard.tui.ink import clean
 from gpuboard.tui.instants import epoch_s
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
-from gpuboard.model.views import ReservationView
+from gpuboard.model.views.bookings import ReservationView
 from gpuboard.tui.ink import Ink, Part, clean, fit
 from gpuboard.tui.instants import clock_of
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpuboard.model.adminviews import AdminState, BlackoutView, SettingView
 from gpuboard.model.sizes import format_size
-from gpuboard.model.views import BoardView
+from gpuboard.model.views.admin import AdminState, BlackoutView, SettingView
+from gpuboard.model.views.board import BoardView
 from gpuboard.tui.ink import Part, clean, fit
 from gpuboard.tui.instants import clock_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpuboard.model.views import DeviceView
+from gpuboard.model.views.devices import DeviceView
 from gpuboard.tui.ink import clean
 from gpuboard.tui.instants import clock_of, epoch_s, span
 from gpuboard.tui.theme import Glyphs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpuboard.model.views import EventView
+from gpuboard.model.views.events import EventView
 from gpuboard.tui.ink import clean
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gpuboard.model.views import BoardView, HostView
+from gpuboard.model.views.board import BoardView, HostView
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.ink import Part, clean, cut, width_of, wrapped
 from gpuboard.tui.instants import clock, epoch_s, gigabytes, span

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gpuboard.model.views import BoardView, DeviceHistory, DeviceView
+from gpuboard.model.views.board import BoardView
+from gpuboard.model.views.devices import DeviceHistory, DeviceView
 from gpuboard.tui.graphs import A_COLUMN, history
 from gpuboard.tui.theme import Glyphs
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuboard.model.requests import CancelRequest, UpdateRequest
-from gpuboard.model.views import ActionResults, JobView
+from gpuboard.model.views.jobs import ActionResults, JobView
 from gpuboard.tui.ink import clean
 from gpuboard.tui.instants import limit_words
 from gpuboard.tui.jobwords import job_name

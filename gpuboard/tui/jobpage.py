@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gpuboard.model.views import DeviceRef, EventView
+from gpuboard.model.views.devices import DeviceRef
+from gpuboard.model.views.events import EventView
 from gpuboard.tui.graphs import history
 from gpuboard.tui.histories import Past, Samples
 from gpuboard.tui.ink import Part, clean

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.strip import Strip
 
 from gpuboard.model.ports import tunnel
-from gpuboard.model.views import JobView, PortView
+from gpuboard.model.views.jobs import JobView, PortView
 from gpuboard.tui.columns import Column, cells, heads, laid_out
 from gpuboard.tui.ink import Ink, Part, clean
 from gpuboard.tui.instants import brief, clock_of, epoch_s, span

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from gpuboard.model.views import BoardView, EventView, JobView
+from gpuboard.model.views.board import BoardView
+from gpuboard.model.views.events import EventView
+from gpuboard.model.views.jobs import JobView
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.ink import clean
 from gpuboard.tui.instants import clock, epoch_s, span

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gpuboard.model.views import DeviceView, JobView
+from gpuboard.model.views.devices import DeviceView
+from gpuboard.model.views.jobs import JobView
 from gpuboard.tui.bindings import EVERYWHERE, Key, key_words, keys_of
 from gpuboard.tui.devicewords import holder_words, product_words, status_of
 from gpuboard.tui.header import TABS

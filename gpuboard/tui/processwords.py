@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuboard.model.views import ProcessView
+from gpuboard.model.views.devices import ProcessView
 from gpuboard.tui.ink import Part, clean, fit
 from gpuboard.tui.instants import epoch_s, gigabytes, span
 

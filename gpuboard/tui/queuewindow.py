@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from gpuboard.model.views import JobList, JobView
+from gpuboard.model.views.jobs import JobList, JobView
 from gpuboard.tui.jobwords import matches
 
 MARGIN = 2

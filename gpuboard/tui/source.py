@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from gpuboard.api.client import Client
-from gpuboard.model.adminviews import AdminState
 from gpuboard.model.requests import (
     BackupRequest,
     BlackoutRequest,
@@ -21,28 +20,18 @@ from gpuboard.model.requests import (
     SubmitRequest,
     UpdateRequest,
 )
-from gpuboard.model.usageviews import UsageReport
-from gpuboard.model.views import (
-    ActionResults,
-    AdminResult,
-    BoardView,
-    DeviceHistory,
-    DoctorView,
-    DryRunView,
-    EventList,
-    EventView,
-    ImageList,
-    JobDetail,
-    JobList,
-    ReservationList,
-    ReservationView,
-    ReserveResult,
-    SubmitResult,
-    TemplateList,
-    TimelineView,
-    UsageView,
-    WhyView,
-)
+from gpuboard.model.views.admin import AdminResult, AdminState
+from gpuboard.model.views.board import BoardView
+from gpuboard.model.views.bookings import ReservationList, ReservationView, ReserveResult
+from gpuboard.model.views.catalog import ImageList, TemplateList
+from gpuboard.model.views.devices import DeviceHistory
+from gpuboard.model.views.doctor import DoctorView
+from gpuboard.model.views.events import EventList, EventView
+from gpuboard.model.views.jobs import ActionResults, JobDetail, JobList, SubmitResult
+from gpuboard.model.views.shares import UsageView
+from gpuboard.model.views.timeline import TimelineView
+from gpuboard.model.views.usage import UsageReport
+from gpuboard.model.views.waits import DryRunView, WhyView
 from gpuboard.tui.feed import FeedItem
 from gpuboard.tui.queuewindow import QueueWish
 

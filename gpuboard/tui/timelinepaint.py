@@ -15,7 +15,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from gpuboard.model.views import TimelineEntry, TimelineView
+from gpuboard.model.views.timeline import TimelineEntry, TimelineView
 from gpuboard.tui.ink import Ink, clean
 from gpuboard.tui.instants import epoch_s
 from gpuboard.tui.terminals import in_ascii

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rich.style import Style
 
-from gpuboard.model.views import TimelineEntry
+from gpuboard.model.views.timeline import TimelineEntry
 from gpuboard.tui.ink import Ink, Part, clean, cut, width_of
 
 LEAST_NAME = 3

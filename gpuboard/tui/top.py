@@ -17,7 +17,8 @@ from textual.filter import LineFilter
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gpuboard.model.views import BoardView, DeviceView
+from gpuboard.model.views.board import BoardView
+from gpuboard.model.views.devices import DeviceView
 from gpuboard.tui import header
 from gpuboard.tui.devicewords import holder_words, left_s, status_of
 from gpuboard.tui.errands import deliver

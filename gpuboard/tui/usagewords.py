@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from gpuboard.model.usageviews import UsageReport, UsedHour, UsedRow
-from gpuboard.model.views import UsageRow, UsageView
+from gpuboard.model.views.shares import UsageRow, UsageView
+from gpuboard.model.views.usage import UsageReport, UsedHour, UsedRow
 from gpuboard.tui.instants import DAY_S, epoch_s, span
 
 OVER = {"day": "the last day", "week": "the last week", "month": "the last 30 days"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gpuboard.model.views import AheadView, JobView, PriorityView, WhyView
+from gpuboard.model.views.jobs import JobView
+from gpuboard.model.views.waits import AheadView, PriorityView, WhyView
 from gpuboard.tui import jobwords
 from gpuboard.tui.ink import Part, clean, cut, width_of
 from gpuboard.tui.instants import brief, clock_of, localised, span

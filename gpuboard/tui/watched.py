@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from gpuboard.model.views import DeviceHistory, EventView
+from gpuboard.model.views.devices import DeviceHistory
+from gpuboard.model.views.events import EventView
 from gpuboard.tui.feed import FeedThread, Snapshot, Source
 from gpuboard.tui.histories import Histories
 from gpuboard.tui.notices import Notices

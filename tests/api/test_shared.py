@@ -10,7 +10,7 @@ import pytest
 
 from gpuboard import errors
 from gpuboard.api.client import Client
-from gpuboard.model import views
+from gpuboard.model.views.doctor import DoctorView
 from tests.support.api import RunningServer, ScriptedBoard
 from tests.support.daemon import wait_until
 
@@ -23,13 +23,13 @@ class HangingEngine:
         self.go_on = threading.Event()
         self.error: errors.GpuboardError | None = None
 
-    def doctor(self, _caller: object) -> Callable[[], views.DoctorView]:
-        def examine() -> views.DoctorView:
+    def doctor(self, _caller: object) -> Callable[[], DoctorView]:
+        def examine() -> DoctorView:
             self.asked += 1
             self.go_on.wait(30)
             if self.error is not None:
                 raise self.error
-            return views.DoctorView()
+            return DoctorView()
 
         return examine
 

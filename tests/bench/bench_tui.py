@@ -23,7 +23,10 @@ from collections.abc import Iterator
 import msgspec
 import psutil
 
-from gpuboard.model.views import BoardView, DeviceHistory, JobList, ProcessView, ReservationList
+from gpuboard.model.views.board import BoardView
+from gpuboard.model.views.bookings import ReservationList
+from gpuboard.model.views.devices import DeviceHistory, ProcessView
+from gpuboard.model.views.jobs import JobList
 from gpuboard.tui.app import GpuboardApp
 from gpuboard.tui.histories import memory_percent
 from gpuboard.tui.instants import iso

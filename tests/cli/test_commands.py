@@ -14,7 +14,32 @@ import pytest
 
 from gpuboard import errors
 from gpuboard.cli.main import COMMANDS, cli
-from gpuboard.model import adminviews, usageviews, views
+from gpuboard.model.views.admin import (
+    AdminResult,
+    AdminState,
+    BlackoutView,
+    DatabaseView,
+    DrainView,
+    RuntimeView,
+    SettingView,
+)
+from gpuboard.model.views.board import NoticeView
+from gpuboard.model.views.bookings import ReservationList
+from gpuboard.model.views.catalog import ImageList, ImageView
+from gpuboard.model.views.devices import (
+    BookingRef,
+    DeviceRef,
+    TopologyDevice,
+    TopologyLink,
+    TopologyView,
+)
+from gpuboard.model.views.doctor import CheckView, DoctorView
+from gpuboard.model.views.events import EventView
+from gpuboard.model.views.jobs import ActionResult, MountView, PortView
+from gpuboard.model.views.shares import GroupRow, UsageRow, UsageView
+from gpuboard.model.views.timeline import TimelineEntry, TimelineView
+from gpuboard.model.views.usage import UsageReport, UsedRow
+from gpuboard.model.views.waits import CauseView, DryRunView, WhyView
 from tests.cli.conftest import Gpuboard, Ran, assert_harmless
 from tests.support.fake_server import (
     AT,
@@ -30,8 +55,8 @@ from tests.support.fake_server import (
     submitted,
 )
 
-REF = views.DeviceRef("2", "GPU-2")
-CAUSE = views.CauseView(
+REF = DeviceRef("2", "GPU-2")
+CAUSE = CauseView(
     cause="devices_busy", words=f"GPU 2 is held by {HOSTILE}", until_at="2026-11-22T22:10:00Z"
 )
 
@@ -64,34 +89,34 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
     ended = detail(
         12, name=text, user=text, state="succeeded", started_at=AT, ended_at=AT, exit_code=0, exit_words=text, reason=text, note=text,
         image=text, command=[text, "a b"], env={text: text}, workdir=text,
-        mounts=[views.MountView(text, text)], events=[views.EventView(1, AT, "job.submitted", text, user=text)],
+        mounts=[MountView(text, text)], events=[EventView(1, AT, "job.submitted", text, user=text)],
     )  # fmt: skip
-    why = views.WhyView(
+    why = WhyView(
         id=12, state="queued", words=text, causes=[CAUSE], expected_start_at="2026-11-22T22:10:00Z",
         latest_start_at="2026-11-23T00:00:00Z", would_start_now=f"--gpus 1 {text}",
     )  # fmt: skip
-    done = {"schema": 1, "results": [built(views.ActionResult(id=12, ok=True, words=text))]}
+    done = {"schema": 1, "results": [built(ActionResult(id=12, ok=True, words=text))]}
     dev = device(
         "2", name=text, state="leased", state_words=text, user=text, job_id=12, job_name=text, until_at=AT,
-        next_booking=views.BookingRef(7, text, AT, AT), processes_known=False, idle_s=900, utilization=None,
+        next_booking=BookingRef(7, text, AT, AT), processes_known=False, idle_s=900, utilization=None,
     )  # fmt: skip
     page = board(
         dev,
-        device("3", name=text, next_booking=views.BookingRef(7, text, AT, AT)),
+        device("3", name=text, next_booking=BookingRef(7, text, AT, AT)),
         driver_fault=text,
     )
-    page["notices"] = [built(views.NoticeView(1, AT, text, text))]
+    page["notices"] = [built(NoticeView(1, AT, text, text))]
     book = booking(7, user=text, name=text, gpu_type=text, on_them_now=[text])
     entries = [
-        views.TimelineEntry(device="2", uuid="GPU-2", kind="running", user=text, name=text, job_id=12, from_at=AT, until_at="2026-11-23T06:00:00Z"),
-        views.TimelineEntry(device=None, kind="booking", user=text, gpus=2, from_at=AT, until_at="2026-11-23T20:00:00Z"),
-        views.TimelineEntry(device=None, kind="blackout", user=text, from_at=AT, until_at=AT),
+        TimelineEntry(device="2", uuid="GPU-2", kind="running", user=text, name=text, job_id=12, from_at=AT, until_at="2026-11-23T06:00:00Z"),
+        TimelineEntry(device=None, kind="booking", user=text, gpus=2, from_at=AT, until_at="2026-11-23T20:00:00Z"),
+        TimelineEntry(device=None, kind="blackout", user=text, from_at=AT, until_at=AT),
     ]  # fmt: skip
-    line = views.TimelineView(
+    line = TimelineView(
         at=AT, from_at=AT, until_at="2026-11-23T20:01:00Z", devices=[REF], entries=entries
     )
     people = [
-        views.UsageRow(
+        UsageRow(
             user=text,
             uid=1,
             mine=True,
@@ -103,13 +128,13 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
             quota_words=text,
         )
     ]
-    check = views.CheckView(name="driver", status="warning", words=text, mend=text)
-    admin = built(views.AdminResult(words=text))
-    used = usageviews.UsedRow(
+    check = CheckView(name="driver", status="warning", words=text, mend=text)
+    admin = built(AdminResult(words=text))
+    used = UsedRow(
         name=text, uid=1, mine=True, held_s=7200, seen_s=7200, used_s=3600, idle_s=60, starts=2,
         wait_median_s=30, wait_p90_s=90,
     )  # fmt: skip
-    report = usageviews.UsageReport(
+    report = UsageReport(
         at=AT,
         over="week",
         from_at=AT,
@@ -119,7 +144,7 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
         groups=[used],
         devices=[used],
     )
-    state = adminviews.AdminState(
+    state = AdminState(
         at=AT,
         version="1",
         started_at=AT,
@@ -128,11 +153,9 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
         driver=text,
         checked_at=AT,
         check_words=text,
-        settings=[
-            adminviews.SettingView(section="jobs", key="max_time", value=text, is_default=False)
-        ],
-        runtimes=[adminviews.RuntimeView(name="docker", fault=text)],
-        database=adminviews.DatabaseView(
+        settings=[SettingView(section="jobs", key="max_time", value=text, is_default=False)],
+        runtimes=[RuntimeView(name="docker", fault=text)],
+        database=DatabaseView(
             path=text,
             version=3,
             sqlite="3",
@@ -142,10 +165,8 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
             backup=text,
             backup_at=AT,
         ),
-        drains=[adminviews.DrainView(device=REF, at=AT, by=text, note=text)],
-        blackouts=[
-            adminviews.BlackoutView(id=1, from_at=AT, until_at=AT, note=text, devices=[REF])
-        ],
+        drains=[DrainView(device=REF, at=AT, by=text, note=text)],
+        blackouts=[BlackoutView(id=1, from_at=AT, until_at=AT, note=text, devices=[REF])],
     )
     said: dict[tuple[str, str], Any] = {
         ("GET", "/jobs"): job_list(one, job(13, name=text, held_by="user"), total=99),
@@ -155,25 +176,25 @@ def script_everything(server: FakeServer, text: str = "train") -> None:
         ("GET", "/jobs/12/log"): b"hello\n",
         ("GET", "/resolve"): {"schema": 1, "ids": [12]},
         ("POST", "/jobs"): lambda asked: built(
-            views.DryRunView(would_start_now=False, devices=[REF], words=text, causes=[CAUSE], command_line=text, notices=[text])
+            DryRunView(would_start_now=False, devices=[REF], words=text, causes=[CAUSE], command_line=text, notices=[text])
         ) if asked.query else submitted(12, name=text, reason=text),
         **{("POST", f"/jobs/{verb}"): done for verb in ("cancel", "hold", "release", "update")},
         ("GET", "/board"): page,
         ("GET", "/topology"): built(topology(text)),
         ("GET", "/timeline"): built(line),
         ("GET", "/usage"): lambda asked: built(report) if asked.query else built(
-            views.UsageView(
+            UsageView(
                 at=AT,
                 half_life_s=604800,
                 people=people,
-                groups=[views.GroupRow(name=text, parent=text, quota_words=text)],
+                groups=[GroupRow(name=text, parent=text, quota_words=text)],
                 ranked=12,
             )
         ),
         ("GET", "/admin/state"): built(state),
-        ("GET", "/images"): built(views.ImageList(images=[views.ImageView(reference=text, id="sha256:" + "a" * 64, created_at=AT, size_bytes=2**30)])),
-        ("GET", "/doctor"): built(views.DoctorView(checks=[check])),
-        ("GET", "/reservations"): built(views.ReservationList(at=AT)) | {"reservations": [book]},
+        ("GET", "/images"): built(ImageList(images=[ImageView(reference=text, id="sha256:" + "a" * 64, created_at=AT, size_bytes=2**30)])),
+        ("GET", "/doctor"): built(DoctorView(checks=[check])),
+        ("GET", "/reservations"): built(ReservationList(at=AT)) | {"reservations": [book]},
         ("POST", "/reservations"): {"schema": 1, "dry_run": False, "reservation": book},
         ("PATCH", "/reservations/7"): {"schema": 1, "dry_run": False, "reservation": book},
         ("DELETE", "/reservations/7"): book | {"state": "cancelled"},
@@ -456,13 +477,13 @@ def test_show_tells_where_a_ports_is_and_how_to_come_there_from_afar(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:
     """The box's port, and the ssh line to copy; before the start, that it is not known yet."""
-    at = [views.PortView(8888, 20017), views.PortView(80, 20018)]
+    at = [PortView(8888, 20017), PortView(80, 20018)]
     server.answers["GET", "/jobs/12"] = detail(12, state="running", started_at=AT, ports=at)
     out = gpuboard("show", "12").out
     assert re.search(r"port +8888 at 127.0.0.1:20017\n", out)
     tunnel = f"ssh -L 8888:127.0.0.1:20017 -L 20018:127.0.0.1:20018 {socket.gethostname()}"
     assert tunnel in out
-    server.answers["GET", "/jobs/12"] = detail(12, ports=[views.PortView(8888)])
+    server.answers["GET", "/jobs/12"] = detail(12, ports=[PortView(8888)])
     out = gpuboard("show", "12").out
     assert "8888 (on 127.0.0.1 once it runs)" in out
     assert "ssh" not in out
@@ -470,10 +491,10 @@ def test_show_tells_where_a_ports_is_and_how_to_come_there_from_afar(
 
 def test_submit_and_ps_tell_the_ports(server: FakeServer, gpuboard: Gpuboard) -> None:
     """What was asked for is confirmed; a column shows where it leads."""
-    server.answers["POST", "/jobs"] = submitted(12, ports=[views.PortView(8888)])
+    server.answers["POST", "/jobs"] = submitted(12, ports=[PortView(8888)])
     assert "port 8888 (on 127.0.0.1 once it runs)" in gpuboard("submit", "-p", "8888", "img").out
     server.answers["GET", "/jobs"] = job_list(
-        job(12, ports=[views.PortView(8888, 20017)]), job(13, ports=[views.PortView(6006)])
+        job(12, ports=[PortView(8888, 20017)]), job(13, ports=[PortView(6006)])
     )
     assert "8888:20017" in gpuboard("ps", "--columns", "id,ports").out
     assert "6006:-" in gpuboard("ps", "--columns", "id,ports").out
@@ -493,12 +514,12 @@ def test_free_gpus_answer_in_the_exit_code(
     assert len(gpuboard("gpus", "--free", "--json").json["devices"]) == 1 - code
 
 
-def topology(name: str, *links: views.TopologyLink) -> views.TopologyView:
+def topology(name: str, *links: TopologyLink) -> TopologyView:
     """Three GPUs, one of which says nothing of where it is."""
-    return views.TopologyView(
+    return TopologyView(
         at=AT,
         devices=[
-            views.TopologyDevice(
+            TopologyDevice(
                 uuid=f"GPU-{n}",
                 label=str(n),
                 name=name,
@@ -517,8 +538,8 @@ def test_the_topology_is_a_matrix_with_its_words_explained(
 ) -> None:
     """As `nvidia-smi topo -m`: a pair of which nothing is known has a question mark."""
     links = (
-        views.TopologyLink("1", "0", "NV", 4, "NV4"),
-        views.TopologyLink("1", "2", "SYS", 0, "SYS"),
+        TopologyLink("1", "0", "NV", 4, "NV4"),
+        TopologyLink("1", "2", "SYS", 0, "SYS"),
     )
     server.answers["GET", "/topology"] = built(topology("H100", *links))
     lines = gpuboard("gpus", "--topology").out.splitlines()
@@ -625,8 +646,8 @@ def test_one_failed_job_of_several_fails_the_command(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:
     """The good ones are said on stdout, the failed one on stderr, and the exit code is 1 (5: all not mine)."""
-    good = built(views.ActionResult(id=4, ok=True, words="cancelled"))
-    bad = built(views.ActionResult(id=5, ok=False, words="not yours", code="permission"))
+    good = built(ActionResult(id=4, ok=True, words="cancelled"))
+    bad = built(ActionResult(id=5, ok=False, words="not yours", code="permission"))
     server.answers["POST", "/jobs/cancel"] = {"schema": 1, "results": [good, bad]}
     ran = gpuboard("cancel", "4-5")
     assert ran == (1, "job 4: cancelled\n", "error: job 5: not yours\n")
@@ -644,10 +665,10 @@ def test_job_of_another_with_a_slash_in_its_name_is_one_segment(
 
 def test_doctor_fails_when_something_is_wrong(server: FakeServer, gpuboard: Gpuboard) -> None:
     """An error is exit code 1, with the command that mends it; a warning is not."""
-    check = views.CheckView(
+    check = CheckView(
         name="driver", status="error", words="not loaded", mend="sudo modprobe nvidia"
     )
-    server.answers["GET", "/doctor"] = built(views.DoctorView(checks=[check]))
+    server.answers["GET", "/doctor"] = built(DoctorView(checks=[check]))
     ran = gpuboard("doctor")
     assert ran.code == 1
     assert "mend: sudo modprobe nvidia" in ran.out
@@ -862,14 +883,14 @@ def test_usage_tells_ranks_and_groups(scripted: FakeServer, gpuboard: Gpuboard) 
     """A row for each of a person's groups, and a second table of the groups."""
     row = {"user": "ann", "uid": 1001, "mine": True, "factor": 0.5}
     people = [
-        views.UsageRow(**row, group="vision", rank=3, quota_words="168 of 168 GPU-hours this week"),
-        views.UsageRow(**row, group="robots", rank=1),
+        UsageRow(**row, group="vision", rank=3, quota_words="168 of 168 GPU-hours this week"),
+        UsageRow(**row, group="robots", rank=1),
     ]
     groups = [
-        views.GroupRow(name="lab", shares=1),
-        views.GroupRow(name="vision", parent="lab", shares=2, quota_words="3 of 4 GPUs"),
+        GroupRow(name="lab", shares=1),
+        GroupRow(name="vision", parent="lab", shares=2, quota_words="3 of 4 GPUs"),
     ]
-    view = views.UsageView(at=AT, half_life_s=604800, people=people, groups=groups, ranked=3)
+    view = UsageView(at=AT, half_life_s=604800, people=people, groups=groups, ranked=3)
     scripted.answers["GET", "/usage"] = built(view)
     lines = gpuboard("usage").out.splitlines()
     assert "GROUP" in lines[0]
@@ -882,7 +903,7 @@ def test_usage_tells_ranks_and_groups(scripted: FakeServer, gpuboard: Gpuboard) 
 
 def test_why_tells_promise_and_rank(scripted: FakeServer, gpuboard: Gpuboard) -> None:
     """What the job was promised, and its owner's place by fair share."""
-    why = views.WhyView(
+    why = WhyView(
         id=12, state="queued", words="", causes=[CAUSE], promised_start_at=AT, rank=2, ranked=9
     )
     scripted.answers["GET", "/jobs/12/why"] = built(why)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gpuboard.cli.completion import completion_script
-from gpuboard.model import views
+from gpuboard.model.views.catalog import ImageList, ImageView
 from tests.cli.conftest import Gpuboard
 from tests.support.fake_server import FakeServer, board, booking, built, device, job, job_list
 
@@ -47,10 +47,10 @@ def here(tmp_path: Path, server: FakeServer) -> dict[str, str]:
     launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m gpuboard "$@"\n')
     launcher.chmod(0o755)
     images = [
-        views.ImageView(reference=name, id="sha256:1")
+        ImageView(reference=name, id="sha256:1")
         for name in ("pytorch:2", "pytorch:1", "$(reboot):3", "py\x1b[0m")
     ]
-    server.answers["GET", "/images"] = built(views.ImageList(images=images))
+    server.answers["GET", "/images"] = built(ImageList(images=images))
     server.answers["GET", "/jobs"] = job_list(job(12), job(121, name="a\x1b[31m"), job(7))
     server.answers["GET", "/board"] = board(
         device("2"), device("3", state="leased"), runtimes=["docker", "process"]

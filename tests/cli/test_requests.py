@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gpuboard.model import views
 from gpuboard.model.requests import SubmitRequest
+from gpuboard.model.views.catalog import TemplateList, TemplateView
 from tests.cli.conftest import Gpuboard
 from tests.support.fake_server import FakeServer, built, submitted
 
@@ -191,7 +191,7 @@ def test_daemon_error_names_the_flag_not_the_field(server: FakeServer, gpuboard:
     assert (ran.code, ran.err) == (2, "error: --time: 'x' is not a span\n")
 
 
-TEMPLATE = views.TemplateView(
+TEMPLATE = TemplateView(
     name="train",
     request=SubmitRequest(
         image="pytorch:2.4",
@@ -206,7 +206,7 @@ TEMPLATE = views.TemplateView(
 
 def test_a_template_lies_below_what_is_said_by_hand(server: FakeServer, gpuboard: Gpuboard):
     """Flags and words beat it, variables add up, and words are a command where it has an image."""
-    server.answers["GET", "/templates"] = built(views.TemplateList(templates=[TEMPLATE]))
+    server.answers["GET", "/templates"] = built(TemplateList(templates=[TEMPLATE]))
     plain = body_of(server, gpuboard, "--template", "train")
     assert (plain["image"], plain["gpus"], plain["command"]) == (
         "pytorch:2.4",
@@ -224,7 +224,7 @@ def test_a_template_lies_below_what_is_said_by_hand(server: FakeServer, gpuboard
 
 
 def test_an_unknown_template_is_told_with_the_nearest(server: FakeServer, gpuboard: Gpuboard):
-    server.answers["GET", "/templates"] = built(views.TemplateList(templates=[TEMPLATE]))
+    server.answers["GET", "/templates"] = built(TemplateList(templates=[TEMPLATE]))
     ran = gpuboard("submit", "--template", "tran")
     assert ran.code == 2
     assert "there is no template 'tran'" in ran.err

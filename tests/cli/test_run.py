@@ -14,12 +14,14 @@ import pytest
 
 from gpuboard.cli import follow
 from gpuboard.errors import Unavailable
-from gpuboard.model import views
+from gpuboard.model.views.devices import DeviceRef
+from gpuboard.model.views.jobs import ActionResult, JobView, PortView
+from gpuboard.model.views.waits import DryRunView
 from tests.cli.conftest import Gpuboard
 from tests.support.box import wait_until
 from tests.support.fake_server import AT, FakeServer, built, detail, job, submitted
 
-RUNNING = {"state": "running", "started_at": AT, "devices": [views.DeviceRef("2", "GPU-2")]}
+RUNNING = {"state": "running", "started_at": AT, "devices": [DeviceRef("2", "GPU-2")]}
 ENDED = {"state": "succeeded", "started_at": AT, "ended_at": AT, "exit_code": 0}
 
 
@@ -43,8 +45,8 @@ def script_run(server: FakeServer, *states: dict[str, Any], log: Any = b"epoch 1
 
 def test_run_says_where_the_ports_are_once_it_runs(server: FakeServer, gpuboard: Gpuboard) -> None:
     """On stderr, before the first output: a notebook's own words name the container's port."""
-    ports = [views.PortView(8888, 20017)]
-    script_run(server, {**RUNNING, "ports": ports}, {**ENDED, "ports": [views.PortView(8888)]})
+    ports = [PortView(8888, 20017)]
+    script_run(server, {**RUNNING, "ports": ports}, {**ENDED, "ports": [PortView(8888)]})
     ran = gpuboard("run", "-p", "8888", "img")
     assert "port 8888 at 127.0.0.1:20017" in ran.err
     assert ran.out == "epoch 1\n"
@@ -217,7 +219,7 @@ def test_lost_answer_to_a_submission_is_asked_for_again_under_the_same_token(
 
 def test_nonblock_asks_first_and_queues_nothing(server: FakeServer, gpuboard: Gpuboard) -> None:
     """Where nothing is free, --nonblock fails with 1 and no job comes to be."""
-    busy = built(views.DryRunView(would_start_now=False, words="all GPUs are busy"))
+    busy = built(DryRunView(would_start_now=False, words="all GPUs are busy"))
     server.answers["POST", "/jobs"] = busy
     ran = gpuboard("submit", "--nonblock", "img")
     assert ran.code == 1
@@ -230,7 +232,7 @@ def test_nonblock_that_lost_the_race_takes_its_job_back(
 ) -> None:
     """Somebody was faster between question and submission: the job is cancelled, exit code 1."""
     monkeypatch.setattr("gpuboard.cli.submit._NOW_S", 0.05)
-    server.turns["POST", "/jobs"] = [built(views.DryRunView(would_start_now=True)), submitted(12)]
+    server.turns["POST", "/jobs"] = [built(DryRunView(would_start_now=True)), submitted(12)]
     server.answers["GET", "/jobs/12"] = detail(12)
     server.answers["POST", "/jobs/cancel"] = {"schema": 1, "results": []}
     ran = gpuboard("submit", "--nonblock", "img")
@@ -268,17 +270,15 @@ def test_dry_run_says_where_and_when_and_submits_nothing(
     server: FakeServer, gpuboard: Gpuboard
 ) -> None:
     """--dry-run is a question; with --nonblock the answer is in the exit code too."""
-    ref = views.DeviceRef("2", "GPU-2")
-    server.answers["POST", "/jobs"] = built(views.DryRunView(would_start_now=True, devices=[ref]))
+    ref = DeviceRef("2", "GPU-2")
+    server.answers["POST", "/jobs"] = built(DryRunView(would_start_now=True, devices=[ref]))
     assert gpuboard("run", "--dry-run", "--nonblock", "img") == (
         0,
         "would start now on GPU 2\n",
         "",
     )
     server.answers["POST", "/jobs"] = built(
-        views.DryRunView(
-            would_start_now=False, devices=[ref], expected_start_at="2020-01-01T14:10:00Z"
-        )
+        DryRunView(would_start_now=False, devices=[ref], expected_start_at="2020-01-01T14:10:00Z")
     )
     ran = gpuboard("submit", "--dry-run", "--nonblock", "img")
     assert (ran.code, ran.out) == (1, "would wait, start about 2020-01-01 14:10 on GPU 2\n")
@@ -343,7 +343,7 @@ class Interactive:
         self.cancelled.set()
         return {
             "schema": 1,
-            "results": [built(views.ActionResult(id=12, ok=True, words="stopping"))],
+            "results": [built(ActionResult(id=12, ok=True, words="stopping"))],
         }
 
     def end(self) -> tuple[int, str, str]:
@@ -389,4 +389,4 @@ def test_hangup_leaves_the_job_alone(server: FakeServer) -> None:
 
 def test_views_used_here_are_the_contracts() -> None:
     """The scripted job has every key of a JobView."""
-    assert set(job()) == set(views.JobView.__struct_encode_fields__)
+    assert set(job()) == set(JobView.__struct_encode_fields__)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from gpuboard.cli import tables, timeline
 from gpuboard.cli.tables import Cell, Column, layout
-from gpuboard.model import views
 from gpuboard.model.text import cell_width
+from gpuboard.model.views.devices import DeviceRef
+from gpuboard.model.views.timeline import TimelineEntry, TimelineView
 from tests.cli.conftest import assert_harmless
 from tests.support.fake_server import AT, FakeServer, built, job, job_list
 
@@ -73,14 +74,14 @@ def test_no_text_breaks_a_table(rows: list[tuple[str, str, str]], width: int) ->
         assert_harmless(line)
 
 
-def timeline_of(*entries: views.TimelineEntry) -> dict[str, Any]:
-    refs = [views.DeviceRef("0", "GPU-0"), views.DeviceRef("1", "GPU-1")]
+def timeline_of(*entries: TimelineEntry) -> dict[str, Any]:
+    refs = [DeviceRef("0", "GPU-0"), DeviceRef("1", "GPU-1")]
     return built(
-        views.TimelineView(at=AT, from_at="2026-11-22T20:00:00Z", until_at="2026-11-23T00:00:00Z", devices=refs, entries=list(entries))
+        TimelineView(at=AT, from_at="2026-11-22T20:00:00Z", until_at="2026-11-23T00:00:00Z", devices=refs, entries=list(entries))
     )  # fmt: skip
 
 
-def entry(**fields: Any) -> views.TimelineEntry:
+def entry(**fields: Any) -> TimelineEntry:
     base: dict[str, Any] = {
         "device": "0",
         "uuid": "GPU-0",
@@ -88,7 +89,7 @@ def entry(**fields: Any) -> views.TimelineEntry:
         "user": "ann",
         "job_id": 12,
     }
-    return views.TimelineEntry(**(base | fields))
+    return TimelineEntry(**(base | fields))
 
 
 def test_timeline_shows_who_has_which_gpu_when() -> None:

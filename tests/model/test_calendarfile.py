@@ -10,7 +10,8 @@ import pytest
 
 from gpuboard.errors import HostError
 from gpuboard.model.calendarfile import calendar_text
-from gpuboard.model.views import DeviceRef, ReservationView
+from gpuboard.model.views.bookings import ReservationView
+from gpuboard.model.views.devices import DeviceRef
 
 AT = "2026-11-23T13:40:00Z"
 

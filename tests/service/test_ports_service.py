@@ -13,7 +13,7 @@ from gpuboard.engine import portdesk
 from gpuboard.engine.protocol import Vetted
 from gpuboard.errors import InvalidRequest, Refused
 from gpuboard.model.requests import SubmitRequest
-from gpuboard.model.views import PortView
+from gpuboard.model.views.jobs import PortView
 from gpuboard.service.services import Services
 from tests.support.engine import Box
 from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over

@@ -6,7 +6,7 @@ import pytest
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.requests import JobSelection, SubmitRequest
-from gpuboard.model.views import JobList
+from gpuboard.model.views.jobs import JobList
 from gpuboard.service.services import Services
 from tests.support.engine import Box
 from tests.support.services import AS_ANN, AS_BEN, AS_EVE, Caller

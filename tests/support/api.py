@@ -19,11 +19,27 @@ from gpuboard.api.peer import Peer
 from gpuboard.api.server import ApiServer
 from gpuboard.config import ApiConfig
 from gpuboard.errors import NotFound, PermissionDenied, StateError
-from gpuboard.model import views
-from gpuboard.model.adminviews import AdminState, DatabaseView
 from gpuboard.model.ids import Uid
 from gpuboard.model.person import Caller, Person
-from gpuboard.model.usageviews import UsageReport, UsedRow
+from gpuboard.model.views.admin import AdminResult, AdminState, DatabaseView
+from gpuboard.model.views.board import BoardView, HostView
+from gpuboard.model.views.bookings import ReservationList, ReservationView, ReserveResult
+from gpuboard.model.views.catalog import ImageList, TemplateList
+from gpuboard.model.views.devices import DeviceHistory, TopologyView
+from gpuboard.model.views.doctor import DoctorView
+from gpuboard.model.views.events import EventList, EventView
+from gpuboard.model.views.jobs import (
+    ActionResult,
+    ActionResults,
+    JobDetail,
+    JobList,
+    JobView,
+    SubmitResult,
+)
+from gpuboard.model.views.shares import UsageView
+from gpuboard.model.views.timeline import TimelineView
+from gpuboard.model.views.usage import UsageReport, UsedRow
+from gpuboard.model.views.waits import DryRunView, WhyView
 from gpuboard.service.services import Services
 
 AT = "2026-11-22T20:01:00Z"
@@ -34,16 +50,16 @@ def person(uid: int) -> Person:
     return Person(uid=Uid(uid), gid=uid, name=f"user{uid}")
 
 
-def job_view(job_id: int = 1, **fields: Any) -> views.JobView:
+def job_view(job_id: int = 1, **fields: Any) -> JobView:
     defaults: dict[str, Any] = {
         "id": job_id, "name": "train", "user": "user0", "uid": 0, "mine": True, "state": "queued",
         "runtime": "process", "gpus": 1, "limit_s": 60, "submitted_at": AT,
     }  # fmt: skip
-    return views.JobView(**{**defaults, **fields})
+    return JobView(**{**defaults, **fields})
 
 
-def reservation_view(reservation_id: int = 1, gpus: int = 1) -> views.ReservationView:
-    return views.ReservationView(
+def reservation_view(reservation_id: int = 1, gpus: int = 1) -> ReservationView:
+    return ReservationView(
         id=reservation_id, user="user0", uid=0, mine=True, state="booked", gpus=gpus,
         from_at=AT, until_at=AT,
     )  # fmt: skip
@@ -56,9 +72,9 @@ class ScriptedBox:
         self.asked: list[tuple[str, Caller, Any]] = []
         self.callers: list[Caller] = []
         self.revision = 1
-        self.events: list[views.EventView] = []
+        self.events: list[EventView] = []
         self.log: Callable[[Callable[[], bool]], Iterator[bytes]] = lambda _c: iter([b"hello\n"])
-        self.reservations: list[views.ReservationView] = []
+        self.reservations: list[ReservationView] = []
         self.boards = 0
         self.threads: set[str] = set()
 
@@ -71,7 +87,7 @@ class ScriptedBox:
 
     def add_event(self, words: str = "submitted") -> None:
         number = len(self.events) + 1
-        self.events.append(views.EventView(id=number, at=AT, kind="job.submitted", words=words))
+        self.events.append(EventView(id=number, at=AT, kind="job.submitted", words=words))
 
     def marks(self) -> Marks:
         return Marks(self.revision, len(self.events))
@@ -82,7 +98,7 @@ class ScriptedBox:
             SimpleNamespace(
                 jobs=ScriptedJobs(self),
                 queue=ScriptedQueue(self),
-                templates=SimpleNamespace(list=lambda caller: views.TemplateList()),
+                templates=SimpleNamespace(list=lambda caller: TemplateList()),
                 bookings=ScriptedBookings(self),
                 board=ScriptedBoard(self),
                 admin=ScriptedAdmin(self),
@@ -95,23 +111,23 @@ class ScriptedJobs:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
-    def submit(self, caller: Caller, request: Any) -> views.SubmitResult:
+    def submit(self, caller: Caller, request: Any) -> SubmitResult:
         self.box.note("submit", caller, request)
-        return views.SubmitResult(ids=[1], jobs=[job_view()])
+        return SubmitResult(ids=[1], jobs=[job_view()])
 
-    def dry_run(self, caller: Caller, request: Any) -> views.DryRunView:
+    def dry_run(self, caller: Caller, request: Any) -> DryRunView:
         self.box.note("dry_run", caller, request)
-        return views.DryRunView(would_start_now=True)
+        return DryRunView(would_start_now=True)
 
-    def live(self, caller: Caller, **query: Any) -> views.JobList:
+    def live(self, caller: Caller, **query: Any) -> JobList:
         self.box.note("live", caller, query)
-        return views.JobList(at=AT, jobs=[job_view()], total=1)
+        return JobList(at=AT, jobs=[job_view()], total=1)
 
-    def history(self, caller: Caller, **query: Any) -> views.JobList:
+    def history(self, caller: Caller, **query: Any) -> JobList:
         self.box.note("history", caller, query)
-        return views.JobList(at=AT, jobs=[job_view(state="succeeded", exit_code=0)], total=1)
+        return JobList(at=AT, jobs=[job_view(state="succeeded", exit_code=0)], total=1)
 
-    def show(self, caller: Caller, selector: str) -> views.JobDetail:
+    def show(self, caller: Caller, selector: str) -> JobDetail:
         self.box.note("show", caller, selector)
         if selector == "404":
             raise NotFound("there is no job 404", hint="`gpuboard ps` lists yours", field="job")
@@ -119,30 +135,30 @@ class ScriptedJobs:
             raise ZeroDivisionError("secret detail")
         if selector == "broken":
             raise StateError("a lease without a job")
-        return views.JobDetail(job=job_view())
+        return JobDetail(job=job_view())
 
-    def why(self, caller: Caller, selector: str) -> views.WhyView:
+    def why(self, caller: Caller, selector: str) -> WhyView:
         self.box.note("why", caller, selector)
-        return views.WhyView(id=1, state="queued", words="GPU 0 is held")
+        return WhyView(id=1, state="queued", words="GPU 0 is held")
 
     def resolve(self, caller: Caller, selectors: Any) -> list[int]:
         self.box.note("resolve", caller, selectors)
         return [1]
 
-    def _act(self, name: str, caller: Caller, request: Any) -> views.ActionResults:
+    def _act(self, name: str, caller: Caller, request: Any) -> ActionResults:
         self.box.note(name, caller, request)
-        return views.ActionResults(results=[views.ActionResult(id=1, ok=True, words=name)])
+        return ActionResults(results=[ActionResult(id=1, ok=True, words=name)])
 
-    def cancel(self, caller: Caller, request: Any) -> views.ActionResults:
+    def cancel(self, caller: Caller, request: Any) -> ActionResults:
         return self._act("cancel", caller, request)
 
-    def hold(self, caller: Caller, request: Any) -> views.ActionResults:
+    def hold(self, caller: Caller, request: Any) -> ActionResults:
         return self._act("hold", caller, request)
 
-    def release(self, caller: Caller, request: Any) -> views.ActionResults:
+    def release(self, caller: Caller, request: Any) -> ActionResults:
         return self._act("release", caller, request)
 
-    def update(self, caller: Caller, request: Any) -> views.ActionResults:
+    def update(self, caller: Caller, request: Any) -> ActionResults:
         return self._act("update", caller, request)
 
     def log(self, caller: Caller, selector: str, **query: Any) -> Any:
@@ -156,13 +172,13 @@ class ScriptedQueue:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
-    def own(self, caller: Caller, limit: int) -> views.JobList:
+    def own(self, caller: Caller, limit: int) -> JobList:
         self.box.note("own", caller, limit)
-        return views.JobList(at=AT, jobs=[job_view()], total=1, revision=self.box.revision)
+        return JobList(at=AT, jobs=[job_view()], total=1, revision=self.box.revision)
 
     def page(self, caller: Caller, **query: Any) -> Any:
         self.box.note("page", caller, query)
-        found = views.JobList(at=AT, jobs=[job_view()], total=1, offset=query["offset"])
+        found = JobList(at=AT, jobs=[job_view()], total=1, offset=query["offset"])
         return (lambda: lambda: found) if query["text"] else found
 
 
@@ -180,67 +196,67 @@ class ScriptedBookings:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
-    def reserve(self, caller: Caller, request: Any) -> views.ReserveResult:
+    def reserve(self, caller: Caller, request: Any) -> ReserveResult:
         self.box.note("reserve", caller, request)
-        return views.ReserveResult(reservation=reservation_view(gpus=request.gpus))
+        return ReserveResult(reservation=reservation_view(gpus=request.gpus))
 
-    def change(self, caller: Caller, number: int, request: Any) -> views.ReserveResult:
+    def change(self, caller: Caller, number: int, request: Any) -> ReserveResult:
         self.box.note("change", caller, (number, request))
-        return views.ReserveResult(reservation=reservation_view(number))
+        return ReserveResult(reservation=reservation_view(number))
 
-    def cancel(self, caller: Caller, number: int, *, series: bool = False) -> views.ReservationView:
+    def cancel(self, caller: Caller, number: int, *, series: bool = False) -> ReservationView:
         self.box.note("unreserve", caller, number, *(["series"] if series else []))
         return reservation_view(number)
 
-    def list(self, caller: Caller, **query: Any) -> views.ReservationList:
+    def list(self, caller: Caller, **query: Any) -> ReservationList:
         self.box.note("reservations", caller, query)
-        return views.ReservationList(at=AT, reservations=list(self.box.reservations))
+        return ReservationList(at=AT, reservations=list(self.box.reservations))
 
-    def timeline(self, caller: Caller, **query: Any) -> views.TimelineView:
+    def timeline(self, caller: Caller, **query: Any) -> TimelineView:
         self.box.note("timeline", caller, query)
-        return views.TimelineView(at=AT, from_at=AT, until_at=AT)
+        return TimelineView(at=AT, from_at=AT, until_at=AT)
 
 
 class ScriptedBoard:
     def __init__(self, box: ScriptedBox) -> None:
         self.box = box
 
-    def board(self, caller: Caller) -> views.BoardView:
+    def board(self, caller: Caller) -> BoardView:
         self.box.note("board", caller)
         self.box.boards += 1
-        return views.BoardView(
+        return BoardView(
             at=AT, user=caller.person.name, uid=caller.uid, is_admin=caller.is_admin,
-            host=views.HostView(hostname="box", version="0"),
+            host=HostView(hostname="box", version="0"),
         )  # fmt: skip
 
-    def topology(self, caller: Caller) -> views.TopologyView:
+    def topology(self, caller: Caller) -> TopologyView:
         self.box.note("topology", caller)
-        return views.TopologyView(at=AT)
+        return TopologyView(at=AT)
 
-    def history(self, caller: Caller, seconds: int = 120) -> views.DeviceHistory:
+    def history(self, caller: Caller, seconds: int = 120) -> DeviceHistory:
         self.box.note("device_history", caller, seconds)
-        return views.DeviceHistory(at=AT)
+        return DeviceHistory(at=AT)
 
-    def usage(self, caller: Caller) -> views.UsageView:
+    def usage(self, caller: Caller) -> UsageView:
         self.box.note("usage", caller)
-        return views.UsageView(at=AT)
+        return UsageView(at=AT)
 
-    def images(self, caller: Caller) -> Callable[[], views.ImageList]:
-        def work() -> views.ImageList:
+    def images(self, caller: Caller) -> Callable[[], ImageList]:
+        def work() -> ImageList:
             self.box.note("images", caller)
-            return views.ImageList()
+            return ImageList()
 
         return work
 
     def events(
         self, caller: Caller, after_id: int, limit: int = 1000, job: str | None = None
-    ) -> views.EventList:
+    ) -> EventList:
         self.box.note("events", caller, (after_id, limit, job))
-        return views.EventList(events=[e for e in self.box.events if e.id > after_id][:limit])
+        return EventList(events=[e for e in self.box.events if e.id > after_id][:limit])
 
-    def doctor(self, caller: Caller) -> Callable[[], views.DoctorView]:
+    def doctor(self, caller: Caller) -> Callable[[], DoctorView]:
         self.box.note("doctor", caller)
-        return views.DoctorView
+        return DoctorView
 
 
 class ScriptedAdmin:
@@ -261,7 +277,7 @@ class ScriptedAdmin:
             self.box.note(name, caller, request)
             if not caller.is_admin:
                 raise PermissionDenied("only administrators may do this")
-            result = views.AdminResult(words=name)
+            result = AdminResult(words=name)
             return (lambda: result) if name in ("backup", "check_database") else result
 
         return act

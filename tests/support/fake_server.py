@@ -15,7 +15,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model import views
+from gpuboard.model.views.board import BoardView, HostView
+from gpuboard.model.views.bookings import ReservationView
+from gpuboard.model.views.devices import DeviceRef, DeviceView
+from gpuboard.model.views.jobs import JobDetail, JobView
 
 AT = "2026-11-22T20:01:00Z"
 HOSTILE = "\x1b]0;pwned\x07[bold]\u202eevil\x00\r\n[/x] \x1b[31mred" + "n" * 300
@@ -127,14 +130,14 @@ def job(job_id: int = 12, **fields: Any) -> dict[str, Any]:
         "id": job_id, "name": "train", "user": "ann", "uid": 1001, "mine": True, "state": "queued",
         "runtime": "docker", "gpus": 2, "limit_s": 7200, "submitted_at": AT,
     }  # fmt: skip
-    return built(views.JobView(**(base | fields)))
+    return built(JobView(**(base | fields)))
 
 
 def detail(job_id: int = 12, **fields: Any) -> dict[str, Any]:
     """Return a JobDetail."""
     more = {key: fields.pop(key) for key in ("env", "mounts", "events", "workdir") if key in fields}
-    view = msgspec.convert(job(job_id, **fields), views.JobView)
-    return built(views.JobDetail(job=view, **more))
+    view = msgspec.convert(job(job_id, **fields), JobView)
+    return built(JobDetail(job=view, **more))
 
 
 def job_list(*jobs: dict[str, Any], total: int | None = None) -> dict[str, Any]:
@@ -150,20 +153,20 @@ def submitted(*ids: int, **fields: Any) -> dict[str, Any]:
     return {"schema": 1, "ids": list(ids), "jobs": [job(one, **fields) for one in ids]}
 
 
-def device(label: str = "0", **fields: Any) -> views.DeviceView:
+def device(label: str = "0", **fields: Any) -> DeviceView:
     base: dict[str, Any] = {
         "uuid": f"GPU-{label}", "label": label, "index": int(label), "name": "NVIDIA H100 80GB HBM3",
         "state": "free", "memory_used_bytes": 2**30, "memory_total_bytes": 80 * 2**30,
         "utilization": 5, "temperature_c": 40,
     }  # fmt: skip
-    return views.DeviceView(**(base | fields))
+    return DeviceView(**(base | fields))
 
 
-def board(*devices: views.DeviceView, **host: Any) -> dict[str, Any]:
+def board(*devices: DeviceView, **host: Any) -> dict[str, Any]:
     return built(
-        views.BoardView(
+        BoardView(
             at=AT, user="ann", uid=1001, is_admin=False, devices=list(devices),
-            host=views.HostView(**({"hostname": "box", "version": "0.1.0"} | host)),
+            host=HostView(**({"hostname": "box", "version": "0.1.0"} | host)),
         )
     )  # fmt: skip
 
@@ -172,9 +175,9 @@ def booking(booking_id: int = 7, **fields: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "id": booking_id, "user": "ann", "uid": 1001, "mine": True, "state": "booked", "gpus": 2,
         "from_at": "2026-11-23T09:00:00Z", "until_at": "2026-11-23T10:30:00Z",
-        "devices": [views.DeviceRef("2", "GPU-2"), views.DeviceRef("3", "GPU-3")],
+        "devices": [DeviceRef("2", "GPU-2"), DeviceRef("3", "GPU-3")],
     }  # fmt: skip
-    return built(views.ReservationView(**(base | fields)))
+    return built(ReservationView(**(base | fields)))
 
 
 def built(view: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import msgspec
 from textual.pilot import Pilot
 
 from gpuboard.errors import Refused
-from gpuboard.model.views import EventView, SharerView
+from gpuboard.model.views.devices import SharerView
+from gpuboard.model.views.events import EventView
 from tests.support.screens import settled
 from tests.support.tui_source import ScriptedSource, notice
 

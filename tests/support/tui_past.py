@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gpuboard.model.adminviews import (
+from gpuboard.model.instants import from_iso, iso
+from gpuboard.model.requests import BlackoutRequest
+from gpuboard.model.views.admin import (
+    AdminResult,
     AdminState,
     BlackoutView,
     DatabaseView,
@@ -10,10 +13,9 @@ from gpuboard.model.adminviews import (
     RuntimeView,
     SettingView,
 )
-from gpuboard.model.instants import from_iso, iso
-from gpuboard.model.requests import BlackoutRequest
-from gpuboard.model.usageviews import UsageReport, UsedHour, UsedRow
-from gpuboard.model.views import AdminResult, DeviceRef, EventList, EventView
+from gpuboard.model.views.devices import DeviceRef
+from gpuboard.model.views.events import EventList, EventView
+from gpuboard.model.views.usage import UsageReport, UsedHour, UsedRow
 
 NOW = "2026-11-23T13:40:00Z"
 HOUR_MS = 3_600_000

@@ -18,45 +18,37 @@ from gpuboard.model.requests import (
     SubmitRequest,
     UpdateRequest,
 )
-from gpuboard.model.views import (
-    ActionResult,
-    ActionResults,
-    AdminResult,
-    AheadView,
-    BoardView,
+from gpuboard.model.views.admin import AdminResult
+from gpuboard.model.views.board import BoardView, HostView, NoticeView
+from gpuboard.model.views.bookings import (
+    ReservationList,
+    ReservationView,
+    ReserveResult,
+    WindowView,
+)
+from gpuboard.model.views.catalog import ImageList, ImageView, TemplateList, TemplateView
+from gpuboard.model.views.devices import (
     BookingRef,
-    CauseView,
-    CheckView,
     DeviceHistory,
     DeviceRef,
     DeviceView,
-    DoctorView,
-    DryRunView,
-    EventView,
-    HostView,
-    ImageList,
-    ImageView,
+    ProcessView,
+)
+from gpuboard.model.views.doctor import CheckView, DoctorView
+from gpuboard.model.views.events import EventView
+from gpuboard.model.views.jobs import (
+    ActionResult,
+    ActionResults,
     JobDetail,
     JobList,
     JobView,
     MountView,
-    NoticeView,
     PortView,
-    PriorityView,
-    ProcessView,
-    ReservationList,
-    ReservationView,
-    ReserveResult,
     SubmitResult,
-    TemplateList,
-    TemplateView,
-    TimelineEntry,
-    TimelineView,
-    UsageRow,
-    UsageView,
-    WhyView,
-    WindowView,
 )
+from gpuboard.model.views.shares import UsageRow, UsageView
+from gpuboard.model.views.timeline import TimelineEntry, TimelineView
+from gpuboard.model.views.waits import AheadView, CauseView, DryRunView, PriorityView, WhyView
 from gpuboard.tui.queuewindow import QueueWish
 from tests.support.tui_past import PastAndDaemon
 

@@ -108,7 +108,7 @@ class TestBoard:
             assert seen == {"gpuboard-dark", "gpuboard-light", "gpuboard-contrast"}
 
     async def test_end_of_my_job_is_told(self, source):
-        from gpuboard.model.views import EventView
+        from gpuboard.model.views.events import EventView
 
         async with opened(source) as pilot:
             source.push(

@@ -5,7 +5,7 @@ import pytest
 
 from gpuboard.errors import Unavailable
 from gpuboard.model.requests import BlackoutRequest, DrainRequest, NoticeRequest
-from gpuboard.model.views import EventView
+from gpuboard.model.views.events import EventView
 from tests.support.screens import assert_screen, opened, screen_text, settled, until
 from tests.support.tui_past import daemon_state
 from tests.support.tui_source import NOW, at

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from textual.strip import Strip
 
 from gpuboard.model.requests import CancelRequest
-from gpuboard.model.views import ProcessView, SharerView
+from gpuboard.model.views.devices import ProcessView, SharerView
 from gpuboard.tui.boardlayout import arrange, next_cell, units_of
 from gpuboard.tui.boardorder import ORDERS, chosen
 from gpuboard.tui.devicewords import holder_words, status_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gpuboard.model.views import EventView
+from gpuboard.model.views.events import EventView
 from gpuboard.tui.watched import Watched
 from tests.support.screens import assert_screen, opened, screen_text, settled, until
 from tests.support.tui_source import NOW, ScriptedSource

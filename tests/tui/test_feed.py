@@ -5,7 +5,7 @@ import sys
 import threading
 
 from gpuboard.errors import Unavailable
-from gpuboard.model.views import EventView
+from gpuboard.model.views.events import EventView
 from gpuboard.tui.feed import FeedThread
 from tests.support.screens import opened, screen_text, until
 from tests.support.tui_source import ScriptedSource

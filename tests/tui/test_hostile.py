@@ -3,7 +3,7 @@
 import pytest
 
 from gpuboard.errors import Refused
-from gpuboard.model.views import EventView
+from gpuboard.model.views.events import EventView
 from tests.support.hostile import HOSTILE, poisoned, walked
 from tests.support.screens import opened, screen_text, settled, until
 

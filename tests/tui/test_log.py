@@ -144,7 +144,7 @@ async def test_search_says_in_its_line_what_it_found(source):
 
 def test_charts_of_a_job_begin_with_the_job():
     """What the device did before is somebody else's."""
-    from gpuboard.model.views import DeviceRef
+    from gpuboard.model.views.devices import DeviceRef
     from gpuboard.tui.histories import Past
     from gpuboard.tui.jobpage import chart_lines
     from gpuboard.tui.theme import Glyphs

@@ -4,7 +4,9 @@ import msgspec
 import pytest
 
 from gpuboard.model.requests import UpdateRequest
-from gpuboard.model.views import EventView, JobList, ReservationList
+from gpuboard.model.views.bookings import ReservationList
+from gpuboard.model.views.events import EventView
+from gpuboard.model.views.jobs import JobList
 from gpuboard.tui.eventwords import event_words
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.notices import Notices

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from gpuboard.model.usageviews import UsedHour
-from gpuboard.model.views import UsageRow, UsageView
+from gpuboard.model.views.shares import UsageRow, UsageView
+from gpuboard.model.views.usage import UsedHour
 from gpuboard.tui.usagewords import fair_share_words, folded, hours_words, ordinal
 from gpuboard.tui.widgets.heatmap import HeatMap
 from tests.support.screens import assert_screen, opened, screen_text, settled, until

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpuboard.model.views import ProcessView
+from gpuboard.model.views.devices import ProcessView
 from gpuboard.tui.instants import epoch_s
 from gpuboard.tui.processwords import process_head, process_row
 from tests.support.screens import opened, settled

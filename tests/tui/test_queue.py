@@ -6,7 +6,7 @@ from textual.events import Resize
 
 from gpuboard.errors import Unavailable
 from gpuboard.model.requests import CancelRequest, UpdateRequest
-from gpuboard.model.views import JobList
+from gpuboard.model.views.jobs import JobList
 from gpuboard.tui.jobactions import JobTarget, selectors
 from gpuboard.tui.queuewindow import QueueWindow, QueueWish, run_around
 from gpuboard.tui.widgets.rows import RowList
@@ -268,7 +268,7 @@ async def test_row_is_drawn_anew_also_when_the_size_was_told_after_the_paint(tab
 
 
 def test_attempts_are_read_from_events():
-    from gpuboard.model.views import EventView
+    from gpuboard.model.views.events import EventView
     from gpuboard.tui.jobpage import attempts_of
 
     kinds = ("submitted", "starting", "running", "preempted", "starting", "running")

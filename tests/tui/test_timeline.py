@@ -348,7 +348,7 @@ def test_change_is_told_as_one_would_type_it():
 
 def test_nearest_window_begins_on_a_whole_minute_inside_it():
     """A begun minute would be past."""
-    from gpuboard.model.views import WindowView
+    from gpuboard.model.views.bookings import WindowView
 
     window = WindowView("2026-11-23T16:00:30Z", "2026-11-23T17:30:30Z")
     assert take_nearest(window) == {"at": "2026-11-23 16:01", "duration": "1h30m"}

@@ -3,7 +3,7 @@
 import pytest
 from textual.events import MouseScrollDown, MouseScrollUp
 
-from gpuboard.model.views import TimelineEntry
+from gpuboard.model.views.timeline import TimelineEntry
 from gpuboard.tui.ink import Ink
 from gpuboard.tui.theme import ASCII, DARK, Glyphs, Palette
 from gpuboard.tui.timelinepaint import Lane, draw_entries, empty_cells, mark

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 
-from gpuboard.model.views import ReservationView
+from gpuboard.model.views.bookings import ReservationView
 from gpuboard.tui.bindings import SERIES, bindings
 from gpuboard.tui.bookingwords import rule_words
 from gpuboard.tui.dialogs.base import Dialog

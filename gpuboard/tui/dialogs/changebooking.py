@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.requests import ReservationUpdate
-from gpuboard.model.views import ReservationView, ReserveResult
+from gpuboard.model.views.bookings import ReservationView, ReserveResult
 from gpuboard.tui.commandlines import change_line
 from gpuboard.tui.dialogs.base import Line
 from gpuboard.tui.dialogs.booking import WindowForm

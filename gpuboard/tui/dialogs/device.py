@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuboard.model.views import DeviceView
+from gpuboard.model.views.devices import DeviceView
 from gpuboard.tui.devicewords import holder_words, product_words, status_of
 from gpuboard.tui.dialogs.base import Line, Page, fact, titled
 from gpuboard.tui.histories import memory_percent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.text import quote_command
-from gpuboard.model.views import ReservationView
+from gpuboard.model.views.bookings import ReservationView
 from gpuboard.tui.dialogs.form import Field, Form
 from gpuboard.tui.ink import Part, clean
 

@@ -7,7 +7,8 @@ from gpuboard.model.job import Mount
 from gpuboard.model.requests import SubmitRequest
 from gpuboard.model.sizes import format_size
 from gpuboard.model.text import shown_command
-from gpuboard.model.views import JobDetail, WhyView
+from gpuboard.model.views.jobs import JobDetail
+from gpuboard.model.views.waits import WhyView
 from gpuboard.tui import jobwords
 from gpuboard.tui.bindings import DETAIL, ON_A_JOB, bindings, key_words, keys_of
 from gpuboard.tui.dialogs.base import Line, Page, fact, fault_lines, titled

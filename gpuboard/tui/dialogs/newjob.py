@@ -8,7 +8,8 @@ from textual.widgets import Input
 
 from gpuboard.errors import InvalidRequest
 from gpuboard.model.requests import SubmitRequest
-from gpuboard.model.views import DryRunView, ImageList, ImageView
+from gpuboard.model.views.catalog import ImageList, ImageView
+from gpuboard.model.views.waits import DryRunView
 from gpuboard.tui import jobfields
 from gpuboard.tui.bindings import BEGINNING, bindings
 from gpuboard.tui.commandlines import submit_line

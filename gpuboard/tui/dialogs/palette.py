@@ -8,7 +8,8 @@ from textual.app import ComposeResult
 from textual.strip import Strip
 from textual.widgets import Input
 
-from gpuboard.model.views import JobList, UsageView
+from gpuboard.model.views.jobs import JobList
+from gpuboard.model.views.shares import UsageView
 from gpuboard.tui.bindings import SEARCHING, bindings
 from gpuboard.tui.dialogs.base import Dialog
 from gpuboard.tui.ink import Ink

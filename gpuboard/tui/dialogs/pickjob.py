@@ -7,7 +7,8 @@ from textual.strip import Strip
 
 from gpuboard.errors import GpuboardError
 from gpuboard.model.requests import SubmitRequest
-from gpuboard.model.views import JobDetail, JobList, JobView, TemplateList, TemplateView
+from gpuboard.model.views.catalog import TemplateList, TemplateView
+from gpuboard.model.views.jobs import JobDetail, JobList, JobView
 from gpuboard.tui import jobwords
 from gpuboard.tui.bindings import PAGE, bindings
 from gpuboard.tui.dialogs.base import Dialog

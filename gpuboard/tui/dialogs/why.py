@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpuboard.errors import GpuboardError
 from gpuboard.model.text import change_words
-from gpuboard.model.views import WhyView
+from gpuboard.model.views.waits import WhyView
 from gpuboard.tui.dialogs.base import Line, Page, fact, fault_lines, titled
 from gpuboard.tui.ink import clean, wrapped
 from gpuboard.tui.instants import clock_of, epoch_s, localised

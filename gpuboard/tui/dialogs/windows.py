@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpuboard.model.views import ReservationView, ReserveResult, WindowView
+from gpuboard.model.views.bookings import ReservationView, ReserveResult, WindowView
 from gpuboard.tui.dialogs.base import Line
 from gpuboard.tui.ink import clean, wrapped
 from gpuboard.tui.instants import clock_of, epoch_s, limit_words, local_words

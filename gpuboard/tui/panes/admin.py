@@ -10,10 +10,12 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.adminviews import AdminState, SettingView
 from gpuboard.model.requests import BlackoutRequest, DrainRequest
 from gpuboard.model.text import quote_command
-from gpuboard.model.views import AdminResult, DeviceView, DoctorView, EventList, EventView
+from gpuboard.model.views.admin import AdminResult, AdminState, SettingView
+from gpuboard.model.views.devices import DeviceView
+from gpuboard.model.views.doctor import DoctorView
+from gpuboard.model.views.events import EventList, EventView
 from gpuboard.tui.bindings import ADMIN, bindings
 from gpuboard.tui.daemonwords import StateLine, setting_parts, state_lines
 from gpuboard.tui.devicewords import product_words, status_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 
-from gpuboard.model.views import SharerView
+from gpuboard.model.views.devices import SharerView
 from gpuboard.tui.bindings import CARDS, bindings
 from gpuboard.tui.boardorder import ORDERS, chosen
 from gpuboard.tui.feed import Snapshot

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.app import ComposeResult
 from textual.strip import Strip
 
-from gpuboard.model.views import JobView
+from gpuboard.model.views.jobs import JobView
 from gpuboard.tui.bindings import FILTERING, LISTED, bindings
 from gpuboard.tui.ink import Ink
 from gpuboard.tui.jobactions import JobTarget

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.strip import Strip
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.views import JobList, JobView
+from gpuboard.model.views.jobs import JobList, JobView
 from gpuboard.tui import jobwords
 from gpuboard.tui.feed import Snapshot
 from gpuboard.tui.ink import Ink, Part

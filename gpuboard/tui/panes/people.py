@@ -9,8 +9,8 @@ from textual.app import ComposeResult
 from textual.strip import Strip
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.usageviews import UsageReport, UsedRow
-from gpuboard.model.views import UsageRow, UsageView
+from gpuboard.model.views.shares import UsageRow, UsageView
+from gpuboard.model.views.usage import UsageReport, UsedRow
 from gpuboard.tui import columns
 from gpuboard.tui.bindings import PEOPLE, bindings
 from gpuboard.tui.columns import Column

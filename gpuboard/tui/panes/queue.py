@@ -10,7 +10,8 @@ from textual.strip import Strip
 from textual.timer import Timer
 
 from gpuboard.errors import GpuboardError
-from gpuboard.model.views import JobList, JobView, WhyView
+from gpuboard.model.views.jobs import JobList, JobView
+from gpuboard.model.views.waits import WhyView
 from gpuboard.tui import jobwords
 from gpuboard.tui.bindings import QUEUED, bindings
 from gpuboard.tui.feed import Snapshot

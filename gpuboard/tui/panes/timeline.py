@@ -6,7 +6,8 @@ from textual.app import ComposeResult
 
 from gpuboard.errors import GpuboardError
 from gpuboard.model.requests import ReservationUpdate, ReserveRequest
-from gpuboard.model.views import ReservationView, TimelineView
+from gpuboard.model.views.bookings import ReservationView
+from gpuboard.model.views.timeline import TimelineView
 from gpuboard.tui.bindings import BOOKINGS, bindings
 from gpuboard.tui.bookingwords import HEADS, booking_strip, rule_words
 from gpuboard.tui.feed import Snapshot

@@ -14,7 +14,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from gpuboard.model.views import BoardView, DeviceView
+from gpuboard.model.views.board import BoardView
+from gpuboard.model.views.devices import DeviceView
 from gpuboard.tui.bindings import GRID, MOVING, bindings
 from gpuboard.tui.boardlayout import Layout, Unit, arrange, next_cell
 from gpuboard.tui.devicewords import left_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpuboard.model.views import DeviceView
+from gpuboard.model.views.devices import DeviceView
 from gpuboard.tui.devicewords import (
     Status,
     holder_words,

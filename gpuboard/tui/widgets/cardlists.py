@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuboard.model.views import DeviceView, SharerView
+from gpuboard.model.views.devices import DeviceView, SharerView
 from gpuboard.tui.ink import Part, clean, fit, width_of
 from gpuboard.tui.instants import clock_of, gigabytes
 from gpuboard.tui.processwords import process_head, process_row

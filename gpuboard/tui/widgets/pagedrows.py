@@ -8,7 +8,7 @@ from textual.events import Resize
 from textual.message import Message
 from textual.strip import Strip
 
-from gpuboard.model.views import JobView
+from gpuboard.model.views.jobs import JobView
 from gpuboard.tui.ink import Ink
 from gpuboard.tui.queuewindow import QueueWindow
 from gpuboard.tui.widgets.rows import RowList

@@ -22,7 +22,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gpuboard.model.views import TimelineEntry, TimelineView
+from gpuboard.model.views.timeline import TimelineEntry, TimelineView
 from gpuboard.tui.bindings import TIMELINE, bindings
 from gpuboard.tui.ink import Ink
 from gpuboard.tui.instants import epoch_s

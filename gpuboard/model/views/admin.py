@@ -1,13 +1,11 @@
-"""What leaves the daemon for administrators: its configuration as loaded, its database, its engines.
-
-Spelled as `model.views` says.
-"""
+"""What leaves the daemon for administrators: its configuration as loaded, its database, its engines."""
 
 from __future__ import annotations
 
 import msgspec
 
-from gpuboard.model.views import SCHEMA, DeviceRef
+from gpuboard.model.views import SCHEMA
+from gpuboard.model.views.devices import DeviceRef
 
 
 class SettingView(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,3 +84,12 @@ class AdminState(msgspec.Struct, frozen=True, kw_only=True):
     check_words: str = ""
     drains: list[DrainView] = []
     blackouts: list[BlackoutView] = []
+
+
+class AdminResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What an admin's action did."""
+
+    schema: int = SCHEMA
+    ok: bool = True
+    words: str
+    id: int | None = None

@@ -1,7 +1,4 @@
-"""What leaves the daemon about a past window: who held and used how much, when, and how long jobs waited.
-
-Spelled as `model.views` says: instants in `_at` are ISO-8601 UTC, spans in `_s` are seconds.
-"""
+"""What leaves the daemon about a past window: who held and used how much, when, and how long jobs waited."""
 
 from __future__ import annotations
 
