@@ -22,7 +22,6 @@ import signal as signals
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -46,6 +45,7 @@ from gpuboard.runtimes.process_files import Order, RunDirectory, Started
 from gpuboard.runtimes.process_table import (
     ProcessRow,
     all_rows,
+    await_end,
     boot_id,
     has_marker,
     is_alive,
@@ -252,11 +252,9 @@ class ProcessRuntime:
         started = run.started()
         if started is not None and started.boot_id == boot_id():
             send(started.pid, started.start_ticks, signals.SIGKILL)
-            deadline = time.monotonic() + KILL_GRACE_S
-            while is_alive(started.supervisor, started.supervisor_ticks):
-                if time.monotonic() > deadline:
-                    break
-                time.sleep(0.01)
+            await_end(started.supervisor, started.supervisor_ticks, KILL_GRACE_S)
+        if not self._is_populated(run, started):
+            return
         try:
             directories = [Path(group) for group in run.order().cgroups]
         except NotFound:
@@ -272,9 +270,10 @@ class ProcessRuntime:
         """Whether processes live.
 
         While the supervisor lives something of the job may: it is the subreaper and leaves only
-        when the kernel says that it has no descendant.
+        when the kernel says that it has no descendant. If it could say so, it is believed; after one
+        that was killed the processes are looked for.
         """
-        if not run.is_issued():
+        if not run.is_issued() or run.is_left():
             return False
         if started is not None:
             if started.boot_id != boot_id():

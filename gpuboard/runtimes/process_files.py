@@ -4,6 +4,7 @@ order.json    what to run, written at create (0600: it holds the environment)
 issued        its existence says that the start was issued, once and for ever
 started.json  by the supervisor: pid and start time, boot
 ended.json    by the supervisor: exit code, or why the command could not be executed
+left          by the supervisor, last: nothing of the attempt lives any more
 log...        stdout and stderr as they came (`process_log`)
 """
 
@@ -122,6 +123,10 @@ class RunDirectory:
     def is_issued(self) -> bool:
         """Whether the start was issued."""
         return (self.path / "issued").exists()
+
+    def is_left(self) -> bool:
+        """Whether the supervisor saw the last of the attempt end: the kernel told it so."""
+        return (self.path / "left").exists()
 
     def issue(self) -> None:
         """Note that the start is issued. Raises Conflict the second time."""

@@ -6,9 +6,10 @@ supervisor into a session of its own, which is the subreaper of everything that 
 first process answers the daemon with `stage errno` on stdout (`ok 0`: it runs) and is gone as soon
 as the command was executed or could not be. The supervisor writes `started.json` and `ended.json`
 into the run directory (by rename), ends what the job left behind, as the end of a container would,
-and pokes the daemon's FIFO. It keeps no pipe to the daemon, so nothing that happens to the daemon
-happens to the job; the job's output comes to it through one and goes into files that stay bounded. A
-job whose supervisor was killed ends like any that writes to a closed pipe.
+says with the file `left` that nothing of it lives, and pokes the daemon's FIFO. It keeps no pipe to
+the daemon, so nothing that happens to the daemon happens to the job; the job's output comes to it
+through one and goes into files that stay bounded. A job whose supervisor was killed ends like any
+that writes to a closed pipe.
 """
 # a script that starts without pathlib is twice as fast
 # ruff: noqa: PTH100, PTH104, PTH106, PTH120, PTH123, PTH208, S606
@@ -94,15 +95,27 @@ def was_oom_killed(paths: tuple[str, ...]) -> bool:
     return False
 
 
-def leave_cgroups(paths: tuple[str, ...]) -> None:
-    """Move to the tree's root and remove the job's control groups, which are empty now."""
+def leave_cgroups(paths: tuple[str, ...]) -> bool:
+    """Move to the tree's root and remove the job's control groups; say whether all were empty."""
+    are_empty = True
     for path in paths:
         top = os.path.dirname(os.path.dirname(path))
         join_cgroups((top,))
         try:
             os.rmdir(path)
-        except OSError:
+        except FileNotFoundError:
             continue
+        except OSError:
+            are_empty = False
+    return are_empty
+
+
+def say_left(directory: str) -> None:
+    """Say that nothing of the job lives; where that cannot be written the daemon looks for itself."""
+    try:
+        os.close(os.open(f"{directory}/left", os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:
+        return
 
 
 def become(order: dict[str, object]) -> None:
@@ -301,6 +314,8 @@ class Output:
         )
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
+        self._is_open = True
+        """Whether anybody can still write to it."""
         self._bell, ring = os.pipe()
         os.set_blocking(ring, False)
         self._poll.register(self._bell, select.POLLIN)
@@ -320,17 +335,17 @@ class Output:
         """Keep what is left of it."""
         signal.set_wakeup_fd(-1)
         self._poll.unregister(self._bell)
-        while self._poll.poll(DRAIN_S * 1000) and self._keep():
-            continue
+        while self._is_open and self._poll.poll(DRAIN_S * 1000):
+            self._keep()
         self._keeper.close()
 
-    def _keep(self) -> bool:
+    def _keep(self) -> None:
         data = os.read(self._pipe, CHUNK_BYTES)
         if data:
             self._keeper.write(data)
-        else:  # nobody can write any more
+        else:
+            self._is_open = False
             self._poll.unregister(self._pipe)
-        return bool(data)
 
 
 def supervise(directory: str, order: dict[str, object], answer: int) -> None:
@@ -352,6 +367,8 @@ def supervise(directory: str, order: dict[str, object], answer: int) -> None:
         code = NOT_FOUND if int(number) == errno.ENOENT else NOT_EXECUTABLE
         ended = f'{{"exit_code": {code}, "ended_at": {now}, "stage": "{stage}", "errno": {number}}}'
         write_record(directory, "ended.json", ended)
+        if leave_cgroups(cgroups):
+            say_left(directory)
         os.write(answer, f"{stage} {number}".encode())
         return
     me = os.getpid()
@@ -379,7 +396,8 @@ def supervise(directory: str, order: dict[str, object], answer: int) -> None:
     while not is_written:
         time.sleep(1)
         is_written = try_record(directory, "ended.json", ended)
-    leave_cgroups(cgroups)
+    if leave_cgroups(cgroups):
+        say_left(directory)
     poke(str(order["fifo"]))
 
 

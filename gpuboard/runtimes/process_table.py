@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class ProcessRow(msgspec.Struct, frozen=True):
 def row_of(pid: int) -> ProcessRow | None:
     """Return a process's row; None when there is none."""
     try:
-        raw = (PROC / str(pid) / "stat").read_bytes()
+        with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - hot
+            raw = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
     except OSError as error:
@@ -67,6 +69,22 @@ def is_alive(pid: int, start_ticks: int) -> bool:
     """Whether this very process lives (a zombie does not)."""
     row = row_of(pid)
     return row is not None and row.start_ticks == start_ticks and not row.is_dead
+
+
+def await_end(pid: int, start_ticks: int, timeout_s: float) -> bool:
+    """Wait until this very process is dead; False when it still lives after `timeout_s`."""
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if not is_alive(pid, start_ticks):
+            return True
+        ended = select.poll()
+        ended.register(held, select.POLLIN)
+        return bool(ended.poll(1000 * timeout_s))
+    finally:
+        os.close(held)
 
 
 def has_marker(pid: int, marker: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -20,9 +21,17 @@ from gpuboard.errors import (
 )
 from gpuboard.runtimes.process import ProcessRuntime
 from gpuboard.runtimes.process_files import RunDirectory, Started
-from gpuboard.runtimes.process_table import is_alive, real_uid, row_of, send
+from gpuboard.runtimes.process_table import (
+    ProcessRow,
+    await_end,
+    is_alive,
+    real_uid,
+    row_of,
+    send,
+)
 from gpuboard.runtimes.protocol import RunState
 from gpuboard.runtimes.sandbox import SandboxSettings
+from tests.support.box import ROOT
 from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, open_descriptors, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other people's processes need root")
@@ -201,11 +210,14 @@ def test_stray_child_of_a_killed_supervisor_is_found_by_its_mark(bench: RuntimeB
 def test_only_the_persons_own_process_is_believed_its_mark(
     bench: RuntimeBench, tmp_path: Path, uid: int, is_of_it: bool
 ):
-    """A stranger who sets it neither holds the ended attempt nor is killed by root for it."""
+    """After the supervisor was killed: a stranger's neither holds the attempt nor is killed for it."""
     runtime = ProcessRuntime(str(tmp_path / "groupless"), cgroup_parent="")
-    handle = runtime.create(bench.shell("true"))
+    handle = runtime.create(bench.shell("exec sleep 614"))
     runtime.start(handle)
-    wait_until(lambda: runtime.observe()[handle].state is RunState.EXITED)
+    record = RunDirectory(tmp_path / "groupless" / handle).started()
+    assert record is not None
+    send(record.supervisor, record.supervisor_ticks, signal.SIGKILL)
+    send(record.pid, record.start_ticks, signal.SIGKILL)
     wait_until(lambda: runtime.is_gone(handle))
     mark = f"GPUBOARD_RUN={tmp_path / 'groupless' / handle}"
     with subprocess.Popen(
@@ -389,6 +401,76 @@ def test_job_may_open_its_own_output_by_name(bench: RuntimeBench):
     """Scripts write to /dev/stdout and /dev/stderr."""
     _, log = bench.run("echo out >/dev/stdout; echo err >/dev/stderr")
     assert log == b"out\nerr\n"
+
+
+def test_processes_of_the_box_are_not_searched_for_a_job_whose_supervisor_saw_it_leave(
+    bench: RuntimeBench, monkeypatch
+):
+    """A look at all of /proc for each end would cost a busy box more than its jobs."""
+
+    def searched() -> list[ProcessRow]:
+        raise AssertionError("the process table was read")
+
+    good = bench.begin(bench.shell("sleep 611 & exit 0"))
+    failed = bench.runtime.create(bench.request("/etc"))
+    with pytest.raises(NotExecutable):
+        bench.runtime.start(failed)
+    wait_until(lambda: RunDirectory(Path(bench.runtime._run_dir) / good).is_left())
+    wait_until(lambda: RunDirectory(Path(bench.runtime._run_dir) / failed).is_left())
+    monkeypatch.setattr("gpuboard.runtimes.process.all_rows", searched)
+    for handle in (good, failed):
+        assert not bench.seen(handle).is_populated
+        assert bench.runtime.is_gone(handle)
+        bench.runtime.kill(handle)
+
+
+@needs_root
+def test_supervisor_that_cannot_say_that_all_left_is_not_taken_at_its_word(bench: RuntimeBench):
+    """What is in the job's control group is of the job, whoever's child it is."""
+    handle = bench.begin(bench.shell("sleep 612"))
+    run = RunDirectory(Path(bench.runtime._run_dir) / handle)
+    if not (groups := run.order().cgroups):
+        pytest.skip("no control groups")
+    guest = subprocess.Popen(["sleep", "613"], user=PERSON, group=PERSON, extra_groups=())
+    for group in groups:
+        (Path(group) / "cgroup.procs").write_text(str(guest.pid))
+    record = started(bench, handle)
+    assert send(record.pid, record.start_ticks, signal.SIGKILL)
+    assert await_end(record.supervisor, record.supervisor_ticks, 20)
+    assert not run.is_left()
+    assert not bench.runtime.is_gone(handle)
+    bench.runtime.kill(handle)
+    assert guest.wait(10) == -signal.SIGKILL
+    assert bench.runtime.is_gone(handle)
+
+
+SILENT_JOB = """
+import os, sys, time
+from gpuboard.runtimes import process_shim
+
+process_shim.DRAIN_S = 1000
+order = {"uid": os.getuid(), "gid": os.getgid(), "log_bytes": 1 << 20, "floor_bytes": 0}
+output = process_shim.Output(sys.argv[1], order)
+pid = os.fork()
+if not pid:
+    os.write(output.end, b"words")
+    os.close(output.end)
+    time.sleep(0.3)
+    os._exit(3)
+os.close(output.end)
+status = output.keep_until_end(pid)
+output.finish()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_output_whose_end_came_before_the_jobs_is_not_waited_for(tmp_path: Path):
+    """The devices are the job's until its supervisor is gone: a second a job, once."""
+    ran = subprocess.run(
+        [sys.executable, "-c", SILENT_JOB, str(tmp_path)], cwd=ROOT, timeout=60, check=False
+    )
+    assert ran.returncode == 3
+    assert (tmp_path / "log").read_bytes() == b"words"
 
 
 def own_children() -> set[int]:
