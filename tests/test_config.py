@@ -271,11 +271,15 @@ def test_hostile_values_stay_harmless_in_the_message():
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_configuration_or_a_host_error(text):
-    """No file, however odd, ends the daemon in another way."""
+    """No file, however odd, ends the daemon in another way, nor means what it does not say."""
+    env, said = {"HOME": "/home/a"}, ""
+    config = defaults = parse_config("", env=env)
     try:
-        parse_config(text, env={"HOME": "/home/a"})
-    except HostError:
-        pass
+        config = parse_config(text, env=env)
+    except HostError as error:
+        said = error.message
+    assert said.isprintable()
+    assert config == defaults
 
 
 @given(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,16 @@ def wait_for(condition: object, timeout_s: float = 10.0) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
+
+
+def read_until(connection: socket.socket, words: bytes, count: int) -> list[bytes]:
+    """Read until the words have come so many times; return what came before each of them."""
+    seen = b""
+    while seen.count(words) < count:
+        more = connection.recv(65536)
+        assert more, f"hung up after {seen!r}"
+        seen += more
+    return seen.split(words)[:count]
 
 
 def test_a_watcher_gets_board_queue_and_bookings_at_once(client: Client):
@@ -144,9 +155,9 @@ def test_an_idle_engine_is_told_apart_from_a_dead_one_by_a_heartbeat(
     monkeypatch.setattr(feed_module, "HEARTBEAT_S", 0.2)
     with serving(folder) as server, server.raw() as connection:
         connection.sendall(b"GET /v1/feed HTTP/1.1\r\nHost: x\r\n\r\n")
-        seen = b""
-        while b": still here" not in seen:
-            seen += connection.recv(65536)
+        first, between = read_until(connection, b": still here", 2)
+    assert b"event: board" in first
+    assert b"event:" not in between
 
 
 def test_a_reader_that_takes_nothing_is_hung_up_on(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -206,9 +217,8 @@ def test_services_that_fail_for_long_do_not_look_like_a_dead_daemon(
     box.note = failing  # type: ignore[method-assign, assignment]
     with serving(folder, box) as server, server.raw() as connection:
         connection.sendall(b"GET /v1/feed HTTP/1.1\r\nHost: x\r\n\r\n")
-        seen = b""
-        while seen.count(b": still here") < 2:
-            seen += connection.recv(65536)
+        told = read_until(connection, b": still here", 2)
+    assert b"event:" not in b"".join(told)
 
 
 def test_the_feed_ends_with_the_daemon(folder: Path):

@@ -36,7 +36,9 @@ def test_packaged_script_is_what_the_command_prints(gpuboard: Gpuboard, shell: s
 def test_shell_accepts_its_script(shell: str) -> None:
     """The shell itself parses it."""
     needs(shell)
-    subprocess.run([shell, "-n", str(PACKAGED / FILES[shell])], check=True, timeout=30)
+    parse = [shell, "-n", str(PACKAGED / FILES[shell])]
+    ran = subprocess.run(parse, check=True, capture_output=True, text=True, timeout=30)
+    assert ran.stderr == ""
 
 
 @pytest.fixture

@@ -37,7 +37,12 @@ def test_without_a_manager_nothing_happens():
 
 
 def test_a_manager_that_is_gone_is_no_reason_to_stop(folder: Path):
-    Notifier({"NOTIFY_SOCKET": str(folder / "gone")}).ready("x")
+    notifier = Notifier({"NOTIFY_SOCKET": str(folder / "gone")})
+    notifier.ready("x")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "gone"))
+        notifier.stopping()
+        assert receive(manager).startswith("STOPPING=1"), "it is told again once it is back"
 
 
 def test_the_watchdog_of_another_process_is_not_fed():

@@ -97,10 +97,29 @@ def test_no_name_below_a_user_slice_passes_for_a_container(name: str) -> None:
         assert identity.kind is not CgroupKind.CONFLICT
 
 
-@given(st.text(max_size=300))
-def test_any_text_is_read_without_an_error(text: str) -> None:
-    """A cgroup file of any content gives an answer."""
-    parse_cgroup(text, ("/gpu.slice",))
+PIECES = (
+    "0::",
+    "4:memory:",
+    "\n",
+    "/",
+    "/..",
+    "/docker/",
+    "/gpu.slice/docker-",
+    ".scope",
+    X,
+    Y,
+    USER,
+)
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=20), max_size=12).map("".join))
+def test_nobody_is_named_whom_the_text_does_not_name(text: str) -> None:
+    """A cgroup file of any content gives an answer, and that is made of what it says."""
+    identity = parse_cgroup(text, ("/gpu.slice",))
+    is_conflict = identity.kind is CgroupKind.CONFLICT
+    names = identity.name.split(" ") if is_conflict else [identity.name]
+    assert names == ["/"] or all(name and name in text for name in names)
+    assert len(names) > 1 or not is_conflict
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ def test_the_installed_command_answers(debian: Path):
 
 def test_the_installed_configuration_is_right(debian: Path):
     """The configuration that the package installs passes its own check."""
-    inside(debian, "gpuboard", "admin", "config", "check", "/etc/gpuboard/config.toml")
+    path = "/etc/gpuboard/config.toml"
+    assert inside(debian, "gpuboard", "admin", "config", "check", path) == f"{path} is right\n"
 
 
 def test_everything_an_admin_expects_is_there(debian: Path):

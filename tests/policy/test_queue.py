@@ -70,7 +70,9 @@ def test_a_snapshot_knows_nothing_of_later_changes():
 
 
 def test_removing_what_is_not_there_is_no_error():
-    WaitingQueue().remove(5)
+    queue = WaitingQueue([job(1), job(2)])
+    queue.remove(5)
+    assert queue.serving_order(box(1), NOW) == [1, 2]
 
 
 def test_the_limit_cuts_the_order():
