@@ -62,7 +62,8 @@ class Forecaster:
         self._core = core
         self._habits = _HabitBook(store)
         self._calibration = Calibration()
-        self._first_told: dict[JobId, tuple[int, StartForecast]] = {}
+        self._first_told: dict[JobId, tuple[int, StartForecast, StartForecast]] = {}
+        """When (ms), what was computed, and what of it was said."""
         self._revision = -1
         self._is_running = False
         self._next_boot_ms = 0
@@ -107,19 +108,20 @@ class Forecaster:
         core.workers.submit(work, done, Lane.PLAN)
 
     def _tell(self, made: Mapping[JobId, StartForecast], now: int) -> dict[JobId, StartForecast]:
+        told = {job_id: self._calibration.widen(raw, now) for job_id, raw in made.items()}
         for job_id, raw in made.items():
             if raw.expected_start_at is not None and len(self._first_told) < MOST_TOLD:
-                self._first_told.setdefault(job_id, (now, raw))
-        return {job_id: self._calibration.widen(raw, now) for job_id, raw in made.items()}
+                self._first_told.setdefault(job_id, (now, raw, told[job_id]))
+        return told
 
     def _learn(self) -> None:
         """Hold what was first said of jobs against their starts; one that did not wait on is forgotten."""
         ledger = self._core.ledger
         for job_id in [i for i in self._first_told if i not in ledger.queue]:
-            told_at, raw = self._first_told.pop(job_id)
+            told_at, raw, said = self._first_told.pop(job_id)
             job = ledger.holding.get(job_id)
             if job is not None and job.leased_at is not None:
-                self._calibration.observe(raw, told_at, job.leased_at)
+                self._calibration.observe(raw, said, told_at, job.leased_at)
 
     def habits_of(self, world: World, queue: WaitingQueue) -> Habits:
         """Return how those who hold or wait use their limits."""

