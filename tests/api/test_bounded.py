@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.daemon import CONFIG, DaemonProcess, daemon_in, wait_until
+from tests.support.daemon import CONFIG, DaemonProcess, daemon_in
+from tests.support.waiting import wait_until
 
 MIB = 2**20
 SHORT_READS = CONFIG + '[api]\nread_timeout = "2s"\n'

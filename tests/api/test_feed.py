@@ -15,6 +15,7 @@ from gpuboard import errors
 from gpuboard.api import feed as feed_module
 from gpuboard.api.client import Client
 from tests.support.api import RunningServer, ScriptedBox, reservation_view, serving
+from tests.support.waiting import wait_until
 
 Message = tuple[str, str, bytes]
 
@@ -28,13 +29,6 @@ def until(feed: Iterator[Message], event: str, count: int = 1) -> list[Message]:
         if len(found) == count:
             return found
     raise AssertionError("the feed ended")
-
-
-def wait_for(condition: object, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def read_until(connection: socket.socket, words: bytes, count: int) -> list[bytes]:
@@ -104,8 +98,8 @@ def test_nothing_is_asked_while_nobody_watches(server: RunningServer, box: Scrip
     feed = client.feed()
     next(feed)
     feed.close()
-    wait_for(lambda: server.server._feed.watchers == 0)
-    wait_for(server.server._feed._task.done)
+    wait_until(lambda: server.server._feed.watchers == 0)
+    wait_until(server.server._feed._task.done)
     asked = len(box.asked)
     client.get("/ping")
     assert len(box.asked) == asked
@@ -170,8 +164,8 @@ def test_a_reader_that_takes_nothing_is_hung_up_on(folder: Path, monkeypatch: py
         box.add_event("x" * 2000)
     with serving(folder, box) as server, server.raw() as connection:
         connection.sendall(b"GET /v1/feed HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n\r\n")
-        wait_for(lambda: server.server.connections == 1)
-        wait_for(lambda: server.server.connections == 0)
+        wait_until(lambda: server.server.connections == 1)
+        wait_until(lambda: server.server.connections == 0)
 
 
 def test_watchers_of_one_person_share_one_look(

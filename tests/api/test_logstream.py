@@ -11,15 +11,9 @@ import pytest
 from gpuboard import errors
 from gpuboard.api.client import Client
 from tests.support.api import RunningServer, ScriptedBox
+from tests.support.waiting import wait_until
 
 IsCancelled = Callable[[], bool]
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_bytes_come_as_they_were_written(client: Client, box: ScriptedBox):
@@ -121,7 +115,7 @@ def test_a_client_that_goes_ends_the_reader(server: RunningServer, box: Scripted
     next(pieces)
     pieces.close()
     assert ended.wait(10)
-    wait_for(lambda: server.server._logs.count == 0)
+    wait_until(lambda: server.server._logs.count == 0)
 
 
 def test_a_slow_client_holds_the_reader_and_not_the_log_in_memory(
@@ -143,7 +137,7 @@ def test_a_slow_client_holds_the_reader_and_not_the_log_in_memory(
             last = made
             time.sleep(0.2)
         assert made < 3_000_000
-    wait_for(lambda: server.server._logs.count == 0)
+    wait_until(lambda: server.server._logs.count == 0)
 
 
 def test_more_logs_than_threads_are_refused_in_words(

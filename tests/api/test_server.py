@@ -14,6 +14,7 @@ from gpuboard.api.client import Client
 from gpuboard.config import ApiConfig
 from gpuboard.model import requests
 from tests.support.api import RunningServer, ScriptedBox, read_all, serving
+from tests.support.waiting import wait_until
 
 
 def status(answer: bytes) -> int:
@@ -254,10 +255,7 @@ def test_a_closed_connection_gives_its_place_back(folder: Path):
             client = Client(server.path)
             client.get("/ping")
             client.close()
-        deadline = time.monotonic() + 5
-        while server.server.connections and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.server.connections == 0
+        wait_until(lambda: server.server.connections == 0, 5)
 
 
 def test_an_engine_that_hangs_is_unavailable_not_silent(

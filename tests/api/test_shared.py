@@ -12,7 +12,7 @@ from gpuboard import errors
 from gpuboard.api.client import Client
 from gpuboard.model.views.doctor import DoctorView
 from tests.support.api import RunningServer, ScriptedBoard
-from tests.support.daemon import wait_until
+from tests.support.waiting import wait_until
 
 
 class HangingEngine:

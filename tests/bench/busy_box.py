@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.box import Box, wait_until
+from tests.support.box import Box
 from tests.support.fakenvml import FakeBox, built, gpus, process_line
+from tests.support.waiting import wait_until
 
 CONFIG = """
 [jobs]

@@ -18,8 +18,8 @@ from gpuboard.model.views.devices import DeviceRef
 from gpuboard.model.views.jobs import ActionResult, JobView, PortView
 from gpuboard.model.views.waits import DryRunView
 from tests.cli.conftest import Gpuboard
-from tests.support.box import wait_until
 from tests.support.fake_server import AT, FakeServer, built, detail, job, submitted
+from tests.support.waiting import wait_until
 
 RUNNING = {"state": "running", "started_at": AT, "devices": [DeviceRef("2", "GPU-2")]}
 ENDED = {"state": "succeeded", "started_at": AT, "ended_at": AT, "exit_code": 0}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from gpuboard.daemon.engine_thread import EngineThread
 from gpuboard.engine.local import LocalEngine
 from gpuboard.errors import DatabaseBusy, HostError, StateError, Unavailable
+from tests.support.waiting import wait_until
 
 
 class ScriptedEngine:
@@ -72,36 +73,29 @@ def thread(engine: ScriptedEngine) -> Iterator[EngineThread]:
     made.stop(10)
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_steps_and_calls_share_one_thread(engine: ScriptedEngine, thread: EngineThread):
     ran_on = {thread.call(threading.get_ident).result(10) for _ in range(20)}
-    wait_for(lambda: engine.steps)
+    wait_until(lambda: engine.steps)
     assert ran_on == engine.threads
 
 
 def test_a_call_that_wakes_nothing_costs_no_step(engine: ScriptedEngine, thread: EngineThread):
-    wait_for(lambda: engine.steps == 1)
+    wait_until(lambda: engine.steps == 1)
     for _ in range(100):
         thread.call(lambda: None).result(10)
     assert engine.steps == 1
 
 
 def test_a_wake_up_is_a_step_now(engine: ScriptedEngine, thread: EngineThread):
-    wait_for(lambda: engine.steps == 1)
+    wait_until(lambda: engine.steps == 1)
     thread.wake()
-    wait_for(lambda: engine.steps == 2)
+    wait_until(lambda: engine.steps == 2)
 
 
 def test_a_deadline_is_kept_under_a_flood_of_calls(engine: ScriptedEngine, thread: EngineThread):
     engine.sleep_ms = 20
     thread.wake()
-    wait_for(lambda: engine.steps >= 2)
+    wait_until(lambda: engine.steps >= 2)
     before = engine.steps
     is_over = threading.Event()
 
@@ -112,18 +106,18 @@ def test_a_deadline_is_kept_under_a_flood_of_calls(engine: ScriptedEngine, threa
 
     flooder = threading.Thread(target=flood)
     flooder.start()
-    wait_for(lambda: engine.steps >= before + 5)
+    wait_until(lambda: engine.steps >= before + 5)
     is_over.set()
     flooder.join()
 
 
 def test_a_failed_step_is_made_again_and_calls_go_on(engine: ScriptedEngine, thread: EngineThread):
-    wait_for(lambda: engine.steps == 1)
+    wait_until(lambda: engine.steps == 1)
     engine.faults = [HostError("disk full"), HostError("disk full")]
     thread.wake()
-    wait_for(lambda: not engine.faults)
+    wait_until(lambda: not engine.faults)
     assert thread.call(lambda: 7).result(10) == 7
-    wait_for(lambda: engine.steps == 4)
+    wait_until(lambda: engine.steps == 4)
     assert engine.is_disturbed
 
 
@@ -186,13 +180,13 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch, thread: EngineThread):
 
 def test_a_step_that_cannot_write_is_no_hanging_loop(engine: ScriptedEngine, thread: EngineThread):
     """The watchdog is fed, and the step is made again soon."""
-    wait_for(lambda: engine.steps == 1)
+    wait_until(lambda: engine.steps == 1)
     engine.faults = [DatabaseBusy("held")] * 3
     before = thread.last_step_s
     thread.wake()
-    wait_for(lambda: len(engine.faults) < 3)
-    wait_for(lambda: thread.last_step_s > before)
-    wait_for(lambda: not engine.faults)
+    wait_until(lambda: len(engine.faults) < 3)
+    wait_until(lambda: thread.last_step_s > before)
+    wait_until(lambda: not engine.faults)
     assert engine.is_disturbed
 
 
@@ -244,9 +238,9 @@ def test_an_event_of_a_runtime_is_a_look(engine: ScriptedEngine):
     engine.core.runtimes["process"] = SimpleNamespace(name="process", wait_event=wait_event)
     made = thread_of(engine)
     made.start()
-    wait_for(lambda: engine.steps == 1)
+    wait_until(lambda: engine.steps == 1)
     happened.set()
-    wait_for(lambda: engine.looks == 1)
+    wait_until(lambda: engine.looks == 1)
     made.stop(10)
 
 

@@ -14,13 +14,8 @@ import pytest
 
 from gpuboard import errors
 from gpuboard.api.client import Client
-from tests.support.daemon import (
-    CONFIG,
-    DaemonProcess,
-    daemon_in,
-    run_daemon,
-    wait_until,
-)
+from tests.support.daemon import CONFIG, DaemonProcess, daemon_in, run_daemon
+from tests.support.waiting import wait_until
 
 
 def test_a_second_daemon_says_who_holds_the_lock_and_exits_75(daemon: DaemonProcess):

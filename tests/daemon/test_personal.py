@@ -16,7 +16,8 @@ import pytest
 from gpuboard import errors
 from gpuboard.api import places
 from gpuboard.api.client import connect
-from tests.support.daemon import daemon_in, wait_until
+from tests.support.daemon import daemon_in
+from tests.support.waiting import wait_until
 
 PERSONAL = """
 [daemon]

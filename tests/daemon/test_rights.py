@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import DaemonProcess, daemon_in, wait_until
+from tests.support.daemon import DaemonProcess, daemon_in
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.root,

@@ -17,7 +17,7 @@ from gpuboard.devices.protocol import Probe
 from gpuboard.devices.simulated import SimulatedProbe
 from gpuboard.model.device import Health, ProbeSnapshot
 from tests.support.fakenvml import FakeBox, gpu_uuid, process_line, use_library
-from tests.support.probes import until
+from tests.support.waiting import wait_until
 
 MakeProbe = Callable[[], Probe]
 
@@ -73,7 +73,7 @@ def test_the_first_sweep_comes_and_more_follow(make_probe: MakeProbe) -> None:
     first = probe.wait_first(20)
     assert first.sequence >= 1
     assert not first.fault
-    until(lambda: len(seen) >= 3)
+    wait_until(lambda: len(seen) >= 3)
     numbers = [each.sequence for each in seen]
     assert numbers == sorted(set(numbers))
     assert threading.get_ident() not in threads
@@ -84,7 +84,7 @@ def test_devices_are_who_they_are_in_every_sweep(make_probe: MakeProbe) -> None:
     probe = make_probe()
     seen: list[ProbeSnapshot] = []
     probe.start(seen.append)
-    until(lambda: len(seen) >= 3)
+    wait_until(lambda: len(seen) >= 3)
     rolls = {tuple((r.device.uuid, r.device.index) for r in each.readings) for each in seen}
     assert len(rolls) == 1
     roll = rolls.pop()
@@ -126,7 +126,7 @@ def test_after_stop_no_thread_is_left(make_probe: MakeProbe) -> None:
     probe.start()
     probe.wait_first(20)
     probe.stop()
-    until(lambda: threading.active_count() <= before)
+    wait_until(lambda: threading.active_count() <= before)
     assert probe.snapshot().readings
 
 
@@ -136,15 +136,15 @@ def test_a_slow_driver_is_a_hung_driver_until_it_answers(box: FakeBox) -> None:
     probe = NvmlProbe(0.05, 0.05, 0.3)
     probe.start()
     try:
-        until(lambda: not probe.snapshot().fault)
+        wait_until(lambda: not probe.snapshot().fault)
         box.write(**{"latency_us.nvmlDeviceGetUtilizationRates": 700_000})
-        until(lambda: "has not answered" in probe.snapshot().fault)
+        wait_until(lambda: "has not answered" in probe.snapshot().fault)
         snapshot = probe.snapshot()
         assert snapshot.hint
         assert [each.device.uuid for each in snapshot.readings] == [gpu_uuid(0), gpu_uuid(1)]
         assert all(each.processes is None for each in snapshot.readings)
         box.clear("latency_us.nvmlDeviceGetUtilizationRates")
-        until(lambda: not probe.snapshot().fault)
+        wait_until(lambda: not probe.snapshot().fault)
         assert probe.snapshot().sequence > snapshot.sequence
     finally:
         probe.stop()
@@ -161,13 +161,13 @@ def test_a_driver_that_comes_back_is_read_again(box: FakeBox) -> None:
         assert "not loaded" in snapshot.fault
         assert "modprobe" in snapshot.hint
         box.clear("init_error")
-        until(lambda: len(probe.snapshot().readings) == 2)
+        wait_until(lambda: len(probe.snapshot().readings) == 2)
         box.write(init_error="DRIVER_NOT_LOADED", **{"error.*": "DRIVER_NOT_LOADED"})
-        until(lambda: probe.snapshot().fault)
+        wait_until(lambda: probe.snapshot().fault)
         snapshot = probe.snapshot()
         assert [each.health for each in snapshot.readings] == [Health.UNKNOWN] * 2
         box.clear("init_error", "error.*")
-        until(lambda: not probe.snapshot().fault)
+        wait_until(lambda: not probe.snapshot().fault)
     finally:
         probe.stop()
 

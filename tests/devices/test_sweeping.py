@@ -11,7 +11,8 @@ import pytest
 from gpuboard.devices.sweeping import SweepingProbe
 from gpuboard.errors import StateError
 from gpuboard.model.device import Health, ProbeSnapshot
-from tests.support.probes import ScriptedSource, host_error, until
+from tests.support.probes import ScriptedSource, host_error
+from tests.support.waiting import wait_until
 
 NOW = 777
 
@@ -49,7 +50,7 @@ def test_each_sweep_is_published_once_and_numbered(
     seen: list[ProbeSnapshot] = []
     probe.start(seen.append)
     assert probe.wait_first(10).sequence >= 1
-    until(lambda: probe.snapshot().sequence >= 5)
+    wait_until(lambda: probe.snapshot().sequence >= 5)
     sweeps = [each.sequence for each in seen if not each.fault]
     assert sweeps[:5] == [1, 2, 3, 4, 5]
 
@@ -62,7 +63,7 @@ def test_sweep_asked_for_does_not_wait_for_the_interval(source: ScriptedSource) 
     for _ in range(3):
         before = probe.snapshot().sequence
         probe.sweep_soon()
-        until(lambda before=before: probe.snapshot().sequence > before)
+        wait_until(lambda before=before: probe.snapshot().sequence > before)
     began, before = time.monotonic(), source.sweeps
     while time.monotonic() - began < 0.2:
         probe.sweep_soon()
@@ -76,9 +77,9 @@ def test_a_hung_driver_is_told_with_its_seconds_and_knows_nothing(
     """While a call hangs: a fault in words, the old number and instant, no figure, no process."""
     seen: list[ProbeSnapshot] = []
     probe.start(seen.append)
-    until(lambda: probe.snapshot().sequence >= 1)
+    wait_until(lambda: probe.snapshot().sequence >= 1)
     source.may_answer.clear()
-    until(lambda: probe.snapshot().fault)
+    wait_until(lambda: probe.snapshot().fault)
     last = [each for each in seen if not each.fault][-1]
     hung = probe.snapshot()
     assert "has not answered for" in hung.fault
@@ -87,7 +88,7 @@ def test_a_hung_driver_is_told_with_its_seconds_and_knows_nothing(
     assert (reading.health, reading.processes, reading.utilization) == (Health.UNKNOWN, None, None)
     assert reading.device == last.readings[0].device
     count = len(seen)
-    until(lambda: len(seen) >= count + 3)
+    wait_until(lambda: len(seen) >= count + 3)
     assert {each.sequence for each in seen[count:]} == {last.sequence}
 
 
@@ -101,7 +102,7 @@ def test_a_driver_that_hangs_at_its_first_call_is_told_too(
     assert "has not answered" in snapshot.fault
     assert (snapshot.sequence, snapshot.readings) == (0, ())
     source.may_answer.set()
-    until(lambda: probe.snapshot().sequence >= 1)
+    wait_until(lambda: probe.snapshot().sequence >= 1)
 
 
 def test_no_second_call_is_made_into_a_hung_driver(
@@ -109,12 +110,12 @@ def test_no_second_call_is_made_into_a_hung_driver(
 ) -> None:
     """One thread alone is in the driver, however long it hangs, and no new one is started."""
     probe.start()
-    until(lambda: source.sweeps >= 2)
+    wait_until(lambda: source.sweeps >= 2)
     source.may_answer.clear()
-    until(lambda: probe.snapshot().fault)
+    wait_until(lambda: probe.snapshot().fault)
     threads = threading.active_count()
     faults = {probe.snapshot().fault}
-    until(lambda: faults.add(probe.snapshot().fault) or len(faults) >= 2)
+    wait_until(lambda: faults.add(probe.snapshot().fault) or len(faults) >= 2)
     assert threading.active_count() == threads
     assert source.most_inside == 1
     assert len(source.threads) == 1
@@ -126,12 +127,12 @@ def test_what_a_hung_call_brings_at_last_is_thrown_away(
     """The answer of a call that hung is old: the next one counts, and the number goes on."""
     seen: list[ProbeSnapshot] = []
     probe.start(seen.append)
-    until(lambda: source.sweeps >= 1 and probe.snapshot().sequence >= 1)
+    wait_until(lambda: source.sweeps >= 1 and probe.snapshot().sequence >= 1)
     source.may_answer.clear()
-    until(lambda: probe.snapshot().fault)
+    wait_until(lambda: probe.snapshot().fault)
     hung, sequence = source.sweeps, probe.snapshot().sequence
     source.may_answer.set()
-    until(lambda: probe.snapshot().sequence > sequence)
+    wait_until(lambda: probe.snapshot().sequence > sequence)
     fresh = next(each for each in seen if each.sequence == sequence + 1)
     assert fresh.at == hung + 1
     assert not fresh.fault
@@ -143,7 +144,7 @@ def test_a_probe_with_a_hung_driver_stops_in_bounded_time(
     """Stopping leaves the hung thread behind, as a daemon."""
     source.may_answer.clear()
     probe.start()
-    until(lambda: source.inside)
+    wait_until(lambda: source.inside)
     began = time.monotonic()
     probe.stop()
     assert time.monotonic() - began < 2
@@ -157,7 +158,7 @@ def test_a_stopped_probe_has_closed_the_driver(
     probe.start()
     probe.wait_first(10)
     probe.stop()
-    until(lambda: not any(thread.is_alive() for thread in probe._threads))
+    wait_until(lambda: not any(thread.is_alive() for thread in probe._threads))
     assert source.is_closed
     probe.stop()
 
@@ -167,7 +168,7 @@ def test_a_probe_may_be_stopped_from_its_listener(
 ) -> None:
     """A listener that stops the probe does not wait for its own thread."""
     probe.start(lambda _snapshot: probe.stop())
-    until(lambda: not any(thread.is_alive() for thread in probe._threads))
+    wait_until(lambda: not any(thread.is_alive() for thread in probe._threads))
 
 
 def test_a_faulty_driver_is_told_and_tried_again(
@@ -175,9 +176,9 @@ def test_a_faulty_driver_is_told_and_tried_again(
 ) -> None:
     """A driver's fault is published with its hint, known devices stay as unknown; then all is well."""
     probe.start()
-    until(lambda: probe.snapshot().sequence >= 1)
+    wait_until(lambda: probe.snapshot().sequence >= 1)
     source.fault = host_error()
-    until(lambda: probe.snapshot().fault)
+    wait_until(lambda: probe.snapshot().fault)
     snapshot = probe.snapshot()
     assert (snapshot.fault, snapshot.hint) == ("the driver is gone", "bring it back")
     assert snapshot.at == NOW
@@ -185,7 +186,7 @@ def test_a_faulty_driver_is_told_and_tried_again(
     assert (reading.health, reading.fault) == (Health.UNKNOWN, "the driver is gone")
     assert reading.processes is None
     source.fault = None
-    until(lambda: not probe.snapshot().fault)
+    wait_until(lambda: not probe.snapshot().fault)
     assert probe.snapshot().readings[0].utilization == 50
 
 
@@ -196,9 +197,9 @@ def test_a_bug_in_a_binding_ends_no_thread(
     """An unexpected error is a fault in words, and the sweeps go on."""
     source.fault = make()
     probe.start()
-    until(lambda: "reading the devices failed" in probe.snapshot().fault)
+    wait_until(lambda: "reading the devices failed" in probe.snapshot().fault)
     source.fault = None
-    until(lambda: not probe.snapshot().fault)
+    wait_until(lambda: not probe.snapshot().fault)
 
 
 def test_a_bug_in_a_listener_ends_no_thread(probe: SweepingProbe) -> None:
@@ -208,7 +209,7 @@ def test_a_bug_in_a_listener_ends_no_thread(probe: SweepingProbe) -> None:
         raise RuntimeError("a bug")
 
     probe.start(listener)
-    until(lambda: probe.snapshot().sequence >= 3)
+    wait_until(lambda: probe.snapshot().sequence >= 3)
 
 
 def test_a_probe_is_started_once(probe: SweepingProbe) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 
 from gpuboard.devices.usernames import FRESH_S, UserNames
-from tests.support.runtimes import wait_until
+from tests.support.waiting import wait_until
 
 
 def test_the_boxs_own_files_answer_at_once() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.box import wait_until
+from tests.support.waiting import wait_until
 
 CONFIG = """
 [daemon]

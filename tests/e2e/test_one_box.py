@@ -15,9 +15,10 @@ from typing import Self
 
 import pytest
 
-from tests.support.box import Box, people, wait_until
+from tests.support.box import Box, people
 from tests.support.dockerd import IMAGE, DockerEngine, missing_parts, running_engine
 from tests.support.fakenvml import FakeBox, built, gpus
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(420)]
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.box import Box, people, wait_until
+from tests.support.box import Box, people
 from tests.support.sshd import Sshd, login_of, running_sshd, why_no_sshd
 from tests.support.tmux import terminal, why_no_tmux
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.root,

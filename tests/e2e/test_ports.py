@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.box import Box, people, wait_until
+from tests.support.box import Box, people
 from tests.support.bridged import BridgedEngine
 from tests.support.dockerd import IMAGE
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 

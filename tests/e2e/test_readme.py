@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.box import ROOT, Box, wait_until
+from tests.support.box import ROOT, Box
 from tests.support.dockerd import busybox_root, missing_parts, running_engine
+from tests.support.waiting import wait_until
 
 README = (ROOT / "README.md").read_text()
 CONFIG = """

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.box import Box, wait_until
+from tests.support.box import Box
 from tests.support.tmux import Terminal, terminal, why_no_tmux
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(why_no_tmux()), reason=why_no_tmux() or "-")
 

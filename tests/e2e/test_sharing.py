@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.box import Box, people, wait_until
+from tests.support.box import Box, people
 from tests.support.dockerd import IMAGE, DockerEngine, missing_parts, running_engine
 from tests.support.fakenvml import FakeBox, built, process_line
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.cc, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -19,10 +19,10 @@ import pytest
 
 from gpuboard.runtimes.cgroups import ContainerCgroups
 from tests.safety.deaths import COUNT, SCRIPT, CrashBox, crash_box
-from tests.support.box import wait_until
 from tests.support.fakenvml import gpu_uuid
 from tests.support.faultbox import container_of
 from tests.support.trixie import TrixieEngine
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.cc]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import registry as registry_parts
-from tests.support.box import Box, wait_until
+from tests.support.box import Box
 from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.registry import Registry, running_registry
+from tests.support.waiting import wait_until
 
 CONFIG = """
 [jobs]

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.box import Box, people, wait_until
+from tests.support.box import Box, people
 from tests.support.dockerd import IMAGE, IMAGE_ALL_DEVICES
 from tests.support.fakenvml import FakeBox, built, gpu_uuid, gpus
 from tests.support.trixie import TrixieEngine
+from tests.support.waiting import wait_until
 
 CONFIG = """
 [jobs]

@@ -22,7 +22,7 @@ from gpuboard.devices.nvml import NvmlProbe
 from gpuboard.devices.nvml_sweep import NvmlSource
 from gpuboard.devices.processes import ProcessTable
 from gpuboard.devices.sweeping import wall_ms
-from tests.support.box import Box, people, wait_until
+from tests.support.box import Box, people
 from tests.support.dockerd import running_engine
 from tests.support.livegpu import (
     IMAGE,
@@ -33,6 +33,7 @@ from tests.support.livegpu import (
     missing_engine,
     query,
 )
+from tests.support.waiting import wait_until
 
 _WHY_NOT = missing_driver()
 pytestmark = [

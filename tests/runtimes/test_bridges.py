@@ -13,7 +13,8 @@ from gpuboard.model.job import PublishedPort
 from gpuboard.runtimes.sandbox import SandboxSettings
 from tests.runtimes.conftest import docker_bench_on
 from tests.support.bridged import BridgedEngine
-from tests.support.runtimes import PERSON, RuntimeBench, wait_until
+from tests.support.runtimes import PERSON, RuntimeBench
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 

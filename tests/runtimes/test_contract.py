@@ -11,7 +11,8 @@ import pytest
 
 from gpuboard.errors import Conflict, GpuboardError, InvalidRequest, NotFound, RequestError
 from gpuboard.runtimes.protocol import RunState
-from tests.support.runtimes import GPU, GPU_2, RuntimeBench, wait_until
+from tests.support.runtimes import GPU, GPU_2, RuntimeBench
+from tests.support.waiting import wait_until
 
 
 def test_create_is_exactly_once_from_many_threads(bench: RuntimeBench):

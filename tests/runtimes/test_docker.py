@@ -41,7 +41,8 @@ from tests.support.dockerd import (
     DockerEngine,
     busybox_root,
 )
-from tests.support.runtimes import GPU, GPU_2, PERSON, RealClock, RuntimeBench, wait_until
+from tests.support.runtimes import GPU, GPU_2, PERSON, RealClock, RuntimeBench
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.engine,

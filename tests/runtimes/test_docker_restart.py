@@ -16,7 +16,8 @@ from gpuboard.errors import GpuboardError, OutcomeUnknown, Unavailable
 from gpuboard.runtimes.protocol import RunState
 from tests.runtimes.conftest import docker_bench_on
 from tests.support.dockerd import DockerEngine
-from tests.support.runtimes import RuntimeBench, wait_until
+from tests.support.runtimes import RuntimeBench
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.engine,

@@ -21,7 +21,8 @@ from gpuboard.runtimes.mounts import MountBoard
 from gpuboard.runtimes.protocol import RunRequest
 from gpuboard.runtimes.sandbox import SandboxSettings
 from tests.support.hangingfs import hanging
-from tests.support.runtimes import PERSON, wait_until
+from tests.support.runtimes import PERSON
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="looking up as somebody else needs root")

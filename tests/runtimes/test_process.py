@@ -32,7 +32,8 @@ from gpuboard.runtimes.process_table import (
 from gpuboard.runtimes.protocol import RunState
 from gpuboard.runtimes.sandbox import SandboxSettings
 from tests.support.box import ROOT
-from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, open_descriptors, wait_until
+from tests.support.runtimes import GPU, GPU_2, PERSON, RuntimeBench, open_descriptors
+from tests.support.waiting import wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other people's processes need root")
 

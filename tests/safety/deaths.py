@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.box import wait_until
 from tests.support.dockerd import DockerEngine
 from tests.support.fakenvml import built
 from tests.support.faultbox import FaultBox, container_rows, fault_box
+from tests.support.waiting import wait_until
 
 COUNT = 8
 CONFIG = """

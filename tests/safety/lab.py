@@ -21,9 +21,10 @@ import docker
 
 from gpuboard.api.wire import Connection
 from gpuboard.daemon.parts import box_id
-from tests.support.box import Box, people, wait_until
+from tests.support.box import Box, people
 from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.fakenvml import FakeBox, built, gpus
+from tests.support.waiting import wait_until
 
 ENDED = ("succeeded", "failed", "cancelled", "timed_out", "preempted", "lost")
 MALLORY, VICTIM, LONGER = "gbm", "gbv", f"gbm{os.getpid()}x"

@@ -21,7 +21,7 @@ import pytest
 
 from gpuboard.runtimes.cgroups import ContainerCgroups
 from tests.safety.lab import Lab
-from tests.support.box import people, wait_until
+from tests.support.box import people
 from tests.support.dockerd import (
     IMAGE,
     IMAGE_ALL_DEVICES,
@@ -32,6 +32,7 @@ from tests.support.dockerd import (
 )
 from tests.support.fakenvml import gpu_uuid
 from tests.support.hangingfs import hanging
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 

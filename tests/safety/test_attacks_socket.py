@@ -26,8 +26,9 @@ from gpuboard.api.throttle import BURST_S
 from gpuboard.runtimes.cgroups import hierarchies
 from gpuboard.runtimes.process_table import row_of, send
 from tests.safety.lab import Lab, as_uid
-from tests.support.box import as_person, wait_until
+from tests.support.box import as_person
 from tests.support.dockerd import IMAGE
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 

@@ -12,9 +12,9 @@ import pytest
 
 from gpuboard.errors import NotFound
 from tests.safety.deaths import SCRIPT, CrashBox, crash_box
-from tests.support.box import wait_until
 from tests.support.dockerd import DockerEngine
 from tests.support.faultbox import container_rows
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 

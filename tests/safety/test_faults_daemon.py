@@ -24,7 +24,7 @@ from gpuboard.runtimes.docker import DockerRuntime
 from gpuboard.runtimes.sandbox import SandboxSettings
 from gpuboard.store.connection import JOURNAL_LIMIT_BYTES
 from gpuboard.store.database import Store
-from tests.support.box import ROOT, people, wait_until
+from tests.support.box import ROOT, people
 from tests.support.canned_engine import speaking
 from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.fakenvml import gpu_uuid, process_line
@@ -37,6 +37,7 @@ from tests.support.faultbox import (
     fault_box,
     fill,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.cc]
 

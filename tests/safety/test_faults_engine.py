@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from gpuboard.runtimes.cgroups import ContainerCgroups
-from tests.support.box import wait_until
 from tests.support.dockerd import (
     IMAGE,
     DockerEngine,
@@ -22,6 +21,7 @@ from tests.support.dockerd import (
 )
 from tests.support.fakenvml import built, gpu_uuid
 from tests.support.faultbox import DOCKER, FaultBox, container_of, fault_box, fill
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 

@@ -19,9 +19,9 @@ import pytest
 import gpuboard.engine
 from tests.safety import test_faults_crashes
 from tests.safety.deaths import SCRIPT, CrashBox, crash_box
-from tests.support.box import wait_until
 from tests.support.dockerd import DockerEngine
 from tests.support.fakenvml import gpu_uuid, process_line
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from gpuboard.runtimes.cgroups import ContainerCgroups
-from tests.support.box import wait_until
 from tests.support.dockerd import DockerEngine, missing_parts, running_engine
 from tests.support.fakenvml import built
 from tests.support.faultbox import DOCKER, FaultBox, container_of, container_rows, fault_box
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.cc]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gpuboard.runtimes.profile import LABEL_UID
 from tests.support.dockerd import DockerEngine, missing_parts
-from tests.support.runtimes import wait_until
+from tests.support.waiting import wait_until
 
 _UP = 'ip link set lo up && exec "$@"'
 _NO_NETWORK = frozenset({"--bridge=none", "--iptables=false"})

@@ -88,13 +88,6 @@ def daemon_in(folder: Path, config: str = CONFIG) -> Iterator[DaemonProcess]:
         daemon.stop()
 
 
-def wait_until(condition: object, timeout_s: float = 20.0, words: str = "waited in vain") -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, words
-        time.sleep(0.02)
-
-
 def run_daemon(
     *arguments: str, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -230,20 +230,6 @@ class DockerEngine:
                     break
                 time.sleep(0.02)
         file.unlink(missing_ok=True)
-        self._wait_for_containerd()
-
-    def _wait_for_containerd(self) -> None:
-        """Wait until the engine's own containerd has died with it, and forget its pid.
-
-        Where pid 1 does not reap, it stays a zombie, which the next dockerd would call alive.
-        """
-        record = self.directory / "exec/containerd/containerd.pid"
-        deadline = time.monotonic() + 10
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{record.read_text()}/cmdline")
-            while command.read_bytes() and time.monotonic() < deadline:
-                time.sleep(0.05)
-        record.unlink(missing_ok=True)
 
     def is_up(self) -> bool:
         """Whether its process lives."""

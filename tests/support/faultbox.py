@@ -15,9 +15,10 @@ from typing import Any
 
 from gpuboard.api.client import Client
 from gpuboard.errors import GpuboardError, Unavailable
-from tests.support.box import ROOT, Box, wait_until
+from tests.support.box import ROOT, Box
 from tests.support.dockerd import IMAGE, DockerEngine
 from tests.support.fakenvml import FakeBox, gpus
+from tests.support.waiting import wait_until
 
 DOCKER = """
 [jobs]

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 from gpuboard.errors import HostError
 from gpuboard.model.device import Device, DeviceProcess, DeviceReading, ProbeSnapshot
 from gpuboard.model.ids import DeviceUuid
 
 WAIT_S = 20.0
-
-
-def until(condition: Callable[[], object], wait_s: float = WAIT_S) -> None:
-    """Wait on a condition; fail when it does not come."""
-    end = time.monotonic() + wait_s
-    while not condition():
-        assert time.monotonic() < end, "the condition never came"
-        time.sleep(0.002)
 
 
 class ScriptedSource:

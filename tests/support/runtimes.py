@@ -11,21 +11,13 @@ from pathlib import Path
 from gpuboard.model.ids import DeviceUuid
 from gpuboard.runtimes.protocol import Observed, RunRequest, RunState, Runtime
 from gpuboard.runtimes.simulated import Script
+from tests.support.waiting import wait_until
 
 GPU = DeviceUuid("GPU-11111111-2222-3333-4444-555555555555")
 GPU_2 = DeviceUuid("GPU-66666666-2222-3333-4444-555555555555")
 PERSON = 4242
 """A uid that no account of the box has."""
 _numbers = itertools.count(1)
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    """Wait until a condition is true; fail when it does not become so."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("the condition did not become true in time")
-        time.sleep(0.02)
 
 
 class RuntimeBench:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import click
 
-from tests.support.box import ROOT, wait_until
+from tests.support.box import ROOT
+from tests.support.waiting import wait_until
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 

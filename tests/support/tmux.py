@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.support.box import wait_until
+from tests.support.waiting import wait_until
 
 
 def why_no_tmux() -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from gpuboard.errors import Unavailable
 from gpuboard.tui.errands import Errands, way_onto
-from tests.support.box import wait_until
+from tests.support.waiting import wait_until
 
 
 def errands():

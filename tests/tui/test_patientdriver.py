@@ -9,7 +9,7 @@ import pytest
 from gpuboard.tui import patientdriver
 from gpuboard.tui.app import GpuboardApp
 from gpuboard.tui.patientdriver import PatientDriver
-from tests.support.box import wait_until
+from tests.support.waiting import wait_until
 
 
 class Looks(threading.Event):
