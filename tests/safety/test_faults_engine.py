@@ -320,8 +320,9 @@ def test_fault_16_engine_restarted_and_its_containers_live(
     stays = box.shell(LIVE)
     for job in (ends, stays):
         box.wait_state(job, "running")
+    container = container_of(mortal_engine, ends)
     mortal_engine.kill()
-    time.sleep(2.5)  # it ends while nobody looks
+    wait_until(lambda: not ContainerCgroups().pids(container), 20, "its end, while nobody looks")
     assert {box.job(job)["state"] for job in (ends, stays)} == {"running"}
     mortal_engine.start(live_restore=True)
     view = box.ended(ends)
@@ -335,6 +336,20 @@ def test_fault_16_engine_restarted_and_its_containers_live(
     record_property("seen", f"the one that ended: {told}; the other runs on, no state changed")
 
 
+PIPE_BYTES = 60_000
+"""What a pipe holds, but for a block: 170 kB do not fit."""
+
+
+def _has_written(container: str, least_bytes: int) -> bool:
+    """Whether a process of the container has written so much by now."""
+    for pid in ContainerCgroups().pids(container):
+        with contextlib.suppress(OSError):
+            _, written = Path(f"/proc/{pid}/io").read_text().split("wchar: ")
+            if int(written.split()[0]) >= least_bytes:
+                return True
+    return False
+
+
 def test_fault_42_log_pipe_is_full_while_the_engine_is_down(
     mortal_box: FaultBox, mortal_engine: DockerEngine, record_property
 ) -> None:
@@ -345,8 +360,9 @@ def test_fault_42_log_pipe_is_full_while_the_engine_is_down(
     lines = 30_000
     job = box.shell(f"sleep 1; seq 1 {lines}; exit 3")
     box.wait_state(job, "running")
+    container = container_of(mortal_engine, job)
     mortal_engine.kill()
-    time.sleep(2.5)  # 170 kB do not fit into the pipe
+    wait_until(lambda: _has_written(container, PIPE_BYTES), 20, "the pipe to be full")
     assert box.job(job)["state"] == "running"
     mortal_engine.start(live_restore=True)
     view = box.ended(job)
@@ -363,13 +379,14 @@ def test_fault_19_engine_hangs(
     box.start()
     job = box.shell("sleep 4; exit 2")
     box.wait_state(job, "running")
+    container = container_of(mortal_engine, job)
     os.kill(mortal_engine.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
         waits = box.shell("exit 0")
         states = [box.job(n)["state"] for n in (job, waits)]
         took_s = time.monotonic() - began
-        time.sleep(5)  # the job ends while the engine hangs
+        wait_until(lambda: not ContainerCgroups().pids(container), 20, "the job's end meanwhile")
         assert box.job(job)["state"] == "running"
     finally:
         os.kill(mortal_engine.pid, signal.SIGCONT)
