@@ -18,15 +18,16 @@ from itertools import chain
 from operator import or_
 from typing import TYPE_CHECKING
 
-from gpuboard.model.ids import JobId, Uid
+from gpuboard.model.ids import JobId
 from gpuboard.model.world import Waiting
+from gpuboard.policy.candidates import candidates_of
 from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS
 from gpuboard.policy.givingway import LEAST_MS, GivingWay, Tenure, Turn, fewest
 from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.leases import LeaseRules
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.topology import take_lowest
-from gpuboard.policy.turns import TurnOrder
+from gpuboard.policy.turns import Like, Place, TurnOrder
 
 if TYPE_CHECKING:
     from gpuboard.policy.plan import Round
@@ -35,10 +36,6 @@ HEAD_TRIES = 16
 """At most so many kinds of jobs are looked at for one that could be next, under leases."""
 LOOKS_PER_LEASE = 4
 """While somebody waits, it is looked so often a lease whose turn it is."""
-
-
-Like = tuple[Uid, bool, Kind, int]
-"""Jobs that are refused alike: of one person, newcomers or not, of one kind and grace."""
 
 
 class Filling:
@@ -60,8 +57,8 @@ class Filling:
         """(devices, free again at) of what this round started."""
         self._instants: set[int] = set()
         self._turn_order: TurnOrder | None = None
-        self._no_place: set[tuple[Kind, int]] = set()
-        """(kind, grace) of jobs that found no devices, free or about to be."""
+        self._no_place: set[Place] = set()
+        """Of jobs that found no devices, free or about to be."""
         self._no_way: set[Like] = set()
         """Those to whom nobody gave way."""
         self._no_head: set[Like] = set()
@@ -91,8 +88,8 @@ class Filling:
         if head_id is not None:
             self._keep_head(head_id)
         if self.rules.lease_ms:
-            for waiting, kind in self._by_turns():
-                self._serve_turn(waiting, kind)
+            for waiting, like in self._by_turns():
+                self._serve_turn(waiting, like)
         else:
             for waiting in self._in_order():
                 self._serve(waiting)
@@ -133,7 +130,7 @@ class Filling:
             able += [(lane, bound_ms) for lane in lanes if lane.shortest_ms <= bound_ms]
         refused: dict[tuple[object, ...], int] = {}
         looks = self._round.world.settings.backfill_scan
-        for _, job_id, _, span_ms, lane in self._round.order.scan(able, looks):
+        for _, job_id, _, span_ms, lane in candidates_of(self._round.order, able, looks):
             if not self._is_open():
                 return
             waiting = self._find(JobId(job_id))
@@ -157,30 +154,29 @@ class Filling:
         needs_head = any((pool & option).bit_count() >= kind.gpus for option in options)
         return self.head_start_at or self._now if needs_head else self._now
 
-    def _by_turns(self) -> Iterator[tuple[Waiting, Kind]]:
+    def _by_turns(self) -> Iterator[tuple[Waiting, Like]]:
         """Yield jobs by who had the least, those left out of which nothing can come."""
         if self._turn_order is None:
             lanes = chain.from_iterable(self._round.servable(LaneClass.PREEMPTIBLE).values())
             self._turn_order = TurnOrder(lanes, self.rules, self._round.unstarted)
-        for waiting, kind in self._turn_order.jobs(self._is_passed_over):
+        for waiting, like in self._turn_order.jobs(self._is_passed_over):
             if not self._is_open():
                 return
             if self._round.has_room(waiting):
-                yield waiting, kind
+                yield waiting, like
 
-    def _is_passed_over(self, waiting: Waiting, kind: Kind) -> bool:
+    def _is_passed_over(self, waiting: Waiting, like: Like) -> bool:
         is_served = waiting is self.head or waiting.job_id in self._round.starts
-        return is_served or self._is_hopeless(waiting, kind)
+        return is_served or self._is_hopeless(waiting, like)
 
     def _find(self, job_id: JobId) -> Waiting | None:
         waiting = self._round.unstarted(job_id)
         return None if waiting is self.head else waiting
 
-    def _is_hopeless(self, waiting: Waiting, kind: Kind) -> bool:
+    def _is_hopeless(self, waiting: Waiting, like: Like) -> bool:
         """Whether one like it was refused whatever it was offered."""
-        if (kind, waiting.grace_s) not in self._no_place:
+        if like[2] not in self._no_place:
             return False
-        like = (waiting.uid, self.rules.is_newcomer(waiting), kind, waiting.grace_s)
         may_be_head = self.head is None and like not in self._no_head
         if may_be_head and len(self._no_head) < HEAD_TRIES:
             return False
@@ -199,15 +195,14 @@ class Filling:
         if not self._start_now(waiting) and not self._claim_coming(waiting) and not self.head:
             self._be_head(waiting)
 
-    def _serve_turn(self, waiting: Waiting, kind: Kind) -> None:
+    def _serve_turn(self, waiting: Waiting, like: Like) -> None:
         """Serve a job whose turn it is; what is refused to it is not tried again for those like it."""
-        place = (kind, waiting.grace_s)
+        place = like[2]
         if place not in self._no_place:
             if self._start_now(waiting) or self._claim_coming(waiting):
                 return
             if not waiting.gpu_memory_bytes:  # whether one may join others is up to whose they are
                 self._no_place.add(place)
-        like = (waiting.uid, self.rules.is_newcomer(waiting), *place)
         if like not in self._no_way and self._way.may_gain(waiting):
             if self._make_way(waiting):
                 return

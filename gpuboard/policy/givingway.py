@@ -6,6 +6,7 @@ waits is held against all of them at once, and nobody is stopped whose devices a
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpuboard.model.ids import JobId, Uid
@@ -62,6 +63,8 @@ class GivingWay:
         """What one has to have had less than, if anybody is to give way: of others, of newcomers."""
         self._none_able: set[tuple[Uid, bool]] = set()
         """People to whose jobs nobody has to give way now, of newcomers and of others."""
+        self._none_from: dict[tuple[bool, int], float] = {}
+        """By newness and grace: nobody gives way to whoever had so much or more and holds nothing."""
         self._stays: dict[JobId, bool] = {}
         """Of those who hold devices, whether another job could use them for a while."""
         self._stays_in: Arrangement | None = None
@@ -100,6 +103,7 @@ class GivingWay:
         rules = self._rules
         self._hurdles = rules.hurdle(holders, is_new=False), rules.hurdle(holders, is_new=True)
         self._none_able.clear()
+        self._none_from.clear()
 
     def _expect(self, holder: Holder, devices: int) -> None:
         """Count on devices of a job that is being stopped."""
@@ -121,7 +125,9 @@ class GivingWay:
             return False
         if waiting.uid in self._uids:
             return True
-        return self._rules.had(waiting.uid) < self._hurdles[is_new]
+        had = self._rules.had(waiting.uid)
+        none_from = self._none_from.get((is_new, waiting.grace_s), math.inf)
+        return had < self._hurdles[is_new] and had < none_from
 
     def able(self, waiting: Waiting, kept: int) -> list[Turn]:
         """Return those who have to give way to the job now, all their devices being of use and none `kept`."""
@@ -135,8 +141,20 @@ class GivingWay:
             elif not turn.devices & kept and self._is_of_use(turn):
                 able.append(turn)
         if not able:
-            self._none_able.add((waiting.uid, self._rules.is_newcomer(waiting)))
+            self._refuse(waiting)
         return able
+
+    def _refuse(self, waiting: Waiting) -> None:
+        """Remember that nobody gives way to the job, nor to any like it of people who had more.
+
+        That does not hold of people who hold something, to whose jobs their own give way by other rules.
+        """
+        uid, is_new = waiting.uid, self._rules.is_newcomer(waiting)
+        self._none_able.add((uid, is_new))
+        if uid not in self._uids:
+            like = (is_new, waiting.grace_s)
+            had = self._rules.had(uid)
+            self._none_from[like] = min(had, self._none_from.get(like, math.inf))
 
     def tenures(self, waiting: Waiting) -> list[Tenure]:
         """Return what those jobs hold, until when it is theirs, and who gives way then."""

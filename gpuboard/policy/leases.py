@@ -95,14 +95,14 @@ class LeaseRules:
         highest = max(hurdles, default=-math.inf)
         return math.nextafter(highest, math.inf) if is_new else highest
 
-    def own_rank(self, waiting: Waiting) -> Rank:
+    def own_rank(self, waiting: Waiting, *, is_new: bool) -> Rank:
         """Return what a person's jobs are served by, smallest first: newcomers; then which ran least."""
-        new = self.is_newcomer(waiting)
         if self._is_by_job:
-            return float(not new), 0, waiting.submitted_at, waiting.job_id
-        ahead = self._worth(waiting.uid, waiting.gpus) if new else 0.0
-        ran_s = 0 if new else waiting.ran_s
-        return -ahead, ran_s, waiting.submitted_at, waiting.job_id
+            return float(not is_new), 0, waiting.submitted_at, waiting.job_id
+        if is_new:
+            ahead = self._worth(waiting.uid, waiting.gpus)
+            return -ahead, 0, waiting.submitted_at, waiting.job_id
+        return 0.0, waiting.ran_s, waiting.submitted_at, waiting.job_id
 
     def safe_until(self, holder: Holder) -> int:
         """Return the end of the holder's lease (ms); one without a lease is safe as if it had one."""

@@ -12,13 +12,13 @@ One pure function, `plan_round(world, queue, now)`. In this order:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from itertools import chain
-from operator import itemgetter
 
 from gpuboard.model.ids import JobId, ReservationId, Uid
 from gpuboard.model.plan import Bind, Plan, Start, Stop
 from gpuboard.model.world import Holder, Waiting, World
+from gpuboard.policy.candidates import Candidate, candidates_of
 from gpuboard.policy.capacity import STOP_MARGIN_MS, Capacity
 from gpuboard.policy.conservative import Promises
 from gpuboard.policy.filling import Filling
@@ -26,7 +26,7 @@ from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.owners import Owners
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.profile import FOREVER
-from gpuboard.policy.queue import Candidate, ServingOrder, WaitingQueue
+from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from gpuboard.policy.quota import Allowance
 from gpuboard.policy.sharing import budget_of
 
@@ -311,7 +311,7 @@ class Round:
             self._do_sharers_wait = any(kind.gpu_memory_bytes for kind in kinds)
         return self._do_sharers_wait
 
-    def _candidates(self) -> list[Candidate]:
+    def _candidates(self) -> Iterable[Candidate]:
         """Return jobs that might fit, of the next `backfill_scan` ones, in the order to try them."""
         able: list[tuple[Lane, int]] = []
         most = self.capacity.idle.bit_count()
@@ -324,14 +324,15 @@ class Round:
             else:
                 able += [(lane, bound_ms) for lane in lanes if lane.shortest_ms <= bound_ms]
         if not able:
-            return []
-        scanned = self.order.scan(able, self.world.settings.backfill_scan)
-        taken: set[JobId | None] = {*self.starts, self.head.job_id if self.head else None}
-        taken.update(self.promises.ids())
-        found = [candidate for candidate in scanned if candidate[1] not in taken]
-        if self.world.settings.backfill_shortest_first:
-            return _shortest_of_each_first(found)
-        return found
+            return ()
+        settings = self.world.settings
+        taken: set[int] = {*self.starts, *self.promises.ids()}
+        if self.head is not None:
+            taken.add(self.head.job_id)
+        shortest_first = settings.backfill_shortest_first
+        return candidates_of(
+            self.order, able, settings.backfill_scan, taken, shortest_first=shortest_first
+        )
 
     def _open_until(self, kind: Kind) -> int:
         """Return an instant (ms) beyond which no job of a kind can start now by itself; cheap."""
@@ -464,24 +465,6 @@ class Round:
         """Start the job on devices that are its own already, or on none."""
         uuids = self.capacity.box.uuids_of(devices)
         self.starts[waiting.job_id] = Start(waiting.job_id, uuids, reservation_id)
-
-
-def _shortest_of_each_first(found: list[Candidate]) -> list[Candidate]:
-    """Return jobs so that each person's come shortest predicted first, in that person's places.
-
-    Among people the order stands. Shortest first over all would let short jobs of many people pass
-    a wide one again and again: on the KTH log at 16 devices that made the longest wait of half-box
-    jobs 190 h rather than 134 h.
-    """
-    of_person: dict[Uid, list[Candidate]] = {}
-    people = [candidate[-1].uid for candidate in found]
-    for uid, candidate in zip(people, found, strict=True):
-        of_person.setdefault(uid, []).append(candidate)
-    for own in of_person.values():
-        if len(own) > 1:
-            own.reverse()  # taken from the end, and of equals the first shall come first
-            own.sort(key=itemgetter(2), reverse=True)
-    return [of_person[uid].pop() for uid in people]
 
 
 def _stop_at(grace_s: int, from_at: int) -> int:

@@ -21,17 +21,11 @@ from gpuboard.policy.lanes import (
     LaneKey,
     Own,
     Payer,
-    even_depth,
     lane_class,
     lane_key,
 )
 from gpuboard.policy.profile import FOREVER
 from gpuboard.policy.usage import FairShare, virtual_lead_ms
-
-Candidate = tuple[int, int, int, int, Lane]
-"""A job found by a scan: what it is served by (ms, smallest first), its number, how long it should
-take (s), its limit plus grace (ms), and its lane. No NamedTuple: making those takes four times as
-long, and a scan makes up to a thousand."""
 
 _Entry = tuple[int, int, int, int, Lane | Own]
 """What comes next of a lane: what it is served by (ms), its job, its place in the lane, the lead, the
@@ -242,9 +236,7 @@ class ServingOrder:
 
         A lane that the caller adds to `closed` on the way yields no more.
         """
-        return self._merged(
-            [self._first(lane, self._lead_of(lane.payer)) for lane in lanes], closed
-        )
+        return self._merged([self._first(lane, self.lead_of(lane.payer)) for lane in lanes], closed)
 
     def jobs_of_kinds(
         self, index: LaneIndex, kinds: Container[Kind], closed: Container[LaneKey] = ()
@@ -286,40 +278,8 @@ class ServingOrder:
     def _first(self, lane: Lane, lead: int) -> _Entry:
         return self.counted(lane.submitted_at[0]) - lead, lane.ids[0], 0, lead, lane
 
-    def scan(self, lanes: Sequence[tuple[Lane, int]], limit: int) -> list[Candidate]:
-        """Look at `limit` jobs of some lanes at most; return in order those within their lane's bound.
-
-        Each lane comes with a bound on the span (ms). All lanes are looked into equally deep, as far
-        as they go: the long line of one person keeps no other's jobs from being looked at. This is
-        the inner loop of backfill.
-        """
-        depth = even_depth([len(lane.ids) for lane, _ in lanes], limit)
-        counted, lead_of = self.counted, self._lead_of
-        found: list[Candidate] = [
-            (
-                counted(lane.submitted_at[0]) - lead_of(lane.payer),
-                lane.ids[0],
-                lane.expected_s[0],
-                lane.spans_ms[0],
-                lane,
-            )
-            for lane, bound_ms in lanes
-            if lane.spans_ms[0] <= bound_ms
-        ]
-        for lane, bound_ms in lanes if depth > 1 else ():
-            spans_ms = lane.spans_ms
-            within = [n for n, span_ms in enumerate(spans_ms[1:depth], 1) if span_ms <= bound_ms]
-            if within:
-                lead, at = lead_of(lane.payer), lane.submitted_at
-                ids, expected_s = lane.ids, lane.expected_s
-                found += [
-                    (counted(at[n]) - lead, ids[n], expected_s[n], spans_ms[n], lane)
-                    for n in within
-                ]
-        found.sort()
-        return found
-
-    def _lead_of(self, payer: Payer) -> int:
+    def lead_of(self, payer: Payer) -> int:
+        """Return the lead of a payer, remembered."""
         lead = self._leads.get(payer)
         return self.lead_ms(*payer) if lead is None else lead
 
@@ -332,7 +292,7 @@ class ServingOrder:
         own_key, own_id = self.key(waiting)
         before: dict[LaneKey, int] = {}
         for lane in lanes:
-            place = lane.place_of(own_key + self._lead_of(lane.payer), own_id)
+            place = lane.place_of(own_key + self.lead_of(lane.payer), own_id)
             if place:
                 before[lane.key] = place
         return before

@@ -22,6 +22,13 @@ FEWEST_LOOKS = 4
 FRESH = -1
 """Of a person whose jobs were not looked at yet."""
 
+Place = int
+"""Jobs of one kind and grace, by number: what devices would do for one does for all."""
+Like = tuple[Uid, bool, Place]
+"""Jobs that are refused alike: of one person, newcomers or not, of one place."""
+Look = tuple[Rank, Waiting, Like]
+"""A job that was looked at, with its rank among those of its person."""
+
 
 class Line:
     """The jobs of one person that are looked at, the last of the list first."""
@@ -31,8 +38,8 @@ class Line:
     def __init__(self, uid: Uid) -> None:
         self.uid = uid
         self.lanes: list[Lane] = []
-        self.jobs: list[tuple[Rank, Waiting, Kind]] | None = None
-        """With their ranks among themselves; None: not looked at yet."""
+        self.jobs: list[Look] | None = None
+        """None: not looked at yet."""
 
 
 class TurnOrder:
@@ -45,6 +52,8 @@ class TurnOrder:
         self._rules = rules
         self._find = find
         self._lines: dict[Uid, Line] = {}
+        self._places: dict[tuple[Kind, int], Place] = {}
+        """By kind and grace."""
         for lane in lanes:
             uid = lane.uid
             line = self._lines.get(uid)
@@ -55,8 +64,8 @@ class TurnOrder:
         self._least = {uid: rules.least_rank(line.lanes) for uid, line in self._lines.items()}
 
     def jobs(
-        self, is_passed_over: Callable[[Waiting, Kind], bool]
-    ) -> Iterator[tuple[Waiting, Kind]]:
+        self, is_passed_over: Callable[[Waiting, Like], bool]
+    ) -> Iterator[tuple[Waiting, Like]]:
         """Yield jobs, what is granted on the way counted at once.
 
         Which are passed over is asked again as late as can be.
@@ -67,35 +76,38 @@ class TurnOrder:
         looked = 0
         while heap:
             _, uid, place = heapq.heappop(heap)
+            if place == FRESH and looked >= 2 * LOOKS:
+                continue
             line = self._lines[uid]
+            jobs = line.jobs
+            if jobs is None:
+                jobs = line.jobs = self._look_at(line)
             if place == FRESH:
-                if looked >= 2 * LOOKS:
-                    continue
-                jobs = self._looked_at(line)
                 looked += len(jobs)
-                place = len(jobs) - 1
+                place = len(jobs)
             else:
-                jobs = self._looked_at(line)
-                _, waiting, kind = jobs[place]
-                if not is_passed_over(waiting, kind):
-                    yield waiting, kind
-                place -= 1
+                _, waiting, like = jobs[place]
+                if not is_passed_over(waiting, like):
+                    yield waiting, like
+            place -= 1
             while place >= 0 and is_passed_over(jobs[place][1], jobs[place][2]):
                 place -= 1
             if place >= 0:
                 heapq.heappush(heap, (_rank(standing(uid), jobs[place][0]), uid, place))
 
-    def _looked_at(self, line: Line) -> list[tuple[Rank, Waiting, Kind]]:
+    def _look_at(self, line: Line) -> list[Look]:
         """Return the first jobs of a person's lanes, of each as many as of the others, the best last."""
-        if line.jobs is not None:
-            return line.jobs
-        jobs = line.jobs = []
+        jobs: list[Look] = []
+        rules, places = self._rules, self._places
         depth = even_depth([len(lane.ids) for lane in line.lanes], self._looks)
         for lane in line.lanes:
             for job_id in lane.ids[:depth]:
                 waiting = self._find(JobId(job_id))
                 if waiting is not None:
-                    jobs.append((self._rules.own_rank(waiting), waiting, lane.kind))
+                    is_new = rules.is_newcomer(waiting)
+                    place = places.setdefault((lane.kind, waiting.grace_s), len(places))
+                    rank = rules.own_rank(waiting, is_new=is_new)
+                    jobs.append((rank, waiting, (line.uid, is_new, place)))
         jobs.sort(key=itemgetter(0), reverse=True)
         return jobs
 

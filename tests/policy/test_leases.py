@@ -127,3 +127,26 @@ def test_a_round_that_asks_whose_turn_it_is_again_looks_at_each_job_once():
     ranks.grant(1, 1, NOW + 60 * MINUTE)
     assert people() == [2, 2, 2, 3, 3, 3, 1, 1, 1]
     assert sorted(looked) == list(range(1, 10))
+
+
+def test_nobody_is_asked_to_give_way_again_for_people_who_had_more(monkeypatch):
+    """Who does not give way to one does not for whoever had more: one person is asked for, not forty."""
+    asked: list[int] = []
+    know = LeaseRules.gives_way_at
+
+    def noted(self, holder, waiting, **how):
+        asked.append(waiting.uid)
+        return know(self, holder, waiting, **how)
+
+    monkeypatch.setattr(LeaseRules, "gives_way_at", noted)
+    lenders = [
+        held(50 + n, n, uid=90, until=5000, preemptible=True, started_at=NOW, grace_s=0)
+        for n in range(4)
+    ]
+    usage = (Usage(90, 1e9), *(Usage(uid, uid * 1000.0) for uid in range(1, 41)))
+    jobs = [job(n, 5, uid=n, **OLD) for n in range(1, 41)]
+    plan = plan_round(
+        box(5, holders=tuple(lenders), usage=usage, settings=HOUR), WaitingQueue(jobs), NOW
+    )
+    assert plan.stops == ()
+    assert set(asked) == {1}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gpuboard.model.world import PolicySettings, Usage
-from gpuboard.policy.lanes import LaneClass, even_depth
-from gpuboard.policy.profile import FOREVER
+from gpuboard.policy.lanes import LaneClass
 from gpuboard.policy.queue import ServingOrder, WaitingQueue
 from tests.support.policy_facts import MINUTE, box, job
 
@@ -145,37 +143,6 @@ def test_a_queue_and_its_snapshot_go_their_own_ways():
     assert queue.serving_order(box(1), NOW) == [1, 2, 4]
     assert twin.serving_order(box(1), NOW) == [3]
     assert third.serving_order(box(1), NOW) == [2, 3]
-
-
-def test_a_scan_looks_into_all_lanes_equally_deep_and_answers_in_order():
-    """One person's long line keeps nobody else's jobs from being looked at."""
-    queue = WaitingQueue(
-        [job(number, uid=1, submitted_at=number) for number in range(1, 101)]
-        + [job(200 + number, uid=2, submitted_at=500 + number) for number in range(3)]
-    )
-    lanes = [(lane, FOREVER) for lane in queue.lanes(NOW, LaneClass.ORDINARY)]
-
-    def scanned(some, limit: int) -> list[int]:
-        return [candidate[1] for candidate in ServingOrder(box(1)).scan(some, limit)]
-
-    assert scanned(lanes, 10) == [1, 2, 3, 4, 5, 6, 7, 200, 201, 202]
-    assert scanned(lanes, 1000) == queue.serving_order(box(1), NOW)
-    assert scanned([(lane, 0) for lane, _ in lanes], 1000) == []
-
-
-@pytest.mark.parametrize(
-    ("lengths", "limit", "depth"),
-    [
-        ((), 5, 1),
-        ((3, 9), 12, 9),
-        ((3, 9), 11, 8),
-        ((3, 9), 6, 3),
-        ((5, 5, 5), 10, 3),
-        ((1, 1, 1), 2, 1),
-    ],
-)
-def test_the_depth_of_a_scan_uses_up_its_limit(lengths, limit, depth):
-    assert even_depth(lengths, limit) == depth
 
 
 def test_the_lanes_of_a_person_are_looked_at_only_when_their_turn_comes():
