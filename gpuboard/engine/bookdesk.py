@@ -11,6 +11,7 @@ from gpuboard.engine.change import Change
 from gpuboard.engine.core import Core
 from gpuboard.engine.protocol import BookingEdit
 from gpuboard.engine.refusal import insist_admitted
+from gpuboard.engine.windows import booking_of, claim_of, window_of
 from gpuboard.engine.world import build_world
 from gpuboard.errors import Conflict, NotFound
 from gpuboard.model.ids import DeviceUuid, ReservationId
@@ -23,39 +24,12 @@ from gpuboard.model.reservation import (
     Reservation,
     ReservationState,
 )
-from gpuboard.model.world import Booking
 from gpuboard.policy.admission import admit
 from gpuboard.policy.plan import plan_round
 from gpuboard.store.database import Store
 
 TRIAL_ID = 1 << 60
 """Bookings that are only tried have numbers from here on."""
-
-
-def window_of(booking: Reservation) -> ReservationRequest:
-    """Return the window that a booking has, as a request."""
-    return ReservationRequest(
-        gpus=booking.gpus,
-        from_at=booking.from_at,
-        until_at=booking.until_at,
-        gpu_uuids=booking.gpu_uuids,
-        gpu_type=booking.gpu_type,
-        account=booking.account,
-    )
-
-
-def _placed(owner: Person, request: ReservationRequest, number: int) -> Booking:
-    """Return a booking that is only tried, as the policy sees bookings."""
-    return Booking(
-        reservation_id=ReservationId(number),
-        uid=owner.uid,
-        user=owner.name,
-        gpus=request.gpus,
-        from_at=request.from_at,
-        until_at=request.until_at,
-        gpu_uuids=request.gpu_uuids,
-        gpu_type=request.gpu_type,
-    )
 
 
 class BookingDesk:
@@ -89,8 +63,8 @@ class BookingDesk:
         admission = admit(world, core.ledger.queue, request, now, replacing=gone)
         if not admission.accepted or request.from_at > now or gone:
             return admission
-        placed = _placed(owner, request, TRIAL_ID)
-        world = msgspec.structs.replace(world, bookings=(*world.bookings, placed))
+        tried = claim_of(booking_of(owner, request, now, number=TRIAL_ID))
+        world = msgspec.structs.replace(world, bookings=(*world.bookings, tried))
         binds = plan_round(world, core.ledger.queue, now).binds
         bound = [bind.devices for bind in binds if bind.reservation_id == TRIAL_ID]
         return msgspec.structs.replace(admission, devices=bound[0]) if bound else admission
@@ -105,22 +79,7 @@ class BookingDesk:
         """Book all windows, or none. Raises Refused as `reserve` does, for the first that does not fit."""
         now = self._core.clock.now_ms()
         self.insist_all(owner, requests)
-        bookings = [
-            Reservation(
-                id=ReservationId(0),
-                owner=owner,
-                gpus=request.gpus,
-                from_at=request.from_at,
-                until_at=request.until_at,
-                gpu_uuids=request.gpu_uuids,
-                gpu_type=request.gpu_type,
-                name=name,
-                created_at=now,
-                rule=rule,
-                account=request.account,
-            )
-            for request in requests
-        ]
+        bookings = [booking_of(owner, request, now, name=name, rule=rule) for request in requests]
         self._core.plan_soon()
         return self._begun(self._core.journal.book_series(bookings))
 
@@ -137,8 +96,8 @@ class BookingDesk:
         for number, request in enumerate(requests):
             admission = admit(world, core.ledger.queue, request, now, replacing=replacing)
             insist_admitted(admission, request, now)
-            placed = _placed(owner, request, TRIAL_ID + number)
-            world = msgspec.structs.replace(world, bookings=(*world.bookings, placed))
+            tried = claim_of(booking_of(owner, request, now, number=TRIAL_ID + number))
+            world = msgspec.structs.replace(world, bookings=(*world.bookings, tried))
 
     def change(
         self, reservation_id: ReservationId, by: Person, request: ReservationRequest, name: str

@@ -16,6 +16,7 @@ from gpuboard.engine.core import Core
 from gpuboard.engine.foreign import in_use_words
 from gpuboard.engine.ledger import Account
 from gpuboard.engine.stopping import limit_boot_ms
+from gpuboard.engine.windows import claim_of
 from gpuboard.engine.zone import utc_offsets
 from gpuboard.model.device import DeviceKind, DeviceReading, Health
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
@@ -210,18 +211,8 @@ def waiting_of(owner: Person, spec: JobSpec, now: int) -> Waiting:
 def _bookings(core: Core) -> tuple[Booking, ...]:
     ledger = core.ledger
     booked = [
-        Booking(
-            reservation_id=r.id,
-            uid=r.owner.uid,
-            user=r.owner.name,
-            gpus=r.gpus,
-            from_at=r.from_at,
-            until_at=r.until_at,
-            gpu_uuids=r.gpu_uuids,
-            gpu_type=r.gpu_type,
-            devices=_bound(ledger.leases.values(), r.id),
-        )
-        for _, r in sorted(ledger.reservations.items())
+        claim_of(booking, _bound(ledger.leases.values(), booking.id))
+        for _, booking in sorted(ledger.reservations.items())
     ]
     every = tuple(r.device.uuid for r in core.snapshot.readings)
     closed = [

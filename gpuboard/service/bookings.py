@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gpuboard.engine.protocol import BookingEdit
 from gpuboard.engine.refusal import insist_admitted, refusal_words
+from gpuboard.engine.windows import booking_of, window_of
 from gpuboard.errors import InvalidRequest, NotFound
 from gpuboard.model.ids import DeviceUuid, ReservationId
 from gpuboard.model.instants import iso, parse_instant
@@ -80,10 +81,12 @@ class BookingService:
         self._rules.check_hours(caller.person, caller.is_admin, [wanted], now)
         admission = self._engine.admit(caller.person, wanted)
         if request.dry_run and request.suggest and not admission.accepted:
-            return self._suggestion(_not_booked(caller, wanted, name, now), caller, admission, now)
+            return self._suggestion(
+                booking_of(caller.person, wanted, now, name=name), caller, admission, now
+            )
         insist_admitted(admission, wanted, now)
         if request.dry_run:
-            booking = _not_booked(caller, wanted, name, now)
+            booking = booking_of(caller.person, wanted, now, name=name)
         else:
             booking = self._engine.reserve(caller.person, wanted, name)
         view = self._answer(caller, booking, admission)
@@ -116,7 +119,7 @@ class BookingService:
         self._rules.check_hours(caller.person, caller.is_admin, windows, now)
         if request.dry_run:
             self._engine.insist_all(caller.person, windows)
-            made = [replace(_not_booked(caller, one, name, now), rule=rule) for one in windows]
+            made = [booking_of(caller.person, one, now, name=name, rule=rule) for one in windows]
         else:
             made = [*self._engine.reserve_series(caller.person, windows, name, rule)]
         names = self._names()
@@ -176,9 +179,7 @@ class BookingService:
         self, wanted: Reservation, caller: Caller, admission: Admission, now: int
     ) -> ReserveResult:
         """Return why a window cannot be had, and the nearest that can."""
-        asked = ReservationRequest(
-            wanted.gpus, wanted.from_at, wanted.until_at, gpu_uuids=wanted.gpu_uuids
-        )
+        asked = window_of(wanted)
         return ReserveResult(
             dry_run=True,
             reservation=self._view(caller, wanted, self._names()),
@@ -298,19 +299,3 @@ class BookingService:
             until = clock_words(lease.until_at, self._context.clock.now_ms())
             words.append(f"GPU {ref.label}: {what}, until {until} at the latest")
         return words
-
-
-def _not_booked(caller: Caller, wanted: ReservationRequest, name: str, now: int) -> Reservation:
-    """Return the booking of a dry run: id 0."""
-    return Reservation(
-        id=ReservationId(0),
-        owner=caller.person,
-        gpus=wanted.gpus,
-        from_at=wanted.from_at,
-        until_at=wanted.until_at,
-        gpu_uuids=wanted.gpu_uuids,
-        gpu_type=wanted.gpu_type,
-        name=name,
-        created_at=now,
-        account=wanted.account,
-    )
