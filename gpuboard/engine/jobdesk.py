@@ -12,9 +12,10 @@ from gpuboard.engine.core import Core
 from gpuboard.engine.dependencies import Standing, broken_words, standing
 from gpuboard.engine.ending import cancel_dependents, ended_job
 from gpuboard.engine.images import Images
+from gpuboard.engine.ledger import waiting_of
 from gpuboard.engine.protocol import NewJob
 from gpuboard.engine.stopping import Stopper
-from gpuboard.engine.world import policy_settings, waiting_of
+from gpuboard.engine.world import policy_settings
 from gpuboard.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobSpec, JobState, StopCause, Verdict

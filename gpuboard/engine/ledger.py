@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from gpuboard.engine.dependencies import Standing, standing
 from gpuboard.engine.weekbook import WeekBook
 from gpuboard.errors import StateError
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId
-from gpuboard.model.job import Job, JobState, RuntimeName
+from gpuboard.model.job import Job, JobSpec, JobState, RuntimeName
+from gpuboard.model.person import Person
 from gpuboard.model.reservation import Blackout, Drain, Lease, Notice, Reservation
 from gpuboard.model.world import Promise, Waiting
 from gpuboard.policy.queue import WaitingQueue
@@ -184,30 +187,16 @@ class Ledger:
         return [job for _, job in sorted(self.holding.items()) if job.spec.runtime == name]
 
     def _waiting(self, job: Job) -> Waiting:
-        spec = job.spec
-        return Waiting(
+        return msgspec.structs.replace(
+            waiting_of(job.owner, job.spec, job.submitted_at),
             job_id=job.id,
-            uid=job.owner.uid,
-            user=job.owner.name,
-            submitted_at=job.submitted_at,
-            gpus=spec.gpus,
-            limit_s=spec.limit_s,
-            gpu_uuids=spec.gpu_uuids,
-            gpu_type=spec.gpu_type,
-            gpu_memory_bytes=spec.gpu_memory_bytes or 0,
-            nvlink=spec.nvlink,
-            begin_at=spec.begin_at,
             is_held=job.is_held or job.id in self._preparing or self.is_resting(job),
             held_by=job.held_by,
             depends_on=tuple(sorted(self._unmet.get(job.id, ()))),
-            preemptible=spec.preemptible,
             array_id=job.array_id,
             array_limit=job.array_limit,
-            grace_s=spec.grace_s,
             predicted_s=self.predicted.get(job.id),
             ran_s=job.ran_s,
-            account=spec.account,
-            class_name=spec.class_name,
         )
 
     def _forget_dependencies(self, job_id: JobId) -> None:
@@ -215,3 +204,24 @@ class Ledger:
             dependents = self._dependents.get(other)
             if dependents is not None:
                 dependents.discard(job_id)
+
+
+def waiting_of(owner: Person, spec: JobSpec, submitted_at: int) -> Waiting:
+    """Return a job as the policy would see it if it were submitted then, with no number yet."""
+    return Waiting(
+        job_id=JobId(0),
+        uid=owner.uid,
+        user=owner.name,
+        submitted_at=submitted_at,
+        gpus=spec.gpus,
+        limit_s=spec.limit_s,
+        gpu_uuids=spec.gpu_uuids,
+        gpu_type=spec.gpu_type,
+        gpu_memory_bytes=spec.gpu_memory_bytes or 0,
+        nvlink=spec.nvlink,
+        begin_at=spec.begin_at,
+        preemptible=spec.preemptible,
+        grace_s=spec.grace_s,
+        account=spec.account,
+        class_name=spec.class_name,
+    )

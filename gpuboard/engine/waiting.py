@@ -9,8 +9,9 @@ import msgspec
 
 from gpuboard.engine.core import Core
 from gpuboard.engine.forecasting import Forecaster
+from gpuboard.engine.ledger import waiting_of
 from gpuboard.engine.protocol import NewJob, Trial, TrialWork
-from gpuboard.engine.world import build_world, waiting_of
+from gpuboard.engine.world import build_world
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job
 from gpuboard.model.person import Person

@@ -20,8 +20,7 @@ from gpuboard.engine.windows import claim_of
 from gpuboard.engine.zone import utc_offsets
 from gpuboard.model.device import DeviceKind, DeviceReading, Health
 from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
-from gpuboard.model.job import Job, JobSpec, JobState
-from gpuboard.model.person import Person
+from gpuboard.model.job import Job, JobState
 from gpuboard.model.reservation import Lease
 from gpuboard.model.world import (
     Booking,
@@ -33,7 +32,6 @@ from gpuboard.model.world import (
     Quota,
     Spent,
     Usage,
-    Waiting,
     World,
 )
 from gpuboard.policy.quota import GPU_HOURS
@@ -185,27 +183,6 @@ def _settling_holders(core: Core, now: int) -> list[Holder]:
             )
         )
     return stand_ins
-
-
-def waiting_of(owner: Person, spec: JobSpec, now: int) -> Waiting:
-    """Return a job as the policy would see it if it were submitted at `now`, with no number yet."""
-    return Waiting(
-        job_id=JobId(0),
-        uid=owner.uid,
-        user=owner.name,
-        submitted_at=now,
-        gpus=spec.gpus,
-        limit_s=spec.limit_s,
-        gpu_uuids=spec.gpu_uuids,
-        gpu_type=spec.gpu_type,
-        gpu_memory_bytes=spec.gpu_memory_bytes or 0,
-        nvlink=spec.nvlink,
-        begin_at=spec.begin_at,
-        preemptible=spec.preemptible,
-        grace_s=spec.grace_s,
-        account=spec.account,
-        class_name=spec.class_name,
-    )
 
 
 def _bookings(core: Core) -> tuple[Booking, ...]:
