@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.app import ComposeResult
 from textual.strip import Strip
 from textual.widgets import Input
 
 from gpuboard.model.views.jobs import JobList
 from gpuboard.model.views.shares import UsageView
-from gpuboard.tui.bindings import SEARCHING, bindings
-from gpuboard.tui.dialogs.base import Dialog
+from gpuboard.tui.dialogs.finder import Finder
 from gpuboard.tui.ink import Ink
 from gpuboard.tui.offers import Offer, actions, devices, jobs, people
 from gpuboard.tui.queuewindow import QueueWish
-from gpuboard.tui.widgets.painted import ActionBar, enter_item
-from gpuboard.tui.widgets.rows import RowList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,42 +21,36 @@ FOUND = 50
 """Jobs of the whole queue that are offered for what is typed."""
 
 
-class PaletteScreen(Dialog[None]):
+class PaletteScreen(Finder[Offer, None]):
     """The palette; the actions of the tab `where` are offered first."""
 
     DEFAULT_CSS = """
     PaletteScreen { align: center top; }
     PaletteScreen > .box { width: 72; height: 18; margin-top: 2; }
-    PaletteScreen Input { background: $panel; margin-bottom: 1; }
     """
-    BINDINGS = bindings(SEARCHING)
 
     def __init__(self, where: str) -> None:
-        super().__init__("Do anything")
+        super().__init__(
+            "Do anything",
+            asks="an action, a job's number or name, a person, a GPU",
+            empty="nothing is called so",
+            does="do it",
+        )
         self._where = where
         self._offers: list[Offer] = []
         self._words = ""
         self._asked: str | None = None
         """Words for which other people's jobs are being looked for; None while nobody is asked."""
 
-    def content(self) -> ComposeResult:
-        """Return the input and what it finds."""
-        yield Input(compact=True, placeholder="an action, a job's number or name, a person, a GPU")
-        yield RowList[Offer](_paint, lambda offer: offer.words, empty="nothing is called so")
-        yield ActionBar(ground="base", id="palette-keys")
-
     def on_mount(self) -> None:
         """Offer everything that is known, and ask who else there is."""
         super().on_mount()
-        items = [enter_item("do it"), *self.key_items()]
-        self.query_one("#palette-keys", ActionBar).show_items(items)
         app, snapshot = self.gpuboard, self.gpuboard.snapshot
         self._offers = actions(app, self._where)
         self._offer(devices(app, snapshot.board.devices if snapshot.board else ()))
         self._offer(people(app, app.known_people()))
         self._offer(jobs(app, snapshot.queue.jobs if snapshot.queue else ()))
-        self.query_one(RowList).can_focus = False
-        self.query_one(RowList).set_rows(self._offers)
+        self.show_found(self._offers)
         app.errands.run(app.source.usage, self._take_usage, lambda _error: None)
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -87,10 +77,7 @@ class PaletteScreen(Dialog[None]):
         found = [offer for offer in self._offers if all(w in offer.words.lower() for w in words)]
         typed = self._words.strip()
         found.sort(key=lambda offer: not offer.words.lower().startswith(typed))
-        rows = self.query_one(RowList)
-        rows.set_rows(found)
-        if not is_kept:
-            rows.move_to(0)
+        self.show_found(found, is_kept=is_kept)
 
     def _search(self) -> None:
         words = self._words
@@ -112,31 +99,15 @@ class PaletteScreen(Dialog[None]):
         if asked != self._words:
             self._search()
 
-    async def on_input_submitted(self) -> None:
-        """Do what is chosen."""
-        offer: Offer | None = self.query_one(RowList).current
-        if offer is not None:
-            await self._do(offer)
+    def key_of(self, row: Offer) -> str:
+        """Return what it is called."""
+        return row.words
 
-    async def on_row_list_chosen(self, message: RowList.Chosen[Offer]) -> None:
-        """Do what was clicked."""
-        await self._do(message.row)
-
-    async def action_choose(self) -> None:
-        """Take the chosen one (a click on the key line)."""
-        await self.query_one(Input).action_submit()
-
-    def action_step(self, by: int) -> None:
-        """Move the choice."""
-        rows = self.query_one(RowList)
-        rows.move_to(rows.cursor + by)
-
-    async def _do(self, offer: Offer) -> None:
+    def take(self, row: Offer) -> None:
+        """Do it, once the palette is gone."""
         self.dismiss(None)
-        self.app.call_later(offer.act)
+        self.app.call_later(row.act)
 
-
-def _paint(ink: Ink, offer: Offer, width: int, ground: str) -> Strip:
-    # The input has the keyboard, so the chosen row is shown as if it had.
-    ground = "selected" if ground != "base" else ground
-    return ink.spread([(" " + offer.words, "text")], [(f" {offer.keys} ", "key")], width, ground)
+    def paint(self, ink: Ink, row: Offer, width: int, ground: str) -> Strip:
+        """Return what is offered, and its keys."""
+        return ink.spread([(" " + row.words, "text")], [(f" {row.keys} ", "key")], width, ground)
