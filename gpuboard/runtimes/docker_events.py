@@ -7,7 +7,6 @@ end of the stream counts as an event.
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from gpuboard.runtimes.docker_api import VENDOR_ERRORS, DockerConnection
 from gpuboard.runtimes.profile import LABEL_BOX
 
-ECHO_S = 0.25
-"""Each event is announced twice: the engine sends `die` before its list of containers shows it."""
+ECHOES_S = (0.05, 0.25)
+"""So long after an event it is announced again: the engine sends `die` before its list shows the end."""
 _NEWS = ("start", "die", "oom", "pause", "unpause", "rename", "destroy")
 """Not `create`, which only we do: a look then would take CPU from the start that follows at once."""
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -31,7 +30,8 @@ class EventWatcher:
         self._changed = threading.Condition()
         self._count = 0
         self._seen = 0
-        self._echo_at = math.inf
+        self._echoes: list[float] = []
+        """When (monotonic, s) to announce the last event again, soonest first."""
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._stream: Any = None
@@ -44,19 +44,19 @@ class EventWatcher:
                     target=self._listen, name="docker-events", daemon=True
                 )
                 self._thread.start()
-            until = min(time.monotonic() + timeout_s, self._echo_at)
+            until = min([time.monotonic() + timeout_s, *self._echoes])
             self._changed.wait_for(
                 lambda: self._count != self._seen or self._closing.is_set(),
                 max(0.0, until - time.monotonic()),
             )
+            now = time.monotonic()
             if self._count != self._seen:
                 self._seen = self._count
-                self._echo_at = time.monotonic() + ECHO_S
+                self._echoes = [now + after_s for after_s in ECHOES_S]
                 return True
-            if time.monotonic() >= self._echo_at:
-                self._echo_at = math.inf
-                return True
-            return False
+            due = [at for at in self._echoes if at <= now]
+            self._echoes = self._echoes[len(due) :]
+            return bool(due)
 
     def close(self) -> None:
         """End the thread."""

@@ -621,6 +621,20 @@ def test_creating_is_no_news(bench: RuntimeBench):
     assert bench.runtime.wait_event(20)
 
 
+def test_an_event_is_followed_by_looks_for_what_the_engines_list_shows_later(
+    bench: RuntimeBench, monkeypatch: pytest.MonkeyPatch
+):
+    """`die` comes before the list shows the end: one look soon, so that devices are free, one to be sure."""
+    for echoes, looks in (((0.1, 0.6), 3), ((0.1, 600.0), 2)):
+        handle = bench.begin(bench.shell("sleep 600"))
+        while bench.runtime.wait_event(0.8):
+            continue
+        monkeypatch.setattr("gpuboard.runtimes.docker_events.ECHOES_S", echoes)
+        bench.runtime.kill(handle)
+        assert [bench.runtime.wait_event(3) for _ in range(looks)] == [True] * looks
+        assert not bench.runtime.wait_event(1)
+
+
 # --- containers that are not ours -----------------------------------------------------------------
 
 
