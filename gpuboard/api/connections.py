@@ -121,6 +121,9 @@ class Listener:
             except OSError as error:
                 _LOG.debug("a connection was lost before it began: %s", error)
                 connection.close()
+            except Exception:  # noqa: BLE001 - a border: one connection must not end all
+                _LOG.exception("a connection could not be taken")
+                connection.close()
 
     async def _admit(self, connection: socket.socket) -> None:
         who = credentials_of(connection)

@@ -80,11 +80,16 @@ def is_in_foreign_container(pid: int, proc: Path = Path("/proc")) -> bool:
     if all(others) and len(set(others)) > 1:
         return True
     try:
-        theirs = parse_cgroup((proc / str(pid) / "cgroup").read_text())
-        ours = parse_cgroup((proc / "self" / "cgroup").read_text())
+        theirs = parse_cgroup(_cgroup_file(proc / str(pid)))
+        ours = parse_cgroup(_cgroup_file(proc / "self"))
     except OSError:
         return True
     return theirs.kind in _CONTAINED and theirs != ours
+
+
+def _cgroup_file(process: Path) -> str:
+    """Return it as it is: anybody may make a control group whose name is no UTF-8, or holds lines."""
+    return (process / "cgroup").read_bytes().decode(errors="replace")
 
 
 def _pid_namespace(process: Path) -> str:

@@ -40,11 +40,10 @@ class ContainerCgroups:
         if pid <= 0:
             return
         try:
-            text = (self._proc / str(pid) / "cgroup").read_text()
+            paths = _paths_in(self._proc / str(pid))
         except OSError:
             return
-        for line in text.splitlines():
-            path = line.split(":", 2)[-1]
+        for path in paths:
             before, found, after = path.partition(container_id)
             suffix = after.split("/", 1)[0]
             if found:
@@ -101,10 +100,9 @@ class ContainerCgroups:
             if not entry.name.isdigit():
                 continue
             try:
-                text = (entry / "cgroup").read_text()
+                paths = _paths_in(entry)
             except OSError:
                 continue
-            paths = {line.split(":", 2)[-1] for line in text.splitlines()}
             for path in paths:
                 if path.startswith("/user.slice/"):
                     continue
@@ -134,6 +132,15 @@ class ContainerCgroups:
         """SIGKILL everything in the container's groups until they are empty; whether they are."""
         directories = self.directories(container_id)
         return kill_members(lambda: self.pids(container_id), directories, grace_s)
+
+
+def _paths_in(process: Path) -> list[str]:
+    """Return the control groups of a process (its folder in /proc). Raises OSError.
+
+    Their names are anybody's: no UTF-8, or with a carriage return that looks like a further line.
+    """
+    text = os.fsdecode((process / "cgroup").read_bytes())
+    return list(dict.fromkeys(line.split(":", 2)[-1] for line in text.split("\n")))
 
 
 def hierarchies(root: Path = ROOT) -> list[Path]:

@@ -99,10 +99,11 @@ def has_marker(pid: int, marker: bytes) -> bool:
 def real_uid(pid: int) -> int | None:
     """Return whose the process is, set-uid programs and all; None when it is gone."""
     try:
-        text = (PROC / str(pid) / "status").read_text()
+        status = (PROC / str(pid) / "status").read_bytes()
     except OSError:
         return None
-    line = next((line for line in text.splitlines() if line.startswith("Uid:")), "")
+    # a process chooses its own name, which stands there too: no UTF-8 perhaps, or with a \r
+    line = next((line for line in status.split(b"\n") if line.startswith(b"Uid:")), b"")
     return int(line.split()[1]) if line else None
 
 

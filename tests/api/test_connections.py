@@ -77,3 +77,31 @@ def test_nothing_is_read_about_whoever_is_turned_away(folder: Path):
     """Else a flood of them costs the daemon more than its sender."""
     _, _, asked = flood(folder, allowed=3)
     assert len(asked) == 3
+
+
+async def test_a_fault_with_one_connection_ends_no_other(folder: Path):
+    """SAFETY.md fault 36: the accept loop never exits, whatever one connection brings up."""
+    asked: list[int] = []
+
+    def is_contained(pid: int) -> bool:
+        asked.append(pid)
+        if len(asked) == 1:
+            raise ValueError("nobody foresaw this")
+        return False
+
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "s"))
+        listening.listen()
+        listener = Listener(listening, ApiConfig(), is_contained, asyncio.Protocol)
+        listener.start()
+        reader, writer = await asyncio.open_unix_connection(str(folder / "s"))
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        _, writer = await asyncio.open_unix_connection(str(folder / "s"))
+        end = loop.time() + 5
+        while len(asked) < 2 and loop.time() < end:
+            await asyncio.sleep(0.01)
+        writer.close()
+        await listener.stop()
+    assert len(asked) == 2

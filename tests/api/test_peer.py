@@ -172,6 +172,42 @@ def test_containers_are_told_by_their_anchored_cgroup(
     assert is_in_foreign_container(77, tmp_path) is expected
 
 
+def test_a_control_group_may_have_any_name(tmp_path: Path):
+    """Its maker chooses the bytes: no UTF-8, or what would be a line of its own if a \\r were one."""
+    names = {"self": b"/", "7": b"/mine\xff", "8": f"/mine\r0::/docker/{ID}".encode()}
+    for pid, name in names.items():
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cgroup").write_bytes(b"0::" + name + b"\n")
+    assert not is_in_foreign_container(7, tmp_path)
+    assert not is_in_foreign_container(8, tmp_path)
+
+
+@pytest.fixture
+def odd_cgroup() -> Iterator[bytes]:
+    """A control group whose name is no UTF-8, as anybody may make one below their own slice."""
+    path = os.fsencode(hierarchies()[0] / "gpuboard-test-") + b"\xff"
+    try:
+        os.mkdir(path)
+    except OSError as error:
+        pytest.skip(f"control groups cannot be made here: {error}")
+    yield path
+    os.rmdir(path)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_nobody_s_control_group_keeps_others_from_connecting(folder: Path, odd_cgroup: bytes):
+    """Its name could not be decoded, which ended the loop that accepts connections."""
+    with serving(folder, is_contained=is_in_foreign_container) as server:
+        asking = [b"/usr/bin/python3", b"-I", b"-c", JOIN_AND_ASK.encode()]
+        found = subprocess.run(
+            [*asking, str(server.path).encode(), b"/v1/ping", odd_cgroup],
+            capture_output=True, check=True, timeout=20,
+        )  # fmt: skip
+        assert json.loads(found.stdout)["uid"] == 0
+        assert Client(server.path).get("/ping")["uid"] == os.geteuid()
+
+
 async def test_a_person_is_looked_up_once_until_forgotten():
     looked: list[int] = []
 

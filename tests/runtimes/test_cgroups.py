@@ -124,6 +124,21 @@ def test_group_of_a_users_own_making_is_not_the_containers(unified: Path, proc: 
     assert ContainerCgroups(unified, proc).pids(ID) == set()
 
 
+@pytest.mark.parametrize(
+    "name", [b"\xff", f"x\r0::/docker/{ID}".encode()], ids=["no-utf-8", "a-line-of-its-own"]
+)
+def test_name_that_somebody_gave_a_group_hides_and_holds_nothing(
+    unified: Path, proc: Path, name: bytes
+):
+    """It could not be decoded, and then no container was seen; or it looked like a further line."""
+    for pid, path in (("7", b"/user.slice/" + name), ("9", f"/elsewhere/docker-{ID}".encode())):
+        (proc / pid).mkdir()
+        (proc / pid / "cgroup").write_bytes(b"0::" + path + b"\n")
+    cgroups = ContainerCgroups(unified, proc)
+    cgroups.learn(ID, 7)
+    assert cgroups.pids(ID) == {9}
+
+
 def test_what_is_no_container_id_finds_nothing_by_accident(unified: Path, proc: Path):
     """A short id or a path is an error."""
     for handle in ("", "..", "abc", "../../etc"):

@@ -245,6 +245,19 @@ def test_only_the_persons_own_process_is_believed_its_mark(
     runtime.close()
 
 
+def test_whose_a_process_is_stands_beside_a_name_of_its_own_choosing():
+    """No UTF-8: reading it failed, and with it the listing of everybody's jobs."""
+    rename = (
+        "import ctypes, time; ctypes.CDLL(None).prctl(15, b'\\xff\\rUid:\\t0', 0, 0, 0);"
+        " print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", rename], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert real_uid(process.pid) == os.getuid()
+        process.kill()
+
+
 @needs_root
 def test_a_mark_holds_nothing_where_groups_prove_the_job(bench: RuntimeBench):
     """Not even for the person: a loop of marked processes would keep the device beyond the limit."""
