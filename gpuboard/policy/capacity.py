@@ -225,6 +225,15 @@ class Capacity:
         else:
             self.arrangement.profile.block(devices, self.now, until_at)
 
+    def give_back(self, devices: int, ends_at: int) -> None:
+        """Let whole devices be idle that a job held, by its limit until an instant. Promises stay as they are."""
+        until_at = max(ends_at, self.now + OVERDUE_MS)
+        self.base.unblock(devices, self.now, until_at)
+        self.arrangement.profile.unblock(devices, self.now, until_at)
+        self.idle |= devices
+        self.held &= ~devices
+        self._refused.clear()
+
     def share(self, device: int, uid: Uid, budget: int, until_at: int) -> None:
         """Give a job its share of a device, which may be one that nobody shares yet."""
         if self.shared.of(device) is None:

@@ -18,6 +18,7 @@ import msgspec
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan
 from gpuboard.model.world import DeviceFact, Holder, PolicySettings, Quota, Waiting, World
+from gpuboard.policy.capacity import Capacity
 from gpuboard.policy.lanes import LaneClass
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
@@ -111,6 +112,8 @@ class Simulation:
         self._contention = Contention(gpus)
         self._promise = PromiseWatch()
         self._rest = RestWatch()
+        self._room: Capacity | None = None
+        """What the last plan left, and what was given back since."""
         self._started: dict[JobId, int] = {}
         self._outcomes: list[Outcome] = []
         self._runs: list[Run] = []
@@ -220,15 +223,26 @@ class Simulation:
         return self._promise.head is None or preemptible or can_backfill or self._preemptibles > 0
 
     def _could_start_any(self) -> bool:
-        """Whether a plan could start something: behind a head that stays nothing wider than what is idle."""
-        settings = self._world.settings
-        if self._promise.head is None or not settings.sticky_head or settings.classes:
+        """Whether a plan could start something: behind a head that stays what the last one left room for.
+
+        What ended since is given back to that. The head's start only moves earlier by it, which makes
+        no room behind it on devices that are all alike: whoever is in the way of it then is so now.
+        """
+        settings, head, room = self._world.settings, self._promise.head, self._room
+        if head is None or room is None or not settings.sticky_head or settings.classes:
             return True
         lanes, now, idle = self._queue.lanes, self._now, self._idle
-        if any(kind.gpus <= idle for kind in lanes(now, LaneClass.ORDINARY).by_kind):
-            return True
         others = (LaneClass.PREEMPTIBLE, LaneClass.DEVICELESS)
-        return self._preemptibles > 0 or any(lanes(now, kind) for kind in others)
+        if self._preemptibles > 0 or self._jobs[head].gpus <= idle:
+            return True
+        if any(lanes(now, kind) for kind in others):
+            return True
+        for kind, own in lanes(now, LaneClass.ORDINARY).by_kind.items():
+            if kind.gpus <= idle:
+                most_ms = room.open_until(kind.gpus, self._box.everything) - now
+                if any(lane.shortest_ms <= most_ms for lane in own.values()):
+                    return True
+        return False
 
     def _waiting(self, job_id: JobId, job: TraceJob, *, preemptible: bool) -> Waiting:
         runs = self._last_runs.get((job.user, job.gpus, job.limit_s))
@@ -274,6 +288,8 @@ class Simulation:
         payer = self._payers[job.user, job.account]
         self._ledger.release(payer, gpus, holder.started_at, self._now)
         self._idle += gpus
+        if self._room is not None and self._promise.head is not None:
+            self._room.give_back(self._box.held_by(holder), holder.ends_at)
         self._preemptibles -= holder.preemptible
         numbers = tuple(self._numbers[uuid] for uuid in holder.devices)
         self._runs.append(Run(job.user, numbers, holder.started_at / 1000, self._now / 1000))
@@ -312,8 +328,10 @@ class Simulation:
         order = self._order_now()
         world = self._world_now()
         began = perf_counter()
-        plan = Round(world, self._queue, self._now, box=self._box, order=order).run()
+        round_ = Round(world, self._queue, self._now, box=self._box, order=order)
+        plan = round_.run()
         self._decision_ms.append((perf_counter() - began) * 1000)
+        self._room = round_.capacity
         # What was stopped is free in the next round of this very instant: no booking is late before.
         self._late_bookings += self._book.bind(plan.binds, self._now, is_final=not plan.stops)
         for start in plan.starts:

@@ -155,3 +155,20 @@ def test_no_plan_is_made_where_none_could_start_anything():
     ).play()
     assert [outcome.start_s for outcome in played.outcomes] == [0, 0, 0, 300]
     assert len(played.decision_ms) == 3, "the first jobs, the head's promise, and its start"
+
+
+def test_no_plan_is_made_for_what_is_too_long_to_run_before_the_head():
+    """Neither one that comes nor one that waits could start on what an end leaves: the head needs it."""
+    jobs = [
+        TraceJob(1, "ann", 0, 2, 1000, 1000),
+        TraceJob(2, "ann", 0, 1, 100, 300),
+        TraceJob(3, "bob", 10, 4, 50, 50),
+        TraceJob(4, "cy", 20, 1, 1200, 1200),
+        TraceJob(5, "cy", 150, 1, 700, 700),
+    ]
+    played = Simulation(jobs, 4, POLICIES["fairshare"].settings).play()
+    began = {outcome.job.job_id: outcome.start_s for outcome in played.outcomes}
+    assert began == {1: 0, 2: 0, 3: 1000, 4: 1050, 5: 150}
+    assert len(played.decision_ms) == 5, (
+        "two at first, the head, the one that fits, the head, the last"
+    )

@@ -2,9 +2,9 @@
 
 At each decision P1 (no device twice), P4 (a head starts within the longest limit), P5 (only whom D
 allows may be head before others) and P7 (no idle device while somebody fits and nobody is promised it);
-every so many decisions, since they plan again, P2 (the order of rows is irrelevant), P10 (a longer
-limit starts nothing) and P12 (planning again changes nothing). P3 and P8 are counted by the simulation
-itself, and P6 is that all jobs end.
+where none is made, that it would start nothing; every so many decisions, since they plan again, P2
+(the order of rows is irrelevant), P10 (a longer limit starts nothing) and P12 (planning again changes
+nothing). P3 and P8 are counted by the simulation itself, and P6 is that all jobs end.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ class WatchedSimulation(Simulation):
             self._look_at_planning_again()
             self._look_at_a_longer_limit()
         return plan
+
+    def _could_start_any(self) -> bool:
+        could = super()._could_start_any()
+        if not could:
+            plan = self._plan(self._world_now())
+            assert (plan.starts, plan.head) == ((), self._promise.head), "a plan was left out"
+            self.looked["no plan"] += 1
+        return could
 
     def _start(self, job_id: JobId, devices: tuple[DeviceUuid, ...], *args: Any) -> None:
         held = {uuid for holder in self._holders.values() for uuid in holder.devices}
