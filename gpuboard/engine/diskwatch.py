@@ -47,9 +47,10 @@ class DiskWatch:
 
     def next_boot_ms(self) -> int | None:
         """Return when (boot time, ms) the next look is due while jobs run."""
-        if self._core.config.jobs.max_disk_bytes is None or not self._core.ledger.holding:
+        if self._core.config.jobs.max_disk_bytes is None:
             return None
-        names = {str(job.spec.runtime) for job in self._core.ledger.holding.values()}
+        holding = self._core.ledger.holding.values()
+        names = {str(job.spec.runtime) for job in holding if job.started_at is not None}
         boot = self._core.clock.boot_ms()
         due = [self._next_boot_ms.get(name, boot) for name in names - self._looking]
         return max(min(due), boot + 1) if due else None

@@ -53,6 +53,6 @@ class Flights:
         """Whether an observation requested at `mark` is young enough for this job."""
         return job_id not in self._airborne and self._touched.get(job_id, 0) <= mark
 
-    def forget(self, job_id: JobId) -> None:
-        """Drop what is known of a job that ended."""
-        self._touched.pop(job_id, None)
+    def forget_before(self, mark: int) -> None:
+        """Drop what makes no observation too old any more: those that are to come are all younger."""
+        self._touched = {job_id: at for job_id, at in self._touched.items() if at > mark}

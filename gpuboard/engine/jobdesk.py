@@ -20,6 +20,8 @@ from gpuboard.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from gpuboard.model.ids import JobId
 from gpuboard.model.job import Job, JobSpec, JobState, StopCause, Verdict
 from gpuboard.model.person import Person
+from gpuboard.model.reservation import Lease
+from gpuboard.policy.leases import lease_ms
 from gpuboard.policy.quota import RUNNING_GPUS, allowed_words, never_fits, queued_shortfall
 from gpuboard.store.database import Store
 
@@ -171,8 +173,8 @@ class JobDesk:
         change = Change("update")
         change.job(changed, "job.updated", uid=by.uid, limit_s=spec.limit_s, gpus=spec.gpus)
         if job.leased_at is not None and spec.limit_s != job.spec.limit_s:
-            until_at = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
             for lease in self._core.ledger.leases_of(job.id):
+                until_at = self._end_of(lease, job, job.leased_at, spec)
                 if lease.share is not None:
                     company.extend(self._core.ledger, change, lease, until_at)
                 else:
@@ -181,6 +183,14 @@ class JobDesk:
         self._images.require([changed])
         self._core.plan_soon()
         return changed
+
+    def _end_of(self, lease: Lease, job: Job, leased_at: int, spec: JobSpec) -> int:
+        """Return the end (ms) of a lease under another limit, which does not lengthen a turn."""
+        before, after = (leased_at + (s.limit_s + s.grace_s) * 1000 for s in (job.spec, spec))
+        if lease.until_at < before:
+            return min(lease.until_at, after)
+        turn_ms = lease_ms(policy_settings(self._core)) if spec.preemptible else 0
+        return min(after, leased_at + turn_ms) if turn_ms else after
 
     def _queued(self, job_id: JobId, what: str) -> Job:
         job = self.find(job_id)

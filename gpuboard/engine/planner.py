@@ -170,7 +170,9 @@ class Planner:
     def next_boot_ms(self) -> int | None:
         """Return when (boot time, ms) the next plan is due."""
         core = self._core
-        if core.wants_plan and not core.halted and self._reconciler.is_ready():
+        if core.halted or not self._reconciler.is_ready():
+            return None
+        if core.wants_plan:
             return 0 if core.is_hurried else self._not_before_boot_ms
         due = [] if self._resume_boot_ms is None else [self._resume_boot_ms]
         if core.plan.wake_at is not None:

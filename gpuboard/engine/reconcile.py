@@ -42,7 +42,8 @@ class Reconciler:
         self._on_devices = on_devices
         self._starter = starter
         self._ender = ender
-        self._outstanding: set[str] = set()
+        self._outstanding: dict[str, int] = {}
+        """Runtimes whose listing has not come yet, with the mark of when it was asked for."""
         self._next_look: dict[str, int] = dict.fromkeys(core.runtimes, 0)
         self._last_look: dict[str, int] = {}
         self._next_check: dict[str, int] = dict.fromkeys(core.runtimes, 0)
@@ -75,11 +76,11 @@ class Reconciler:
         boot = core.clock.boot_ms()
         woken, core.wants_look = core.wants_look, False
         for name, runtime in core.runtimes.items():
+            if boot >= self._next_check[name] and self._wants_check(name):
+                self._check(runtime)
             if name in self._outstanding:
                 core.wants_look = core.wants_look or woken
                 continue
-            if boot >= self._next_check[name] and self._wants_check(name):
-                self._check(runtime)
             soonest = self._last_look.get(name, -(10**9)) + int(core.pace.min_observe_s * 1000)
             if woken and boot < soonest:
                 self._next_look[name] = min(self._next_look[name], soonest)
@@ -115,9 +116,8 @@ class Reconciler:
 
     def _look(self, runtime: Runtime) -> None:
         core = self._core
-        self._outstanding.add(runtime.name)
+        mark = self._outstanding[runtime.name] = core.flights.now()
         self._last_look[runtime.name] = core.clock.boot_ms()
-        mark = core.flights.now()
         core.workers.submit(
             partial(_listing, runtime), partial(self._seen, runtime, mark), Lane.LOOK
         )
@@ -130,7 +130,8 @@ class Reconciler:
         error: BaseException | None,
     ) -> None:
         core, name = self._core, runtime.name
-        self._outstanding.discard(name)
+        del self._outstanding[name]
+        core.flights.forget_before(min(self._outstanding.values(), default=mark))
         health = core.health[name]
         has_attempts = any(job.spec.runtime == name for job in core.ledger.holding.values())
         pause_s = core.pace.observe_s if has_attempts else core.pace.idle_observe_s

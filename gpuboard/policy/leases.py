@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable
 
 from gpuboard.model.ids import JobId, Uid
-from gpuboard.model.world import Holder, Waiting, World
+from gpuboard.model.world import Holder, PolicySettings, Waiting, World
 from gpuboard.policy.capacity import PREEMPTIBLE_LEAST_MS
 from gpuboard.policy.lanes import Lane
 
@@ -32,6 +32,12 @@ Rank = tuple[float, int, int, JobId]
 """What jobs are served by under leases, smallest first; to its first part the person's standing is added."""
 
 
+def lease_ms(settings: PolicySettings) -> int:
+    """Return how long a lease is; 0: there are none."""
+    least_s = WORK_PER_COST * settings.checkpoint_cost_s
+    return max(settings.lease_s, least_s) * 1000 if settings.lease_s > 0 else 0
+
+
 class LeaseRules:
     """The rules of one round; leases count as had as soon as they are granted."""
 
@@ -40,9 +46,7 @@ class LeaseRules:
         self._now = now
         self._is_by_job = settings.turns_by_job
         least_s = WORK_PER_COST * settings.checkpoint_cost_s
-        lease_s = settings.lease_s
-        self.lease_ms = max(lease_s, least_s) * 1000 if lease_s > 0 else 0
-        """0: there are no leases."""
+        self.lease_ms = lease_ms(settings)
         newcomer_s = settings.newcomer_s
         self.newcomer_ms = max(newcomer_s, least_s) * 1000 if newcomer_s > 0 else 0
         self._shares: dict[Uid, float] = {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from gpuboard.engine.crash import Crash
+from gpuboard.engine.workers import StepWorkers
 from gpuboard.runtimes.simulated import Script
 from tests.support.engine import ANN, Box
 
@@ -57,3 +59,28 @@ def test_attempt_of_the_same_number_from_another_record_is_not_adopted(box: Box)
     container = box.runtime.containers[box.job(job_id).runtime_name]
     later = msgspec.structs.replace(container.request, granted_at=container.request.granted_at + 1)
     assert later.spec_hash() != container.request.spec_hash()
+
+
+def test_the_engine_sleeps_while_a_listing_hangs_and_a_test_of_the_runtime_is_due(
+    tmp_path: Path,
+) -> None:
+    """The test waited for the listing's answer, and the engine for neither."""
+    box = Box(tmp_path, workers=StepWorkers())
+    box.runtime.is_down = True
+    box.step()
+    box.workers.run(0)  # the test of the runtime; its listing has no answer yet
+    for _ in range(3):
+        box.clock.advance(20_000)
+        box.step()
+    assert box.engine.next_wake_boot_ms() - box.clock.boot_ms() > 500
+    box.store.close()
+
+
+def test_nothing_is_kept_of_calls_about_jobs_that_ended(box: Box) -> None:
+    """A service runs for months: what was done to each job ever need not be known."""
+    for _ in range(30):
+        box.submit(script=Script(run_s=2))
+    box.advance(60)
+    box.submit(script=Script(run_s=2000))
+    box.advance(10)
+    assert len(box.engine.core.flights._touched) < 5

@@ -8,7 +8,7 @@ import pytest
 
 from gpuboard.config import Config, JobsConfig
 from gpuboard.engine.diskwatch import LOOK_MS
-from gpuboard.runtimes.simulated import Script
+from gpuboard.runtimes.simulated import Effect, LostAnswer, Script
 from tests.support.engine import Box
 
 MIB = 2**20
@@ -56,3 +56,12 @@ def test_nothing_is_measured_without_a_bound_or_a_job(tmp_path: Path) -> None:
     box.submit(script=Script(run_s=200))
     box.advance(100)
     box.store.close()
+
+
+def test_the_engine_sleeps_while_a_job_only_starts(box: Box) -> None:
+    """Nothing of it can be measured yet; it woke a thousand times a second for that."""
+    box.runtime.lost_answers.append(LostAnswer("start", Effect.NEVER))
+    job = box.submit(script=LONG, limit_s=3600)
+    box.settle()
+    assert box.state(job) == "starting"
+    assert box.engine.next_wake_boot_ms() - box.clock.boot_ms() > 1000

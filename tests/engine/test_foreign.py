@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gpuboard.engine import foreign
 from gpuboard.engine.foreign import device_uses
 from gpuboard.model.device import DeviceProcess
@@ -47,3 +49,19 @@ def test_a_lease_changes_whose_the_same_processes_are(box: Box) -> None:
     del box.probe.remnants[device]
     box.advance(5)
     assert device_uses(box.engine.core)[device].is_clear
+
+
+def test_a_clock_set_back_keeps_no_device_from_the_next_job(tmp_path: Path) -> None:
+    """Sweeps looked older than the lease's end until the clock had caught up: an hour later."""
+    box = Box(tmp_path, gpus=1)
+    box.settle()
+    first = box.submit(script=Script(run_s=10))
+    second = box.submit(script=Script(run_s=500))
+    box.settle()
+    while box.state(first) == "running":
+        box.clock.advance(500)
+        box.step()
+    box.clock.jump(-3_600_000)
+    box.advance(5)
+    assert box.state(second) == "running"
+    box.store.close()

@@ -59,3 +59,12 @@ def test_broken_room_does_not_keep_the_others_from_working(box: Box) -> None:
     assert box.engine.halted_words() == "this part is broken"
     assert box.state(job_id) == "timed_out"
     assert box.job(job_id).devices == (uuid(0),)
+
+
+def test_the_engine_sleeps_though_a_plan_is_due_that_is_not_made(box: Box) -> None:
+    """It asked for its next step at once, again and again, for as long as scheduling was stopped."""
+    box.submit(begin_at=box.clock.now_ms() + 20_000)
+    box.settle()
+    box.engine.halt(StateError("broken"))
+    box.advance(30)
+    assert box.engine.next_wake_boot_ms() - box.clock.boot_ms() > 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gpuboard.config import Config, PolicyConfig
@@ -138,3 +139,31 @@ def test_lent_device_is_charged_to_the_bookings_group_not_to_the_jobs(box: Box) 
     assert box.state(job_id) == "running"
     lease = box.engine.leases()[uuid(0)]
     assert (lease.uid, box.engine.account_of(lease)) == (BEN.uid, "")
+
+
+@pytest.mark.parametrize("limit_s", [39_000, 50_000])
+def test_another_limit_makes_no_lease_longer(box: Box, limit_s: int) -> None:
+    """A shorter limit, which anybody may set, kept the device from everybody until that limit."""
+    first, second = spare(box), spare(box, BEN)
+    spec = msgspec.structs.replace(box.job(first).spec, limit_s=limit_s)
+    box.engine.update(first, ANN, spec)
+    box.advance(2 * LEASE_S)
+    assert (box.state(first), box.state(second)) == ("queued", "running")
+
+
+def test_a_limit_raised_beyond_a_lease_makes_no_longer_one(box: Box) -> None:
+    """One that was to end before its lease gets no more than the lease by running on."""
+    first, second = spare(box, limit_s=LEASE_S // 2), spare(box, BEN)
+    spec = msgspec.structs.replace(box.job(first).spec, limit_s=40_000)
+    box.engine.update(first, ANN, spec)
+    box.advance(2 * LEASE_S)
+    assert (box.state(first), box.state(second)) == ("queued", "running")
+
+
+def test_a_limit_shorter_than_the_lease_ends_it(box: Box) -> None:
+    """The lease is then no longer than the job can be."""
+    job = box.job(spare(box))
+    spec = msgspec.structs.replace(job.spec, limit_s=60)
+    box.engine.update(job.id, ANN, spec)
+    (lease,) = box.store.live_leases()
+    assert lease.until_at == job.leased_at + (60 + job.spec.grace_s) * 1000
