@@ -50,7 +50,8 @@ def explain(core: Core, job_id: JobId, forecast: Mapping[JobId, StartForecast]) 
     job = core.ledger.jobs[job_id]
     if core.ledger.is_preparing(job_id) and not job.is_held:
         words = core.progress.get(job_id) or f"its image {job.spec.image} is being looked for"
-        return msgspec.structs.replace(explained, causes=(Cause(WaitCause.HOST, words),))
+        cause = Cause(WaitCause.HOST, words, words_for_others="it is being made ready to start")
+        return msgspec.structs.replace(explained, causes=(cause,))
     own = host_cause(core, job)
     if core.ledger.is_resting(job) and not job.is_held:
         return msgspec.structs.replace(explained, causes=own)
@@ -61,6 +62,7 @@ def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
     """Return why the box cannot start this job whatever the queue says."""
     name = str(job.spec.runtime)
     health = core.health.get(name)
+    others = ""
     if core.halted:
         words = f"scheduling has stopped: {core.halted}"
     elif health is None:
@@ -68,15 +70,15 @@ def host_cause(core: Core, job: Job) -> tuple[Cause, ...]:
     elif health.fault():
         words = f"{name}: {health.fault()}"
     elif core.ledger.is_resting(job):
-        words = f"{name} could not start a job of {job.owner.name}; it is tried again soon"
+        words = others = f"{name} could not start a job of {job.owner.name}; it is tried again soon"
         words += f": {job.reason}" if job.reason else ""
     elif core.clock.boot_ms() < health.resume_boot_ms:
         words = f"{name} could not start a job, by the box's fault; it is tried again soon"
     elif job.spec.ports and job.id in core.progress:
-        words = core.progress[job.id]
+        words, others = core.progress[job.id], "the box cannot start it just now"
     else:
         return ()
-    return (Cause(WaitCause.HOST, words),)
+    return (Cause(WaitCause.HOST, words, words_for_others=others),)
 
 
 def forecast_of(core: Core, forecaster: Forecaster, owner: Person, new: NewJob) -> TrialWork:

@@ -92,6 +92,8 @@ class Cause(msgspec.Struct, frozen=True):
     reservation_id: ReservationId | None = None
     user: str = ""
     until_at: int | None = None
+    words_for_others: str = ""
+    """What those are told instead who may not read what the job runs and why it ended; empty: the same."""
 
 
 class Explanation(msgspec.Struct, frozen=True):

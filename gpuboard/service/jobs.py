@@ -13,7 +13,7 @@ from gpuboard.model.ids import DeviceUuid, JobId
 from gpuboard.model.instants import iso, parse_instant
 from gpuboard.model.job import Job, JobState
 from gpuboard.model.person import Caller
-from gpuboard.model.plan import Explanation, StartForecast
+from gpuboard.model.plan import Cause, Explanation, StartForecast
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
 from gpuboard.model.views.jobs import ActionResult, ActionResults, JobDetail, JobList, SubmitResult
 from gpuboard.model.views.waits import DryRunView, WhyView
@@ -22,7 +22,7 @@ from gpuboard.service.commandline import submit_line
 from gpuboard.service.context import ServiceContext
 from gpuboard.service.devices import DeviceNames
 from gpuboard.service.jobchange import JobChanges
-from gpuboard.service.jobviews import JobViews, QueueReasons, why_words
+from gpuboard.service.jobviews import JobViews, QueueReasons, first_cause, why_words
 from gpuboard.service.maintenance import met_words
 from gpuboard.service.rights import Action, insist, may, no_such_job, not_yours
 from gpuboard.service.selectors import JobSelectors, uid_of
@@ -361,7 +361,7 @@ class JobService:
         self,
         caller: Caller,
         places: dict[JobId, int] | None = None,
-        reasons: Mapping[JobId, str] | None = None,
+        reasons: Mapping[JobId, Cause] | None = None,
     ) -> JobViews:
         return JobViews(
             self._engine,
@@ -378,8 +378,7 @@ class JobService:
             return self._views(caller)
         explained = self._engine.explain(job.id)
         places = {job.id: explained.place} if explained.place is not None else {}
-        words = explained.causes[0].words if explained.causes else "about to start"
-        return self._views(caller, places, {job.id: words})
+        return self._views(caller, places, {job.id: first_cause(explained.causes)})
 
 
 def _states(words: Sequence[str]) -> list[JobState]:

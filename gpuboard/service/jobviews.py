@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
 
 from gpuboard.engine.protocol import Engine
 from gpuboard.errors import GpuboardError, NotFound
@@ -38,7 +40,7 @@ class JobViews:
         names: DeviceNames,
         *,
         places: Mapping[JobId, int] | None = None,
-        reasons: Mapping[JobId, str] | None = None,
+        reasons: Mapping[JobId, Cause] | None = None,
     ) -> None:
         self._engine = engine
         self._caller = caller
@@ -142,7 +144,7 @@ class JobViews:
         """Say why a job waits; for one that does not, what it does or how it ended."""
         if job.state is not JobState.QUEUED:
             return WhyView(id=job.id, state=str(job.state), words=self._not_waiting(job))
-        explained = self._engine.explain(job.id)
+        explained = self.explained(job)
         standing = self._engine.queue_standing(job.id)
         return WhyView(
             id=job.id,
@@ -162,6 +164,17 @@ class JobViews:
             rank=explained.rank,
             ranked=explained.ranked,
         )
+
+    def explained(self, job: Job) -> Explanation:
+        """Return why a job waits, in the words that the caller may read."""
+        explained = self._engine.explain(job.id)
+        if self._may(Action.READ_REASON, job):
+            return explained
+        causes = tuple(
+            msgspec.structs.replace(cause, words=cause.words_for_others or cause.words)
+            for cause in explained.causes
+        )
+        return msgspec.structs.replace(explained, causes=causes)
 
     def _class_words(self, job: Job, explained: Explanation) -> Iterator[str]:
         """Yield what a job's class and group have to do with its place, in sentences."""
@@ -227,8 +240,8 @@ class JobViews:
 
     def _waiting_reason(self, job: Job, *, is_private: bool) -> str:
         known = self._reasons.get(job.id)
-        if known:
-            return known
+        if known is not None:
+            return (known.words_for_others if is_private else "") or known.words
         if job.is_held:
             by = "its owner" if job.held_by == "user" else "an admin"
             return f"held by {by}" + (f": {job.reason}" if job.reason and not is_private else "")
@@ -266,10 +279,10 @@ class QueueReasons:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._revision = -1
-        self._reasons: dict[JobId, str] = {}
+        self._reasons: dict[JobId, Cause] = {}
 
-    def first(self, queue: Iterable[Job]) -> Mapping[JobId, str]:
-        """Return the reasons of the first jobs of the queue."""
+    def first(self, queue: Iterable[Job]) -> Mapping[JobId, Cause]:
+        """Return the first reason of each of the first jobs of the queue."""
         if self._engine.revision() != self._revision:
             self._revision = self._engine.revision()
             self._reasons = {}
@@ -280,8 +293,13 @@ class QueueReasons:
                     causes = self._engine.explain(job.id).causes
                 except GpuboardError:
                     continue
-                self._reasons[job.id] = causes[0].words if causes else "about to start"
+                self._reasons[job.id] = first_cause(causes)
         return self._reasons
+
+
+def first_cause(causes: Sequence[Cause]) -> Cause:
+    """Return the weightiest reason."""
+    return causes[0] if causes else Cause(WaitCause.HOST, "about to start")
 
 
 def why_words(explained: Explanation) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from gpuboard.config import JobsConfig
+from gpuboard.config import Config, DockerConfig, JobsConfig
+from gpuboard.engine.workers import StepWorkers
 from gpuboard.errors import (
     GpuboardError,
+    HostError,
     InvalidRequest,
     NotFound,
     PermissionDenied,
@@ -17,13 +20,14 @@ from gpuboard.errors import (
 )
 from gpuboard.model.device import Health
 from gpuboard.model.instants import from_iso, iso
+from gpuboard.model.person import Caller
 from gpuboard.model.requests import CancelRequest, JobSelection, SubmitRequest, UpdateRequest
 from gpuboard.model.text import change_words
 from gpuboard.runtimes.simulated import Script
 from gpuboard.service import selectors, turns, validation
 from gpuboard.service.services import Services
 from tests.support.engine import Box, uuid
-from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over
+from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, services_over, simulated_config
 
 
 def request(name: str = "train", **fields: object) -> SubmitRequest:
@@ -43,6 +47,46 @@ def test_submitted_job_is_listed_running_with_its_devices(box: Box, services: Se
     assert [d.state for d in board.devices] == ["leased", "leased", "free", "free"]
     assert board.devices[0].mine
     assert board.devices[0].until_at == iso(from_iso(job.ends_at or "") + 10_000)
+
+
+def waiting_words(services: Services, caller: Caller, number: int) -> list[str]:
+    """Everything that somebody can be told of why a job waits."""
+    why = services.jobs.why(caller, str(number))
+    told = [why.words, *(cause.words for cause in why.causes)]
+    told += [job.reason for job in services.jobs.live(caller).jobs if job.id == number]
+    told += [job.reason for job in services.queue.page(caller).jobs if job.id == number]
+    return [*told, services.jobs.show(caller, str(number)).job.reason]
+
+
+def test_why_a_job_waits_tells_others_neither_its_image_nor_what_failed(tmp_path: Path) -> None:
+    """Both are its owner's (READ_PRIVATE, READ_REASON), in `ps`, in its page and in `why`."""
+    pulling = simulated_config(Config(docker=DockerConfig(pull="missing")), str(tmp_path))
+    box = Box(tmp_path, config=pulling, workers=StepWorkers())
+    services = services_over(box)
+    image = "lab.example/ann/secret:1"
+    box.runtime.missing_images.add(image)
+    number = box.submit(image=image)
+    box.step()
+    assert all(image in words for words in waiting_words(services, AS_ANN, number))
+    others = waiting_words(services, AS_BEN, number)
+    assert others[0].startswith("It is being made ready to start.")
+    assert not any("secret" in words for words in others)
+    box.store.close()
+
+
+def test_a_start_that_failed_tells_its_reason_to_the_owner_alone(
+    box: Box, services: Services
+) -> None:
+    """The engine's words quote paths and commands."""
+    words = "mounts cannot be pinned: /home/ann/secret: Input/output error"
+    box.scripts["train"] = Script(create_error=HostError(words))
+    (number,) = services.jobs.submit(AS_ANN, request()).ids
+    box.settle()
+    assert box.state(number) == "queued"
+    assert all("secret" in each for each in waiting_words(services, AS_ANN, number))
+    others = waiting_words(services, AS_BEN, number)
+    assert all("could not start a job of ann; it is tried again soon" in each for each in others)
+    assert not any("secret" in each for each in others)
 
 
 def test_board_and_why_say_the_same_end_of_a_hold(box: Box, services: Services) -> None:
