@@ -359,17 +359,23 @@ class DockerRuntime:
         follow: bool = False,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[bytes]:
-        """Yield the log's bytes; `follow` until the container ended."""
-        if not follow:
-            return docker_logs.read_once(self._connection, handle, tail, since_at)
-        return docker_logs.follow(
-            self._connection,
-            handle,
-            tail=tail,
-            since_at=since_at,
-            is_cancelled=is_cancelled or (lambda: False),
-            is_running=lambda: self._is_running(handle),
+        """Yield the log's bytes; `follow` until the container ended. On a thread of the reader's own."""
+        pieces = (
+            docker_logs.follow(
+                self._connection,
+                handle,
+                tail=tail,
+                since_at=since_at,
+                is_cancelled=is_cancelled or (lambda: False),
+                is_running=lambda: self._is_running(handle),
+            )
+            if follow
+            else docker_logs.read_once(self._connection, handle, tail, since_at)
         )
+        try:
+            yield from pieces
+        finally:
+            self._connection.leave()
 
     def _is_running(self, handle: str) -> bool:
         with self._connection.reading("looking at the container") as api:

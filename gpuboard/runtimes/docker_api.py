@@ -99,6 +99,17 @@ class DockerConnection:
         client.timeout = timeout_s  # type: ignore[assignment] # the stubs know whole seconds only
         return client
 
+    def leave(self) -> None:
+        """Close the calling thread's client: of a thread that ends, nobody else would."""
+        client: docker.APIClient | None = getattr(self._local, "client", None)
+        if client is None:
+            return
+        del self._local.client
+        with self._lock:
+            if client in self._clients:
+                self._clients.remove(client)
+        client.close()
+
     def close(self) -> None:
         """Close all clients."""
         with self._lock:

@@ -861,3 +861,28 @@ def test_hook_records_see_a_device_in_two_containers_that_live(hook: DockerEngin
         finally:
             for one in made:
                 client.remove_container(one, force=True)
+
+
+def test_reading_logs_leaves_nothing_behind(bench: RuntimeBench):
+    """Each reader has a thread of its own: what that thread spoke by to the engine went on being held."""
+    handle = bench.begin(bench.shell("echo hello; sleep 2"))
+
+    def sockets() -> int:
+        found = 0
+        for entry in os.scandir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                found += os.readlink(entry.path).startswith("socket:")
+        return found
+
+    def read(follow: bool) -> None:
+        assert b"hello" in b"".join(bench.runtime.read_log(handle, follow=follow))
+
+    read(follow=True)
+    before = sockets()
+    clients = len(bench.runtime._connection._clients)
+    for follow in (True, False) * 5:
+        reader = threading.Thread(target=read, args=(follow,))
+        reader.start()
+        reader.join(20)
+    assert len(bench.runtime._connection._clients) == clients
+    assert sockets() <= before
