@@ -81,14 +81,17 @@ class JobDesk:
 
     def insist_quota(self, owner: Person, jobs: Sequence[NewJob]) -> None:
         """Raise QuotaExceeded for more queued jobs than allowed, or a job that could never start."""
-        core, count = self._core, len(jobs)
         # the person may be new here: the settings know people by the names in the ledger
-        core.ledger.names.setdefault(owner.uid, owner.name)
-        settings = policy_settings(core)
+        self._core.ledger.names.setdefault(owner.uid, owner.name)
         for new in {id(job.spec): job for job in jobs}.values():
             self._insist_possible(owner, new.spec)
-        account = jobs[0].spec.account if jobs else ""
-        short = queued_shortfall(settings, core.ledger.queue, owner.uid, account, count)
+        self._insist_room(owner, jobs[0].spec.account if jobs else "", len(jobs))
+
+    def _insist_room(
+        self, owner: Person, account: str, count: int, moved_from: str | None = None
+    ) -> None:
+        settings, queue = policy_settings(self._core), self._core.ledger.queue
+        short = queued_shortfall(settings, queue, owner.uid, account, count, moved_from=moved_from)
         if short is not None:
             room = max(0, int(short.limit - short.used))
             who = owner.name if not isinstance(short.unit, str) else f"group {short.unit}"
@@ -108,6 +111,14 @@ class JobDesk:
                 hint="ask for fewer GPUs, or a shorter --time",
                 field="gpus" if short.name == RUNNING_GPUS else "time_limit",
             )
+
+    def _insist_allowed(self, job: Job, spec: JobSpec) -> None:
+        """Raise QuotaExceeded when a queued job, changed so, would have been refused at its submission."""
+        before, after = ((s.gpus, s.limit_s, s.account) for s in (job.spec, spec))
+        if after != before:
+            self._insist_possible(job.owner, spec)
+        if spec.account != job.spec.account:
+            self._insist_room(job.owner, spec.account, 1, job.spec.account)
 
     def _check_dependencies(self, spec: JobSpec) -> None:
         for dependency in spec.depends_on:
@@ -166,8 +177,8 @@ class JobDesk:
             raise Conflict(f"job {job_id} is being stopped")
         if job.state is not JobState.QUEUED:
             spec = _only_changeable(job, spec)
-        elif (spec.gpus, spec.limit_s) != (job.spec.gpus, job.spec.limit_s):
-            self._insist_possible(job.owner, spec)
+        else:
+            self._insist_allowed(job, spec)
         image_id = job.image_id if spec.image == job.spec.image else ""
         changed = msgspec.structs.replace(job, spec=spec, image_id=image_id)
         change = Change("update")

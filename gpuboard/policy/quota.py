@@ -46,15 +46,25 @@ def quota_of(settings: PolicySettings, uid: Uid) -> Quota:
 
 
 def queued_shortfall(
-    settings: PolicySettings, queue: WaitingQueue, uid: Uid, account: str, count: int
+    settings: PolicySettings,
+    queue: WaitingQueue,
+    uid: Uid,
+    account: str,
+    count: int,
+    *,
+    moved_from: str | None = None,
 ) -> Shortfall | None:
     """Return the limit of queued jobs that `count` more would pass, or None.
 
-    A soft one holds only while somebody else has a job in the queue.
+    A soft one holds only while somebody else has a job in the queue. `moved_from`: the group that the
+    jobs, which are there already, were charged to so far.
     """
+    counted: set[Unit] = set()
+    if moved_from is not None:
+        counted = {uid, *lineage(_parents(settings), moved_from)}
     for unit, quota in quotas_of(settings, uid, account):
         limit = quota.queued_jobs
-        if limit is None:
+        if limit is None or unit in counted:
             continue
         queued = (
             sum(queue.jobs_of_account(part) for part in _parts(settings, unit))

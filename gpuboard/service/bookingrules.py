@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import pairwise
 
 from gpuboard.errors import InvalidRequest, QuotaExceeded
 from gpuboard.model.durations import format_duration, parse_duration
@@ -161,15 +164,12 @@ class BookingRules:
             if most is None or GPU_HOURS in quota.soft:
                 continue
             own = [b for b in live if b.owner.uid == unit or unit in lineage(parents, b.account)]
-            for window in wanted:
-                ends_at = window.from_at + WEEK_MS
-                taken_ms = sum(_between_ms(b, window.from_at, ends_at) for b in own)
-                taken_ms += sum(_between_ms(w, window.from_at, ends_at) for w in wanted)
+            for from_at, taken_ms in _fullest_weeks([*own, *wanted], wanted):
                 if taken_ms > most * _HOUR_MS:
                     whose = f" of group {unit}" if isinstance(unit, str) else ""
                     raise QuotaExceeded(
                         f"{taken_ms / _HOUR_MS:.10g} device-hours would be booked in the seven days from"
-                        f" {clock_words(window.from_at, now)}: the quota{whose} allows {most} a week",
+                        f" {clock_words(from_at, now)}: the quota{whose} allows {most} a week",
                         hint="book less, or spread it over more weeks",
                         field="duration",
                     )
@@ -195,9 +195,36 @@ class BookingRules:
             )
 
 
-def _between_ms(window: ReservationRequest | Reservation, from_at: int, until_at: int) -> int:
-    """Return the device-time (ms) of a window that lies between two instants."""
-    return window.gpus * max(0, min(window.until_at, until_at) - max(window.from_at, from_at))
+def _fullest_weeks(
+    every: Sequence[ReservationRequest | Reservation], wanted: Sequence[ReservationRequest]
+) -> Iterator[tuple[int, int]]:
+    """Yield the start (ms) of each seven days that may hold most, and the device-time (ms) booked in it.
+
+    Of those that meet a wanted window. A week that is moved on holds most where it begins with a
+    window, or ends with one.
+    """
+    rates: Counter[int] = Counter()
+    for window in every:
+        rates[window.from_at] += window.gpus
+        rates[window.until_at] -= window.gpus
+    instants, sums, rate, total = sorted(rates), [], 0, 0
+    for before, at in pairwise([0, *instants]):
+        total += rate * (at - before)
+        rate += rates[at]
+        sums.append((total, rate))
+
+    def booked_until(at: int) -> int:
+        index = bisect_right(instants, at) - 1
+        if index < 0:
+            return 0
+        total, rate = sums[index]
+        return total + rate * (at - instants[index])
+
+    begins = {w.from_at for w in every} | {w.until_at - WEEK_MS for w in every}
+    for from_at in sorted(begins):
+        until_at = from_at + WEEK_MS
+        if any(w.from_at < until_at and from_at < w.until_at for w in wanted):
+            yield from_at, booked_until(until_at) - booked_until(from_at)
 
 
 def _far_ahead_ms(window: ReservationRequest | Reservation, now: int) -> int:

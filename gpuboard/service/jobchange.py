@@ -7,12 +7,13 @@ from collections.abc import Callable
 import msgspec
 
 from gpuboard.engine import audit
-from gpuboard.errors import InvalidRequest, PermissionDenied, Refused
+from gpuboard.errors import InvalidRequest, PermissionDenied, QuotaExceeded, Refused
 from gpuboard.model.durations import format_duration, parse_duration
 from gpuboard.model.job import Job, JobSpec, JobState
 from gpuboard.model.person import Caller, Person
 from gpuboard.model.plan import ReservationRequest
 from gpuboard.model.requests import UpdateRequest
+from gpuboard.policy.quota import GPU_HOURS, quotas_of
 from gpuboard.runtimes.sandbox import check_submission
 from gpuboard.service.charging import Charging
 from gpuboard.service.context import ServiceContext
@@ -101,6 +102,7 @@ class JobChanges:
             return
         if may(self._caller, Action.RAISE_LIMIT, job.owner.uid) or job.leased_at is None:
             return
+        self._check_week(job, spec)
         old_end = job.leased_at + (job.spec.limit_s + job.spec.grace_s) * 1000
         new_end = job.leased_at + (spec.limit_s + spec.grace_s) * 1000
         beside = self._engine.shares().get(job.devices[0], ())
@@ -117,6 +119,24 @@ class JobChanges:
                 field="time_limit",
                 hint="an administrator may raise it all the same",
             )
+
+    def _check_week(self, job: Job, spec: JobSpec) -> None:
+        """Refuse a longer limit that a hard weekly quota has no room for: what runs counts up to its limit."""
+        more = len(job.devices) * (spec.limit_s - job.spec.limit_s) / 3600
+        settings, used = self._engine.policy_settings(), self._engine.week_hours()
+        for unit, quota in quotas_of(settings, job.owner.uid, job.spec.account):
+            most = quota.gpu_hours_per_week
+            if most is None or GPU_HOURS in quota.soft:
+                continue
+            hours = used.get(unit, 0.0) + more
+            if hours > most:
+                whose = f" of group {unit}" if isinstance(unit, str) else ""
+                raise QuotaExceeded(
+                    f"job {job.id}: the limit cannot be raised: the quota{whose} allows {most} GPU-hours a"
+                    f" week, with this it would be {hours:.1f}",
+                    field="time_limit",
+                    hint="an administrator may raise it all the same",
+                )
 
 
 def _as_refusal(

@@ -221,3 +221,24 @@ def test_a_hard_weekly_quota_holds_for_bookings_too(tmp_path) -> None:
     with pytest.raises(QuotaExceeded):
         book(AS_EVE, 1, 8, "now+1d", repeat="daily", count=3)
     assert book(AS_EVE, 1, 8, "now+1d", repeat="weekly", count=3).series
+
+
+def test_no_seven_days_hold_more_than_the_weekly_quota_in_whatever_order_they_are_booked(
+    tmp_path,
+) -> None:
+    """The week from the earlier booking on was not looked at when a later one was added."""
+    text = "[quota]\ngpu_hours_per_week = 20"
+    config = simulated_config(parse_config(text, env={}), state_dir=str(tmp_path / "state"))
+    box = Box(tmp_path / "state", config=config)
+    box.settle()
+    services = services_over(box)
+
+    def book(at: str) -> None:
+        services.bookings.reserve(AS_ANN, ReserveRequest(gpus=2, duration="10h", at=at))
+
+    book("now+1d")
+    with pytest.raises(QuotaExceeded, match="40 device-hours"):
+        book("now+5d")
+    book("now+8d")
+    with pytest.raises(QuotaExceeded):  # it ends within seven days of the second's end
+        book("now+6h")

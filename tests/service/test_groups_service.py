@@ -7,7 +7,9 @@ import pytest
 
 from gpuboard.config import Config, parse_config
 from gpuboard.errors import InvalidRequest, PermissionDenied, QuotaExceeded
+from gpuboard.model.person import Caller
 from gpuboard.model.requests import SubmitRequest, UpdateRequest
+from gpuboard.runtimes.simulated import Script
 from gpuboard.service.services import Services
 from tests.support.engine import Box
 from tests.support.services import AS_ADMIN, AS_ANN, AS_BEN, AS_EVE, services_over, simulated_config
@@ -238,3 +240,47 @@ def test_what_is_charged_to_groups_is_what_is_charged_to_the_person(tmp_path) ->
         held = box.engine.usage_since(0)[AS_ANN.uid]
         assert all(row.account for row in rows)
         assert sum(row.device_seconds for row in rows) == pytest.approx(held, rel=0.001)
+
+
+def test_a_queued_job_moves_to_no_group_whose_queue_is_full(tmp_path) -> None:
+    """Nor to one in which it could never start: what would be refused at once is no change either."""
+    more = "queued_jobs = 1\n[quota.groups.lab]\nqueued_jobs = 3\n[quota.users.ben]"
+    box, services = lab(tmp_path, LAB.replace("[quota.users.ben]", more))
+    held = {"hold": True, "account": "robots"}
+    ids = [services.jobs.submit(AS_ANN, asked(**held)).ids[0] for _ in range(2)]
+    wide = services.jobs.submit(AS_ANN, asked(gpus=4, **held)).ids[0]
+
+    def move(number: int):
+        update = UpdateRequest(jobs=[str(number)], account="vision")
+        (result,) = services.jobs.update(AS_ANN, update).results
+        return result.ok, result.words
+
+    assert move(wide)[0] is False
+    assert "it could never start" in move(wide)[1]
+    assert move(ids[0])[0] is True  # lab, which both are part of, has three of three
+    assert move(ids[1]) == (
+        False,
+        "group vision may queue 0 more jobs, not 1 (the quota of group vision allows 1 queued jobs, 1 wait)",
+    )
+    assert box.job(ids[1]).spec.account == "robots"
+
+
+def test_a_raised_limit_is_held_to_the_weekly_quota(tmp_path) -> None:
+    """What runs counts up to its limit: a short job that is made a long one evades no quota."""
+    box, services = lab(tmp_path)
+    box.scripts["train"] = Script(run_s=10**6)
+    (number,) = services.jobs.submit(AS_BEN, asked(gpus=2, time="2h")).ids
+    box.settle()
+
+    def raise_to(caller: Caller, time: str):
+        update = UpdateRequest(jobs=[str(number)], time_limit=time)
+        (result,) = services.jobs.update(caller, update).results
+        return result.ok, result.words
+
+    assert raise_to(AS_BEN, "5h")[0] is True
+    is_raised, words = raise_to(AS_BEN, "6h")
+    assert (is_raised, "allows 10 GPU-hours a week, with this it would be 12.0" in words) == (
+        False,
+        True,
+    )
+    assert raise_to(AS_ADMIN, "6h")[0] is True
