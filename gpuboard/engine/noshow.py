@@ -32,9 +32,13 @@ class NoShows:
             due_at = self._due_at(booking)
             if due_at is None or now < due_at:
                 continue
-            if self._has_come(booking):
+            if self._is_here(booking):
                 self._came.add(booking.id)
-            elif not self._may_be_there(booking):
+            elif self._may_be_there(booking):
+                continue  # the record is not read again and again meanwhile
+            elif self._store.has_run_since(booking.owner.uid, booking.from_at):
+                self._came.add(booking.id)
+            else:
                 self._bookings.end(
                     booking, ReservationState.ENDED, now, booking.owner.uid, event="no_show"
                 )
@@ -66,12 +70,10 @@ class NoShows:
         granted_at = max(lease.granted_at for lease in leases)
         return self._complete_at.setdefault(booking.id, granted_at) + after_s * 1000
 
-    def _has_come(self, booking: Reservation) -> bool:
-        """Whether a job of the owner ran since the booking began."""
+    def _is_here(self, booking: Reservation) -> bool:
+        """Whether a job of the owner runs."""
         uid = booking.owner.uid
-        if any(job.owner.uid == uid for job in self._core.ledger.holding.values()):
-            return True
-        return self._store.has_run_since(uid, booking.from_at)
+        return any(job.owner.uid == uid for job in self._core.ledger.holding.values())
 
     def _may_be_there(self, booking: Reservation) -> bool:
         """Whether a process of the owner is on one of the devices, or that cannot be told."""

@@ -58,6 +58,7 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)})"
 _UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} WHERE id = ?"
 _LIVE = "state IN ('queued', 'starting', 'running', 'stopping')"
+_LIVE_STATES = {state.value for state in JobState if not state.is_final}
 _spec = msgspec.json.Decoder(JobSpec)
 _ports = msgspec.json.Decoder(tuple[PublishedPort, ...])
 _verdict = msgspec.json.Decoder(Verdict)
@@ -238,7 +239,9 @@ def _conditions(  # noqa: PLR0917 (one for each thing that a job may be looked f
 ) -> tuple[str, list[object]]:
     """Return the condition of a search in SQL, and its values."""
     wanted: list[tuple[str, Sequence[object]]] = []
-    if states:
+    if set(states) == _LIVE_STATES:
+        wanted.append((_LIVE, ()))  # as it stands in the indexes of live jobs alone
+    elif states:
         wanted.append((f"state IN ({marks(states)})", [str(state) for state in states]))
     if uid is not None:
         wanted.append(("uid = ?", (uid,)))

@@ -301,6 +301,15 @@ PORTS = (
 """Ports of the box that live attempts have: no port twice, whoever writes. The job's own column is
 the record of its last attempt."""
 
+NAMES = (
+    # without them a name among a person's live jobs, or one that they never gave, walks all they had
+    "CREATE INDEX jobs_of_name ON jobs (uid, name, id)",
+    """
+    CREATE INDEX jobs_live_of ON jobs (uid, name, id)
+    WHERE state IN ('queued', 'starting', 'running', 'stopping')
+    """,
+)
+
 STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m001_first", FIRST),
     ("m002_series", SERIES),
@@ -311,6 +320,7 @@ STEPS: tuple[tuple[str, Sequence[str]], ...] = (
     ("m007_runs", RUNS),
     ("m008_ran", RAN),
     ("m009_ports", PORTS),
+    ("m010_names", NAMES),
 )
 """Migrations by name, oldest first; a database that has had n of them is of version n."""
 

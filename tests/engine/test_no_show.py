@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from gpuboard.config import Config, ReservationsConfig
 from gpuboard.model.plan import ReservationRequest
@@ -69,3 +70,21 @@ def test_none_means_never(tmp_path: Path) -> None:
     box.advance(3600)
     assert state(box, booking) == "active"
     box.store.close()
+
+
+def test_the_record_is_not_searched_again_and_again_for_somebody_who_may_be_there(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that a person ever ran was walked through in every step: 30 ms with 50,000 jobs."""
+    looks = []
+    has_run_since = box.store.has_run_since
+    monkeypatch.setattr(
+        box.store, "has_run_since", lambda uid, at: looks.append(uid) or has_run_since(uid, at)
+    )
+    booking = box.engine.reserve(BEN, window(box, 4, 7200))
+    box.probe.unreadable.add(uuid(0))
+    box.advance(2400, by=5)
+    assert (state(box, booking), len(looks)) == ("active", 0)
+    box.probe.unreadable.clear()
+    box.advance(60)
+    assert (state(box, booking), len(looks)) == ("ended", 1)

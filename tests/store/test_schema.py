@@ -70,6 +70,9 @@ def test_the_states_of_the_schema_are_those_of_the_model(database):
     assert f"({live})" in index
 
 
+LIVE = ("queued", "starting", "running", "stopping")
+
+
 @pytest.mark.parametrize(
     ("ask", "index"),
     [
@@ -83,6 +86,9 @@ def test_the_states_of_the_schema_are_those_of_the_model(database):
         (lambda store: store.find_jobs(), "SCAN jobs'"),
         (lambda store: store.find_jobs(uid=1), "jobs_uid"),
         (lambda store: store.find_jobs(name="x"), "jobs_name"),
+        (lambda store: store.find_jobs(uid=1, name="x"), "jobs_of_name (uid=? AND name=?)"),
+        (lambda store: store.find_jobs(uid=1, name="x*"), "jobs_of_name (uid=? AND name>?"),
+        (lambda store: store.find_jobs(uid=1, name="x", states=LIVE), "jobs_live_of (uid=?"),
         (lambda store: store.find_jobs(array_id=1), "jobs_array"),
         (lambda store: store.live_leases(), "SEARCH leases"),
         (lambda store: store.leases_between(1, 2), "leases_released"),
