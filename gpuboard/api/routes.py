@@ -274,7 +274,7 @@ BOOKINGS: tuple[Route, ...] = (
     Route(
         "GET", "/timeline", "showTimeline", "What ran, runs, is booked and is forecast in a window",
         call=lambda s, c, a: s.bookings.timeline(c, since=a.query.since, until=a.query.until),
-        query=queries.TimelineQuery, answers=(TimelineView,),
+        query=queries.TimelineQuery, answers=(TimelineView,), works=True,
     ),
 )  # fmt: skip
 

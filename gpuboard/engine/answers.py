@@ -217,9 +217,9 @@ class Answers:
         """Return, of devices that jobs share, the leases of all."""
         return self.core.ledger.shares()
 
-    def leases_between(self, from_at: int, until_at: int) -> Sequence[Lease]:
-        """Return leases that touch a window."""
-        return self._store.leases_between(from_at, until_at)
+    def named_leases(self, from_at: int, until_at: int) -> Sequence[tuple[Lease, str]]:
+        """Return leases that touch a window, each with its job's name. From any thread."""
+        return self._store.named_leases(from_at, until_at)
 
     def foreign_use(self) -> Mapping[DeviceUuid, str]:
         """Return devices used from outside the queue, with by whom in words."""

@@ -289,8 +289,8 @@ class Engine(Protocol):
     def shares(self) -> Mapping[DeviceUuid, Sequence[Lease]]:
         """Return, of devices that jobs share, the leases of all; `leases` has the oldest job's."""
 
-    def leases_between(self, from_at: int, until_at: int) -> Sequence[Lease]:
-        """Return leases that touch a window, for the timeline."""
+    def named_leases(self, from_at: int, until_at: int) -> Sequence[tuple[Lease, str]]:
+        """Return leases that touch a window, each with its job's name. From any thread."""
 
     def foreign_use(self) -> Mapping[DeviceUuid, str]:
         """Return devices used from outside the queue, with by whom in words."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from msgspec.structs import replace
@@ -217,8 +217,10 @@ class BookingService:
             ],
         )
 
-    def timeline(self, caller: Caller, *, since: str = "", until: str = "") -> TimelineView:
-        """Return what ran, runs, is booked and is forecast between two instants.
+    def timeline(
+        self, caller: Caller, *, since: str = "", until: str = ""
+    ) -> Callable[[], TimelineView]:
+        """Return what tells, on a worker, what ran, runs, is booked and is forecast between two instants.
 
         The default is from two hours ago to 24 hours ahead.
         """

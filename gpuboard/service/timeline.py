@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -20,27 +20,38 @@ from gpuboard.service.devices import DeviceNames
 MAX_FORECASTS = 200
 
 
-def timeline(engine: Engine, caller: Caller, now: int, from_at: int, until_at: int) -> TimelineView:
-    """Return the bars between two instants, devices by number."""
+def timeline(
+    engine: Engine, caller: Caller, now: int, from_at: int, until_at: int
+) -> Callable[[], TimelineView]:
+    """Return what gives the bars between two instants, devices by number; for a worker.
+
+    What is to come is collected at once; what ran, tens of thousands of leases in a month of a busy
+    box, is read there.
+    """
     snapshot: ProbeSnapshot = engine.snapshot()
     names = DeviceNames(snapshot)
     maker = _Bars(engine, caller, now, names)
-    entries = [
-        bar
-        for lease in _as_one_each(engine.leases_between(from_at, until_at))
-        if (bar := maker.lease(lease)) is not None
-    ]
-    for booking in engine.reservations(from_at, until_at):
-        entries.extend(maker.booking(booking))
-    entries.extend(maker.forecasts(until_at))
-    entries.extend(maker.blackouts(from_at, until_at))
-    return TimelineView(
-        at=iso(now) or "",
-        from_at=iso(from_at) or "",
-        until_at=iso(until_at) or "",
-        devices=names.refs(device.uuid for device in names.devices),
-        entries=entries,
-    )
+    ahead = [bar for one in engine.reservations(from_at, until_at) for bar in maker.booking(one)]
+    ahead += maker.forecasts(until_at)
+    ahead += maker.blackouts(from_at, until_at)
+
+    def work() -> TimelineView:
+        named = engine.named_leases(from_at, until_at)
+        job_names = {lease.job_id: name for lease, name in named}
+        ran = [
+            maker.lease(lease, job_names[lease.job_id])
+            for lease in _as_one_each(lease for lease, _ in named)
+            if lease.job_id is not None  # those of bookings alone are shown by the booking
+        ]
+        return TimelineView(
+            at=iso(now) or "",
+            from_at=iso(from_at) or "",
+            until_at=iso(until_at) or "",
+            devices=names.refs(device.uuid for device in names.devices),
+            entries=[*ran, *ahead],
+        )
+
+    return work
 
 
 def _as_one_each(leases: Iterable[Lease]) -> Iterator[Lease]:
@@ -64,13 +75,9 @@ class _Bars:
         self._caller = caller
         self._now = now
         self._names = names
-        self._jobs: dict[JobId, Job | None] = {}
 
-    def lease(self, lease: Lease) -> TimelineEntry | None:
-        """Return the bar of a job's lease; those of bookings alone are shown by the booking."""
-        if lease.job_id is None:
-            return None
-        job = self._job(lease.job_id)
+    def lease(self, lease: Lease, name: str) -> TimelineEntry:
+        """Return the bar of a job's lease."""
         is_live = lease.released_at is None
         until_at = max(lease.until_at, self._now) if is_live else (lease.released_at or 0)
         return self._bar(
@@ -81,7 +88,7 @@ class _Bars:
             until_at,
             job_id=lease.job_id,
             reservation_id=lease.reservation_id,
-            name=job.spec.name if job else "",
+            name=name,
         )
 
     def booking(self, booking: Reservation) -> list[TimelineEntry]:
@@ -151,12 +158,10 @@ class _Bars:
         ]
 
     def _job(self, job_id: JobId) -> Job | None:
-        if job_id not in self._jobs:
-            try:
-                self._jobs[job_id] = self._engine.job(job_id)
-            except NotFound:
-                self._jobs[job_id] = None
-        return self._jobs[job_id]
+        try:
+            return self._engine.job(job_id)
+        except NotFound:
+            return None
 
     def _bar(
         self,

@@ -10,7 +10,7 @@ from typing import Self
 from gpuboard.errors import GpuboardError, Unavailable
 from gpuboard.model.job import Job
 from gpuboard.model.past import Past
-from gpuboard.model.reservation import Reservation
+from gpuboard.model.reservation import Lease, Reservation
 from gpuboard.model.sizes import format_size
 from gpuboard.model.views.admin import DatabaseView
 from gpuboard.store.backup import backup_database, check_database, newest_backup, prune_backups
@@ -20,7 +20,7 @@ from gpuboard.store.events import EventTable
 from gpuboard.store.hours import HourTable
 from gpuboard.store.jobs import JobTable
 from gpuboard.store.opening import BACKUP_FOLDER, make_private_folder, open_connection
-from gpuboard.store.past import read_past
+from gpuboard.store.past import read_named_leases, read_past
 from gpuboard.store.people import PeopleTable
 from gpuboard.store.reservations import ReservationTable
 from gpuboard.store.space import FLOOR_BYTES, Room
@@ -153,6 +153,10 @@ class Store(JobTable, ReservationTable, DeviceTable, PeopleTable, EventTable, Ho
     def state(self) -> DatabaseView:
         """Return sizes, version and newest backup. Safe on any thread."""
         return database_state(self.path, self.backup_folder)
+
+    def named_leases(self, from_at: int, until_at: int) -> list[tuple[Lease, str]]:
+        """Return the leases that touch a window, each with its job's name. From any thread."""
+        return read_named_leases(self.path, from_at, until_at)
 
     def past(self, from_at: int, until_at: int) -> Past:
         """Return leases, hours and waits between two instants (ms). Safe on any thread."""

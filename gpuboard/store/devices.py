@@ -12,10 +12,11 @@ from gpuboard.model.reservation import Drain, Lease, Share
 from gpuboard.store.connection import Row
 from gpuboard.store.rows import Table
 
-_SELECT = (
-    "SELECT id, device, uid, job_id, reservation_id, granted_at, until_at, released_at, attempt,"
-    " memory_bytes, capacity_bytes, part FROM leases"
+COLUMNS = (
+    *("id", "device", "uid", "job_id", "reservation_id", "granted_at", "until_at", "released_at"),
+    *("attempt", "memory_bytes", "capacity_bytes", "part"),
 )
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM leases"  # noqa: S608 - only names of ours
 
 
 class DeviceTable(Table):
@@ -88,7 +89,7 @@ class DeviceTable(Table):
     def live_leases(self) -> list[Lease]:
         """Return leases that have not ended, oldest first."""
         return [
-            _lease(row)
+            lease_of(row)
             for row in self._connection.rows(f"{_SELECT} WHERE released_at IS NULL ORDER BY id")
         ]
 
@@ -99,7 +100,7 @@ class DeviceTable(Table):
             f"{_SELECT} WHERE granted_at < ? AND (released_at IS NULL OR released_at > ?) ORDER BY +id",
             (until_at, from_at),
         )
-        return [_lease(row) for row in rows]
+        return [lease_of(row) for row in rows]
 
     def save_drain(self, drain: Drain) -> None:
         """Take a device out of service, or change the note of one that is."""
@@ -121,7 +122,8 @@ class DeviceTable(Table):
         return [Drain(*row) for row in rows]
 
 
-def _lease(row: Row) -> Lease:
+def lease_of(row: Row) -> Lease:
+    """Return the lease of a row in the order of `COLUMNS`."""
     lease = Lease(*row[:9])
     memory_bytes, capacity_bytes, part = row[9:]
     if memory_bytes is None:

@@ -10,7 +10,9 @@ import contextlib
 import sqlite3
 
 from gpuboard.model.past import HOUR_MS, DeviceHour, HeldSpan, Past, WaitSpan
+from gpuboard.model.reservation import Lease
 from gpuboard.store.connection import connect, told
+from gpuboard.store.devices import COLUMNS, lease_of
 
 _HELD = (
     "SELECT device, leases.uid, max(granted_at, :from_at), min(ifnull(released_at, :until_at), :until_at),"
@@ -26,6 +28,26 @@ _WAITS = (
     " WHERE started_at >= :from_at AND started_at < :until_at AND attempt = 1"
 )
 """Of first attempts only: one that was preempted waits again without having been submitted again."""
+_NAMED = (
+    f"SELECT {', '.join(f'leases.{name}' for name in COLUMNS)}, ifnull(jobs.name, '')"  # noqa: S608
+    " FROM leases LEFT JOIN jobs ON jobs.id = job_id"
+    " WHERE granted_at < :until_at AND (released_at IS NULL OR released_at > :from_at)"
+    " ORDER BY +leases.id"
+)
+
+
+def read_named_leases(path: str, from_at: int, until_at: int) -> list[tuple[Lease, str]]:
+    """Return the leases that touch a window, live ones too, oldest first, each with its job's name.
+
+    On any thread. Raises as `Store` does.
+    """
+    window = {"from_at": from_at, "until_at": until_at}
+    try:
+        with contextlib.closing(connect(path, read_only=True)) as connection:
+            rows = connection.execute(_NAMED, window).fetchall()
+    except sqlite3.Error as error:
+        raise told(error, path, str) from error
+    return [(lease_of(row[:-1]), row[-1]) for row in rows]
 
 
 def read_past(path: str, from_at: int, until_at: int) -> Past:

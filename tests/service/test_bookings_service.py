@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import pytest
 
@@ -200,7 +203,7 @@ def test_timeline_shows_past_present_bookings_and_forecast(box: Box, services: S
     services.bookings.reserve(AS_BEN, ReserveRequest(gpus=1, duration="1h", at="now+5h"))
     services.admin.blackout(AS_ADMIN, BlackoutRequest(at="now+10h", duration="1h", note="fans"))
     box.advance(3)
-    view = services.bookings.timeline(AS_ANN)
+    view = services.bookings.timeline(AS_ANN)()
     assert {entry.kind for entry in view.entries} == {
         "ran",
         "running",
@@ -286,8 +289,36 @@ def test_timeline_tells_a_forecasts_latest_start_and_how_a_booking_repeats(
         AS_ANN, ReserveRequest(duration="1h", at="now+5h", repeat="daily", count=2)
     )
     box.advance(40)
-    entries = services.bookings.timeline(AS_ANN).entries
+    entries = services.bookings.timeline(AS_ANN)().entries
     forecasts = [entry for entry in entries if entry.kind == "forecast"]
     assert forecasts
     assert all((entry.latest_from_at or "") >= entry.from_at for entry in forecasts)
     assert {entry.rule for entry in entries if entry.kind == "booking"} == {"FREQ=DAILY"}
+
+
+def test_what_ran_is_not_read_on_the_engine_s_thread(
+    box: Box, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year of a busy box is hundreds of thousands of leases, and everybody may ask for it."""
+    ids = [
+        services.jobs.submit(AS_ANN, SubmitRequest(command=["x"], name=f"n{i}")).ids[0]
+        for i in range(3)
+    ]
+    box.advance(100)
+    monkeypatch.setattr(
+        box.engine, "job", lambda number: pytest.fail(f"job {number} was looked up")
+    )
+    read_on: list[threading.Thread] = []
+    named_leases = box.engine.named_leases
+    monkeypatch.setattr(
+        box.engine,
+        "named_leases",
+        lambda *window: read_on.append(threading.current_thread()) or named_leases(*window),
+    )
+    work = services.bookings.timeline(AS_BEN, since="300d ago")
+    assert not read_on
+    with ThreadPoolExecutor(1) as worker:
+        entries = worker.submit(work).result().entries
+    assert [(entry.job_id, entry.name, entry.kind, entry.user) for entry in entries] == [
+        (number, f"n{i}", "ran", "ann") for i, number in enumerate(ids)
+    ]

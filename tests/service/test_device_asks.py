@@ -121,7 +121,7 @@ def test_the_timeline_shows_a_sharer_as_one_bar(box: Box, services: Services) ->
     ids += services.jobs.submit(AS_ANN, ask(gpu_memory="4G")).ids
     box.settle()
     now = box.clock.now_ms()
-    line = timeline(box.engine, AS_ANN, now, now - 3600_000, now + 3600_000)
+    line = timeline(box.engine, AS_ANN, now, now - 3600_000, now + 3600_000)()
     bars = {bar.job_id: bar for bar in line.entries if bar.job_id is not None}
     assert len(line.entries) == len(bars) == 2
     assert bars[ids[0]].from_at == iso(began_at)

@@ -42,7 +42,7 @@ USES: dict[str, tuple[Action, Use]] = {
     "show": (Action.SEE, lambda s, c: s.jobs.show(c, "1")),
     "why": (Action.SEE, lambda s, c: s.jobs.why(c, "2")),
     "bookings": (Action.SEE, lambda s, c: s.bookings.list(c)),
-    "timeline": (Action.SEE, lambda s, c: s.bookings.timeline(c)),
+    "timeline": (Action.SEE, lambda s, c: s.bookings.timeline(c)()),
     "doctor": (Action.SEE, lambda s, c: s.board.doctor(c)()),
     "submit": (Action.SUBMIT, lambda s, c: s.jobs.submit(c, SubmitRequest(command=["x"]))),
     "dry run": (Action.SUBMIT, lambda s, c: s.jobs.dry_run(c, SubmitRequest(command=["x"]))()()),
