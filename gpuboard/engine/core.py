@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class Core:
     require_room: Callable[[], None] = lambda: None
     """Raises Unavailable while the database's disk is nearly full. On any thread."""
     on_end: list[Callable[[JobId], None]] = field(default_factory=list)
-    """Called after the end of every attempt, so that each room forgets what it kept of it."""
+    """Called after the end of every attempt, and of every job that had none: each room forgets it."""
     wants_plan: bool = True
     is_hurried: bool = False
     """Whether the plan that is wanted need not keep its distance from the last one."""
@@ -136,6 +136,12 @@ class Core:
         if not self.wants_look:
             self.wants_look = True
             self.workers.wake()
+
+    def forget_ended(self, job_ids: Iterable[JobId]) -> None:
+        """Have every room forget what it kept of attempts, or jobs, that ended in one change."""
+        for job_id in job_ids:
+            for forget in self.on_end:
+                forget(job_id)
 
     def runtime_of(self, job: Job) -> Runtime:
         """Return the runtime of a job."""

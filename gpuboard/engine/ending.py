@@ -107,8 +107,7 @@ class Ender:
         if job.devices:
             core.probe.sweep_soon()
         core.progress.pop(job.id, None)
-        for forget in core.on_end:
-            forget(job.id)
+        core.forget_ended(change.jobs)
         if job.handle and not is_removed:
             self._sweep(core.runtime_of(job), job.runtime_name, job.handle, keep_log=True)
         core.plan_soon()

@@ -174,8 +174,7 @@ class Images:
             change.job(ended, "job.failed", reason=ended.reason)
             cancel_dependents(core, change, ended, now)
             core.journal.commit(change)
-            for forget in core.on_end:
-                forget(job.id)
+            core.forget_ended(change.jobs)
 
     def _ended(self, job_id: JobId) -> None:
         """Look after a job whose attempt ended: it may be queued again."""

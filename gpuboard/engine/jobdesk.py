@@ -147,8 +147,7 @@ class JobDesk:
         change.job(ended, "job.cancelled", uid=by.uid, reason=ended.reason)
         cancel_dependents(core, change, ended, now)
         core.journal.commit(change)
-        for forget in core.on_end:
-            forget(job.id)
+        core.forget_ended(change.jobs)
         core.plan_soon()
         return ended
 

@@ -11,8 +11,9 @@ import pytest
 from gpuboard.config import Config, DockerConfig, JobsConfig
 from gpuboard.engine.workers import StepWorkers
 from gpuboard.errors import HostError, NotFound, Unavailable
+from gpuboard.model.job import Dependency, DependencyKind
 from gpuboard.runtimes.simulated import Script
-from tests.support.engine import BEN, Box
+from tests.support.engine import ANN, BEN, Box
 
 PULLING = Config(docker=DockerConfig(pull="missing"), jobs=JobsConfig(max_attempts=3))
 IMAGE = "simulated:latest"
@@ -198,3 +199,18 @@ def test_daemon_that_dies_while_pulling_pulls_again(box: Box) -> None:
     box.runtime.pull_error = None
     box.advance(8)
     assert box.state(job_id) == "running"
+
+
+def test_nothing_is_fetched_for_a_job_that_was_cancelled_with_another(box: Box) -> None:
+    """What it depended on ended otherwise: its image was asked for again and again, for nobody."""
+    box.runtime.pull_error = Unavailable("the registry does not answer")
+    first = box.submit(script=Script(run_s=5))
+    after = Dependency(first, DependencyKind.AFTER_OK)
+    box.runtime.missing_images.add("other:1")
+    second = box.submit(image="other:1", depends_on=(after,))
+    box.settle()
+    box.engine.cancel(first, ANN)
+    assert box.state(second) == "cancelled"
+    box.advance(700, by=10)
+    assert not box.engine._images._fetches
+    assert second not in box.engine.core.progress
