@@ -8,6 +8,7 @@ client is gone `is_cancelled` says so to the reader.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
@@ -52,11 +53,11 @@ class LogStream:
         self,
         reader: LogReader,
         loop: asyncio.AbstractEventLoop,
-        on_close: Callable[[LogStream], None],
+        on_end: Callable[[LogStream], None],
     ) -> None:
         self._reader = reader
         self._loop = loop
-        self._on_close = on_close
+        self._on_end = on_end
         self._queue: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(_WAITING_PIECES)
         self._is_cancelled = threading.Event()
         threading.Thread(target=self._read, name="gb-log", daemon=True).start()
@@ -69,13 +70,19 @@ class LogStream:
         return item
 
     def close(self) -> None:
-        """Nobody reads on: let the reader's thread end."""
+        """Nobody reads on: let the reader's thread end. Until it has, the stream counts as open."""
         self._is_cancelled.set()
         while not self._queue.empty():
             self._queue.get_nowait()
-        self._on_close(self)
 
     def _read(self) -> None:
+        try:
+            self._hand_over()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._on_end, self)
+
+    def _hand_over(self) -> None:
         try:
             self._copy(self._reader(self._is_cancelled.is_set))
             self._put(None)

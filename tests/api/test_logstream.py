@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from gpuboard import errors
 from gpuboard.api.client import Client
+from gpuboard.api.logstream import LogStreams
 from tests.support.api import RunningServer, ScriptedBox
 from tests.support.waiting import wait_until
 
@@ -159,3 +161,23 @@ def test_more_logs_than_threads_are_refused_in_words(
     go_on.set()
     for pieces in held:
         list(pieces)
+
+
+async def test_a_reader_that_hangs_counts_until_it_ends():
+    """An engine that does not answer holds its thread, whoever went away: else there were ever more."""
+    go_on = threading.Event()
+
+    def reader(_c: IsCancelled) -> Iterator[bytes]:
+        go_on.wait(20)
+        yield b""
+
+    streams = LogStreams(2)
+    for _ in range(2):
+        streams.open(reader).close()
+    with pytest.raises(errors.Unavailable):
+        streams.open(reader)
+    go_on.set()
+    end = time.monotonic() + 10
+    while streams.count and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+    assert streams.count == 0
