@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from gpuboard.daemon.patience import PatientCalls
 from gpuboard.engine.local import LocalEngine
-from gpuboard.errors import DatabaseBusy, GpuboardError, StateError, Unavailable
+from gpuboard.errors import DatabaseBusy, GpuboardError, HostError, StateError, Unavailable
 from gpuboard.runtimes.protocol import Runtime
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class EngineThread:
         self.at_end: list[Callable[[], None]] = []
         """Called on the thread when it ends, after the last step."""
         self.last_step_s = time.monotonic()
-        """When (monotonic, s) the last step ended well."""
+        """When (monotonic, s) the last step ended well, or failed by the box's fault alone."""
 
     def start(self) -> LocalEngine:
         """Start the thread and return the engine; raise what its building raised."""
@@ -147,6 +147,8 @@ class EngineThread:
             _LOG.exception("a step of the engine failed; again in %g s: %s", pause_s, error)
             engine.disturbed()
             self._is_woken = False
+            if isinstance(error, HostError | Unavailable):
+                self.last_step_s = time.monotonic()  # no restart empties a full disk: reads go on
             return pause_s
         self._failures = 0
         self.last_step_s = time.monotonic()

@@ -190,6 +190,22 @@ def test_a_step_that_cannot_write_is_no_hanging_loop(engine: ScriptedEngine, thr
     assert engine.is_disturbed
 
 
+@pytest.mark.parametrize(
+    ("fault", "is_fed"), [(HostError("the disk is full"), True), (RuntimeError("a bug"), False)]
+)
+def test_the_watchdog_ends_no_daemon_for_a_full_disk(
+    engine: ScriptedEngine, thread: EngineThread, fault: Exception, is_fed: bool
+):
+    """Nobody could read anything any more, once a minute; a new daemon would find the disk as full."""
+    wait_until(lambda: engine.steps == 1)
+    before = thread.last_step_s
+    engine.faults = [fault]
+    thread.wake()
+    wait_until(lambda: engine.is_disturbed)
+    time.sleep(0.05)  # the pause after a failed step is longer
+    assert (thread.last_step_s > before) is is_fed
+
+
 def test_a_broken_invariant_in_a_call_stops_scheduling(
     engine: ScriptedEngine, thread: EngineThread
 ):
