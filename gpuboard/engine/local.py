@@ -136,10 +136,12 @@ class LocalEngine(Answers):
         self._images.require(list(self.core.ledger.jobs.values()))
 
     def step(self) -> None:
-        """Do everything that is due. Raises what the store raises; the next step goes on from there.
+        """Do everything that is due. Raises, at its end, what the store raised first.
 
-        What meets a broken invariant stops scheduling and is cut short; the rest goes on.
+        What meets a broken invariant stops scheduling and is cut short; the rest goes on. So it does
+        beside what cannot be written: a full disk keeps no SIGKILL from a job.
         """
+        unwritten: GpuboardError | None = None
         for work in (
             self.core.workers.deliver,
             self._take_sweep,
@@ -159,6 +161,10 @@ class LocalEngine(Answers):
                 work()
             except StateError as error:
                 self.halt(error)
+            except GpuboardError as error:
+                unwritten = unwritten or error
+        if unwritten is not None:
+            raise unwritten
         self._forecaster.run()
         self._housekeeper.run()
 

@@ -23,8 +23,9 @@ Reads:
     live_leases(); leases_between(from_at, until_at); drains(); blackouts(now); notices(now)
     events_after(id, limit, job_id); attempt_made(job_id, attempt) -> Made; last_event_id(); get_person(uid); people()
     load_usage() -> list[UsageRow]; charged_since(since_at, now) -> {uid: s}; get_state(key)
-Care (the first five on any thread):
+Care (the first six on any thread):
     state() -> DatabaseView; past(from_at, until_at) -> Past
+    named_leases(from_at, until_at) -> [(Lease, the job's name)]
     backup(path); backup_daily(name) -> path; check_database() -> "ok" | complaint
     checkpoint() -> bool; newest_backup() -> path | ""; close()
 """

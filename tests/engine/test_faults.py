@@ -753,3 +753,21 @@ def test_gpu_lost_before_the_daemon_began_is_back_when_it_is_back(
     box.advance(5)
     assert not box.engine.drains()
     assert (box.state(second), box.job(second).devices) == ("running", (uuid(0),))
+
+
+def test_what_cannot_be_written_keeps_no_sigkill_from_a_job(box: Box) -> None:
+    """Row 29: a booking that cannot be begun on a full disk cut each step off before the stops."""
+    job_id = box.submit(script=Script(run_s=5000, term_exit_code=None), grace_s=30)
+    box.settle()
+    box.engine.cancel(job_id, ANN)
+    box.settle()
+
+    def fail() -> None:
+        raise HostError("the disk is full")
+
+    box.engine._bookings.keep_time = fail
+    for _ in range(40):
+        box.clock.advance(1000)
+        with pytest.raises(HostError, match="the disk is full"):
+            box.step()
+    assert not box.runtime.truth.processes
