@@ -136,12 +136,11 @@ class LocalEngine(Answers):
         self._images.require(list(self.core.ledger.jobs.values()))
 
     def step(self) -> None:
-        """Do everything that is due. Raises, at its end, what the store raised first.
+        """Do everything that is due. Raises what the store raises; the next step goes on from there.
 
-        What meets a broken invariant stops scheduling and is cut short; the rest goes on. So it does
-        beside what cannot be written: a full disk keeps no SIGKILL from a job.
+        What meets a broken invariant stops scheduling and is cut short; the rest goes on. What cannot be
+        written ends the step, since a plan counts on it; but a full disk keeps no SIGKILL from a job.
         """
-        unwritten: GpuboardError | None = None
         for work in (
             self.core.workers.deliver,
             self._take_sweep,
@@ -161,10 +160,9 @@ class LocalEngine(Answers):
                 work()
             except StateError as error:
                 self.halt(error)
-            except GpuboardError as error:
-                unwritten = unwritten or error
-        if unwritten is not None:
-            raise unwritten
+            except GpuboardError:
+                self._stopper.carry_on()
+                raise
         self._forecaster.run()
         self._housekeeper.run()
 

@@ -160,6 +160,12 @@ class Stopper:
             elif job.boot_id == boot_id and boot >= limit_boot_ms(job):
                 self.request(job, StopCause.TIME_LIMIT, "gpuboard")
 
+    def carry_on(self) -> None:
+        """Carry on with every stop under way; that needs no writing."""
+        for job in list(self._core.ledger.holding.values()):
+            if job.state is JobState.STOPPING:
+                self.deliver(job)
+
     def _report_unkillable(self, job: Job) -> None:
         """Say so when SIGKILL has no effect, and give its devices to nobody."""
         core = self._core
