@@ -20,6 +20,7 @@ from gpuboard.errors import (
 )
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.model.job import Job, JobState
+from gpuboard.model.plan import ReservationRequest
 from gpuboard.runtimes.protocol import RunRequest, RunState
 from gpuboard.runtimes.simulated import Container, Effect, Script
 from tests.support.engine import ANN, BEN, Box, uuid
@@ -771,3 +772,25 @@ def test_what_cannot_be_written_keeps_no_sigkill_from_a_job(box: Box) -> None:
         with pytest.raises(HostError, match="the disk is full"):
             box.step()
     assert not box.runtime.truth.processes
+
+
+def test_nothing_is_planned_past_a_booking_that_cannot_be_ended(box: Box) -> None:
+    """The plan would start others on its devices, and what halts at their leases would halt for good."""
+    now = box.clock.now_ms()
+    box.engine.reserve(ANN, ReservationRequest(4, now, now + 60_000))
+    box.settle()
+    waits = box.submit(owner=BEN, limit_s=600, script=Script(run_s=50))
+    keep_time = box.engine._bookings.keep_time
+
+    def fail() -> None:
+        raise HostError("the disk is full")
+
+    box.engine._bookings.keep_time = fail
+    for _ in range(90):
+        box.clock.advance(1000)
+        with pytest.raises(HostError, match="the disk is full"):
+            box.step()
+    assert (box.engine.halted_words(), box.state(waits)) == ("", "queued")
+    box.engine._bookings.keep_time = keep_time
+    box.advance(5)
+    assert box.state(waits) == "running"
