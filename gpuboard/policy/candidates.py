@@ -24,8 +24,10 @@ long, and a round may look at a thousand."""
 _expected_s_of = itemgetter(2)
 
 
-Place = tuple[Candidate, Candidate]
-"""A job in the order of the queue, and that of the same person which is tried in its place."""
+_Entry = tuple[int, int, int, int, Lane | Uid]
+"""A candidate; or, with a number that comes before any job's, a person who was not looked at yet, by
+what none of their jobs is served before. No more than that is kept for each who waits: with some
+hundred objects more the cyclic collector would come in each round."""
 
 
 def candidates_of(
@@ -50,22 +52,24 @@ def candidates_of(
     by_person: dict[Uid, list[tuple[Lane, int]]] = {}
     for entry in lanes:
         by_person.setdefault(entry[0].uid, []).append(entry)
-    # People, each by the next place, or by what the first cannot be before.
-    heap: list[tuple[int, int, Uid, Candidate | None, Iterator[Place]]] = []
-    for uid, own in by_person.items():
-        places = _places(order, own, depth, passed_over, shortest_first=shortest_first)
-        heap.append((_not_before(order, own), -1, uid, None, places))
+    heap: list[_Entry] = [
+        (_not_before(order, own), -1, 0, 0, uid) for uid, own in by_person.items()
+    ]
     heapq.heapify(heap)
+    to_try: dict[Uid, list[Candidate]] = {}
     while heap:
-        _, _, uid, candidate, places = heap[0]
-        if candidate is not None:
-            yield candidate
-        place = next(places, None)
-        if place is None:
-            heapq.heappop(heap)
-        else:
-            job, candidate = place
-            heapq.heapreplace(heap, (job[0], job[1], uid, candidate, places))
+        whose = heapq.heappop(heap)[-1]
+        if isinstance(whose, Lane):
+            yield to_try[whose.uid].pop()
+            continue
+        jobs = _jobs_of(order, by_person.pop(whose), depth, passed_over)
+        for job in jobs:
+            heapq.heappush(heap, job)
+        jobs.sort()
+        if shortest_first:
+            jobs.sort(key=_expected_s_of)
+        jobs.reverse()
+        to_try[whose] = jobs
 
 
 def _not_before(order: ServingOrder, own: Sequence[tuple[Lane, int]]) -> int:
@@ -73,15 +77,10 @@ def _not_before(order: ServingOrder, own: Sequence[tuple[Lane, int]]) -> int:
     return min([order.counted(lane.submitted_at[0]) - order.lead_of(lane.payer) for lane, _ in own])
 
 
-def _places(
-    order: ServingOrder,
-    own: Sequence[tuple[Lane, int]],
-    depth: int,
-    passed_over: Container[int],
-    *,
-    shortest_first: bool,
-) -> Iterator[Place]:
-    """Yield the places of one person."""
+def _jobs_of(
+    order: ServingOrder, own: Sequence[tuple[Lane, int]], depth: int, passed_over: Container[int]
+) -> list[Candidate]:
+    """Return the jobs of one person that are looked at."""
     counted = order.counted
     found: list[Candidate] = []
     for lane, bound_ms in own:
@@ -92,6 +91,4 @@ def _places(
             for at, job_id, expected_s, span_ms in islice(jobs, depth)
             if span_ms <= bound_ms and job_id not in passed_over
         ]
-    found.sort()
-    tried = sorted(found, key=_expected_s_of) if shortest_first else found
-    yield from zip(found, tried, strict=True)
+    return found

@@ -385,16 +385,20 @@ class Capacity:
         box, now = self.box, self.now
         soonest_at = now + OVERDUE_MS
         free_at: dict[int, int] = {}
-        held_by = box.held_by
+        held_by, held = box.held_by, 0
         for holder in holders:
             devices = held_by(holder)
             ends_at = holder.ends_at
             if holder.preemptible and not holder.stopping:
                 self.stoppable |= devices
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
-            self.held |= devices
+            held |= devices
             # of jobs that share a device the last to end counts
-            free_at[devices] = max(free_at.get(devices, soonest_at), ends_at)
+            if ends_at > free_at.get(devices, soonest_at):
+                free_at[devices] = ends_at
+            elif devices not in free_at:
+                free_at[devices] = soonest_at
+        self.held = held
         bound_until: dict[int, int] = {}
         for booking in self.bookings:
             if booking.devices:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Iterator, Sequence
+from functools import cached_property
 
 from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.world import Waiting, World
@@ -210,8 +211,13 @@ class ServingOrder:
 
     def __init__(self, world: World) -> None:
         self._settings = world.settings
-        self._leads: dict[tuple[Uid, str, str], int] = {}
-        self.share = FairShare(world.usage, world.settings)
+        self._usage = world.usage
+        self._leads: dict[Payer, int] = {}
+
+    @cached_property
+    def share(self) -> FairShare:
+        """Everybody's fair share. Made when it is asked for: where nobody has to wait none is."""
+        return FairShare(self._usage, self._settings)
 
     def lead_ms(self, uid: Uid, account: str = "", class_name: str = "") -> int:
         """Return `D * F_u + B_class` in ms."""
