@@ -162,11 +162,14 @@ def _count(box: Box, state: str) -> int:
 
 def _booking_was_on_time(box: Box, booking: dict) -> None:
     """The booking's devices were leased to it from its first second (one round's slack)."""
-    entries = [
-        entry
-        for entry in box.json("timeline", "--since", "now-10m", "--until", "now+10m")["entries"]
-        if entry["reservation_id"] == booking["id"] and entry["device"] is not None
-    ]
+
+    def bars() -> list[dict]:
+        shown = box.json("timeline", "--since", "now-10m", "--until", "now+10m")["entries"]
+        bound = [entry for entry in shown if entry["device"] is not None]
+        return [entry for entry in bound if entry["reservation_id"] == booking["id"]]
+
+    wait_until(bars, 60, "the booking to begin: the jobs may have ended before")
+    entries = bars()
     assert len({entry["uuid"] for entry in entries}) == booking["gpus"], entries
     assert min(entry["from_at"] for entry in entries)[:19] <= booking["from_at"][:18] + "9", entries
 
