@@ -12,12 +12,10 @@ from gpuboard.model.ids import DeviceUuid, JobId, ReservationId, Uid
 from gpuboard.model.world import Booking, Holder, World
 from gpuboard.policy.arrangement import Arrangement, Claim, arrange
 from gpuboard.policy.placement import Asks, DeviceBox
-from gpuboard.policy.profile import FOREVER, Profile
+from gpuboard.policy.profile import FOREVER, Profile, gone_at
 from gpuboard.policy.sharing import SharedDevices
 from gpuboard.policy.topology import take_lowest
 
-OVERDUE_MS = 1000
-"""A holder past its limit is expected to be gone so soon."""
 STOP_MARGIN_MS = 2000
 """Preemptible jobs are stopped so long before their grace would just do."""
 PREEMPTIBLE_LEAST_MS = 60_000
@@ -39,7 +37,7 @@ class Capacity:
         self._most, self._most_whole = self._any[0].bit_count(), self._any_whole[0].bit_count()
         self.holders = world.holders
         self._reserve_bytes = settings.sharing_reserve_bytes
-        self.shared = SharedDevices(self.box, settings, world.holders, now + OVERDUE_MS)
+        self.shared = SharedDevices(self.box, settings, world.holders, now)
         ahead = [one for one in _in_order(world) if one.until_at > now] if world.bookings else []
         self.blackouts = [(self._dark(one), one) for one in ahead if one.is_blackout]
         self.bookings = [one for one in ahead if not one.is_blackout]
@@ -193,7 +191,7 @@ class Capacity:
         if known is not None:
             return known
         base = self.base.copy()
-        base.block(devices, self.now, self.now + max(grace_ms, OVERDUE_MS))
+        base.block(devices, self.now, gone_at(self.now + grace_ms, self.now))
         settled = self._arrange(self.base, self.claims)
         trial = self._arrange(base, self.claims, devices)
         lost = _needed_before(trial, until_at) & (self.stoppable | devices)
@@ -227,7 +225,7 @@ class Capacity:
 
     def give_back(self, devices: int, ends_at: int) -> None:
         """Let whole devices be idle that a job held, by its limit until an instant. Promises stay as they are."""
-        until_at = max(ends_at, self.now + OVERDUE_MS)
+        until_at = gone_at(ends_at, self.now)
         self.base.unblock(devices, self.now, until_at)
         self.arrangement.profile.unblock(devices, self.now, until_at)
         self.idle |= devices
@@ -383,7 +381,6 @@ class Capacity:
 
     def _by_limits(self, holders: tuple[Holder, ...]) -> Profile:
         box, now = self.box, self.now
-        soonest_at = now + OVERDUE_MS
         free_at: dict[int, int] = {}
         held_by, held = box.held_by, 0
         for holder in holders:
@@ -394,10 +391,9 @@ class Capacity:
                 ends_at = min(ends_at, now + holder.grace_s * 1000)
             held |= devices
             # of jobs that share a device the last to end counts
-            if ends_at > free_at.get(devices, soonest_at):
+            ends_at = gone_at(ends_at, now)
+            if ends_at > free_at.get(devices, now):
                 free_at[devices] = ends_at
-            elif devices not in free_at:
-                free_at[devices] = soonest_at
         self.held = held
         bound_until: dict[int, int] = {}
         for booking in self.bookings:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 from gpuboard.model.ids import JobId
 from gpuboard.model.world import Waiting
 from gpuboard.policy.candidates import candidates_of
-from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS
+from gpuboard.policy.capacity import PREEMPTIBLE_LEAST_MS
 from gpuboard.policy.givingway import LEAST_MS, GivingWay, Tenure, Turn, fewest
 from gpuboard.policy.lanes import Kind, Lane, LaneClass, LaneKey, span_of
 from gpuboard.policy.leases import LeaseRules
-from gpuboard.policy.profile import FOREVER
+from gpuboard.policy.profile import FOREVER, OVERDUE_MS
 from gpuboard.policy.topology import take_lowest
 from gpuboard.policy.turns import Like, Place, TurnOrder
 

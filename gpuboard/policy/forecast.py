@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from gpuboard.model.ids import DeviceUuid, JobId, Uid
 from gpuboard.model.plan import Plan, Start, StartForecast
 from gpuboard.model.world import Holder, Spent, Usage, Waiting, World
-from gpuboard.policy.capacity import OVERDUE_MS
 from gpuboard.policy.habits import Habits
 from gpuboard.policy.lanes import span_of
 from gpuboard.policy.placement import DeviceBox
 from gpuboard.policy.plan import Round
+from gpuboard.policy.profile import OVERDUE_MS
 from gpuboard.policy.queue import WaitingQueue
 from gpuboard.policy.quota import has_weekly_quota
 from gpuboard.policy.sharing import charged_parts

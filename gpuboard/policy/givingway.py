@@ -13,8 +13,9 @@ from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.plan import Stop
 from gpuboard.model.world import Holder, Waiting
 from gpuboard.policy.arrangement import Arrangement
-from gpuboard.policy.capacity import OVERDUE_MS, PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
+from gpuboard.policy.capacity import PREEMPTIBLE_LEAST_MS, STOP_MARGIN_MS
 from gpuboard.policy.leases import LeaseRules
+from gpuboard.policy.profile import OVERDUE_MS
 
 if TYPE_CHECKING:
     from gpuboard.policy.plan import Round

@@ -11,6 +11,16 @@ from collections.abc import Iterator, Mapping
 
 FOREVER = 1 << 62
 """An instant (ms) after everything."""
+OVERDUE_MS = 1000
+"""A holder past its limit is expected to be gone so soon."""
+
+
+def gone_at(ends_at: int, now: int) -> int:
+    """Return when (ms) a holder frees its devices that has to by `ends_at`: then, or soon if overdue.
+
+    One that ends within the second is not taken to be later: that would put a promise off.
+    """
+    return ends_at if ends_at > now else now + OVERDUE_MS
 
 
 class Profile:

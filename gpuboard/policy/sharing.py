@@ -23,7 +23,7 @@ from typing import NamedTuple
 from gpuboard.model.ids import DeviceUuid, Uid
 from gpuboard.model.world import Holder, PolicySettings, Waiting
 from gpuboard.policy.placement import DeviceBox
-from gpuboard.policy.profile import FOREVER, Profile
+from gpuboard.policy.profile import FOREVER, Profile, gone_at
 
 
 def budget_of(waiting: Waiting, settings: PolicySettings) -> int:
@@ -66,9 +66,9 @@ class SharedDevices:
         box: DeviceBox,
         settings: PolicySettings,
         holders: Iterable[Holder],
-        soonest_at: int,
+        now: int,
     ) -> None:
-        """Take stock. `soonest_at`: when (ms) a job past its limit is expected to be gone."""
+        """Take stock at `now` (ms)."""
         self._box = box
         self._settings = settings
         self._shared: dict[int, Shared] = {}
@@ -78,7 +78,7 @@ class SharedDevices:
             if holder.gpu_memory_bytes:
                 device = box.held_by(holder)
                 if device:
-                    ends_at = max(holder.ends_at, soonest_at)
+                    ends_at = gone_at(holder.ends_at, now)
                     self.add(device, holder.uid, holder.gpu_memory_bytes, ends_at)
 
     def add(self, device: int, uid: Uid, budget: int, until_at: int) -> None:

@@ -272,6 +272,16 @@ def test_preemptible_jobs_are_stopped_for_the_head():
     assert answer.head_start_at == NOW + 30_000
 
 
+def test_promise_stays_where_it_is_in_its_last_second():
+    """A holder that ends within the second is not taken to end later than it must."""
+    world = box(2, holders=(held(50, 0, until=130),))
+    last = 130 * MINUTE - 447
+    answer = plan(replace(world, head=1), job(1, 2), now=last)
+    assert (answer.head, answer.head_start_at) == (1, 130 * MINUTE)
+    overdue = plan(replace(world, head=1), job(1, 2), now=130 * MINUTE)
+    assert overdue.head_start_at == 130 * MINUTE + 1000
+
+
 def test_preemptible_jobs_run_on_until_the_head_can_use_their_devices():
     world = box(
         2, holders=(held(50, 0, until=500, preemptible=True, grace_s=30), held(51, 1, until=130))
