@@ -101,9 +101,8 @@ def settle(core: Core) -> None:
     core.lists_processes.update(uuid for uuid, use in uses.items() if use.is_known)
     for uuid, since in list(core.settling.items()):
         use = uses.get(uuid)
-        if (
-            since > core.clock.now_ms()
-        ):  # the clock was set back: no sweep is later before it caught up
+        if since > core.clock.now_ms():
+            # the clock was set back: no sweep would be later before it caught up
             core.settling[uuid] = core.clock.now_ms()
             continue
         if snapshot.at <= since:

@@ -23,7 +23,6 @@ long, and a round may look at a thousand."""
 
 _expected_s_of = itemgetter(2)
 
-
 _Entry = tuple[int, int, int, int, Lane | Uid]
 """A candidate; or, with a number that comes before any job's, a person who was not looked at yet, by
 what none of their jobs is served before. No more than that is kept for each who waits: with some
