@@ -42,7 +42,7 @@ _HOOK = """#!/bin/sh
 # a stub of NVIDIA's hook: records what the real one would be given; slow or failing on demand.
 # Also which containers it was called for before live at this moment: by pid and birth, so that a pid
 # that was given again is not taken for them. Our own is written before we look, so that of two
-# calls at once at least one sees the other.
+# calls at once at least one sees the other. A spec has its name when it is whole: tests wait for it.
 born() {{
     read -r line <"/proc/$1/stat" || return
     set -- ${{line##*) }}
@@ -52,7 +52,8 @@ d={directory}
 n=$(date +%s%N)
 cat > $d/$n.state
 b=$(sed -n 's/.*"bundle":"\\([^"]*\\)".*/\\1/p' $d/$n.state)
-cp "$b/config.json" $d/$n.spec
+cp "$b/config.json" $d/$n.copying
+mv $d/$n.copying $d/$n.spec
 env > $d/$n.env
 p=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' $d/$n.state)
 echo "$p $(born "$p")" > $d/$n.life
