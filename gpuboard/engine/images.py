@@ -95,9 +95,15 @@ class Images:
     def _fetch(self, key: Key, fetch: Fetch) -> None:
         fetch.is_running = True
         runtime = self._core.runtimes[key[0]]
-        work = partial(runtime.resolve_image, key[1], fetch.is_pull, partial(self._tell, fetch))
+        work = partial(runtime.resolve_image, key[1], fetch.is_pull, partial(self._get_on, fetch))
         lane = Lane.PULL if fetch.is_pull else Lane.LOOK
         self._core.workers.submit(work, partial(self._fetched, key), lane)
+
+    def _get_on(self, fetch: Fetch, words: str) -> None:
+        """Tell, from the pull's thread; a pull that nobody waits for any more ends here."""
+        if not fetch.jobs:
+            raise Unavailable("nobody waits for it any more")
+        self._tell(fetch, words)
 
     def _tell(self, fetch: Fetch, words: str) -> None:
         for job_id in tuple(fetch.jobs):

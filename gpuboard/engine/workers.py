@@ -35,7 +35,7 @@ class Lane(StrEnum):
     """Looking people up in the box's directory, which may hang."""
 
 
-HANDS = {Lane.LOOK: 3, Lane.START: 4, Lane.PULL: 2, Lane.STOP: 4, Lane.PLAN: 1, Lane.VET: 4}
+HANDS = {Lane.LOOK: 3, Lane.START: 4, Lane.PULL: 4, Lane.STOP: 4, Lane.PLAN: 1, Lane.VET: 4}
 """Threads a lane."""
 
 OnDone = Callable[[T | None, BaseException | None], None]

@@ -119,10 +119,19 @@ class DockerConnection:
             client.close()
 
 
+class _Client(docker.APIClient):
+    """The SDK's, but that its time-out holds for pulls too: there the SDK waits for ever."""
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self.timeout
+        return super().request(*args, **kwargs)
+
+
 def _new_client(host: str, version: str | None, timeout_s: float | None) -> docker.APIClient:
     # the stubs know whole seconds only; None is "no limit", for streams
     timeout: Any = timeout_s
-    return docker.APIClient(base_url=host, version=version, timeout=timeout)
+    return _Client(base_url=host, version=version, timeout=timeout)
 
 
 def translate(
@@ -135,7 +144,7 @@ def translate(
     if isinstance(error, docker.errors.APIError):
         words = str(error.explanation or error)
         return refusal(what, error.status_code or 0, words, persons)
-    causes = tuple(_chain(error))
+    causes = tuple(chain(error))
     if any(isinstance(cause, PermissionError) for cause in causes):
         return HostError(
             f"{what}: the engine's socket may not be opened",
@@ -150,7 +159,7 @@ def translate(
     return Unavailable(f"{what}: the container engine did not answer ({type(error).__name__})")
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and everything wrapped in it: requests hides the OSError in `args`."""
     seen: set[int] = set()
     waiting: list[object] = [error]

@@ -1,17 +1,18 @@
 """Images: the local ones, a reference's id by the allow-list, and pulls with their progress in words.
 
 The network is never asked unless the configuration says `pull = "missing"`: the SDK's own `run`
-would dial any registry that a reference names.
+would dial any registry that a reference names. Several pulls run beside each other: how many layers
+at a time is the engine's to say, and one registry that has nothing to say must not hold up the rest.
 """
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gpuboard.errors import HostError, NotFound
-from gpuboard.runtimes.docker_api import DockerConnection
+from gpuboard.errors import GpuboardError, HostError, NotFound, Unavailable
+from gpuboard.runtimes.docker_api import DockerConnection, chain
 from gpuboard.runtimes.profile import ImageDefaults
 from gpuboard.runtimes.protocol import ImageInfo
 from gpuboard.runtimes.sandbox import (
@@ -23,7 +24,9 @@ from gpuboard.runtimes.sandbox import (
     may_pull,
 )
 
-PULL_TIMEOUT_S = 3600.0
+SILENCE_S = 600.0
+"""So long may a pull say nothing: checking a layer of many GB takes a minute or two."""
+PING_S = 10.0
 _REMEMBERED = 256
 
 
@@ -33,7 +36,6 @@ class ImageStore:
     def __init__(self, connection: DockerConnection, settings: SandboxSettings) -> None:
         self._connection = connection
         self.settings = settings
-        self._pulling = threading.Lock()
         self._defaults: dict[str, ImageDefaults] = {}
         """What images bring along, by id: an id is a digest of it, so it never changes."""
 
@@ -66,8 +68,7 @@ class ImageStore:
                     field="image",
                     hint="`gpuboard images` lists those that are; an admin can pull or build it",
                 ) from None
-        with self._pulling:
-            self._pull(canonical_reference(reference), progress)
+        self._pull(canonical_reference(reference), progress)
         return self._id_of(reference)
 
     def defaults(self, image_id: str) -> ImageDefaults:
@@ -96,12 +97,34 @@ class ImageStore:
             repository, _, tag = name.rpartition(":")
         progress(f"pulling {reference}")
         try:
-            with self._connection.reading("pulling the image", PULL_TIMEOUT_S) as api:
-                _follow(api.pull(repository, tag=tag, stream=True, decode=True), progress)
+            with self._connection.reading("pulling the image", SILENCE_S) as api:
+                rows = api.pull(repository, tag=tag, stream=True, decode=True)
+                with contextlib.closing(rows):  # who hangs up ends the pull
+                    _follow(rows, progress)
+        except Unavailable as error:
+            if not _is_silence(error) or not self._answers():
+                raise
+            words = f"the registry said nothing for {SILENCE_S / 60:.0f} minutes"
+            raise _unpulled(HostError, reference, words) from error
         except (NotFound, HostError) as error:
-            raise type(error)(
-                f"the image {reference} cannot be pulled: {error.message}", field="image"
-            ) from error
+            raise _unpulled(type(error), reference, error.message) from error
+
+    def _answers(self) -> bool:
+        """Whether the engine itself is well."""
+        try:
+            with self._connection.reading("asking the engine", PING_S) as api:
+                return bool(api.ping())
+        except Unavailable:
+            return False
+
+
+def _unpulled(kind: type[GpuboardError], reference: str, why: str) -> GpuboardError:
+    return kind(f"the image {reference} cannot be pulled: {why}", field="image")
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Whether what was lost is the patience, not the connection."""
+    return any(isinstance(cause, TimeoutError) for cause in chain(error))
 
 
 def _defaults_of(config: Mapping[str, Any]) -> ImageDefaults:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ max_attempts = 1
 host = "{host}"
 network = "none"
 pull = "missing"
-images = ["gpuboard-test/*", "{registry}/lab/*"]
+images = ["gpuboard-test/*", "{registry}/lab/*", "{silent}/lab/*"]
 [devices]
 probe = "simulated"
 """
@@ -51,7 +52,9 @@ def registry() -> Iterator[Registry]:
 def box(either_engine: DockerEngine, registry: Registry) -> Iterator[Box]:
     """Give a box that may pull what the registry keeps below lab/; the tests share it, each has its images."""
     folder = Path(tempfile.mkdtemp(prefix="gpuboard-e2e-"))
-    box = Box(folder, CONFIG.format(host=either_engine.host, registry=registry.host))
+    silent = f"127.0.0.1:{registry.other_line.port}"
+    words = {"host": either_engine.host, "registry": registry.host, "silent": silent}
+    box = Box(folder, CONFIG.format(**words))
     try:
         box.start()
         yield box
@@ -69,7 +72,7 @@ def box(either_engine: DockerEngine, registry: Registry) -> Iterator[Box]:
 def full_speed(registry: Registry) -> Iterator[None]:
     """Make the line fast again after each test."""
     yield
-    registry.line.bytes_per_s = 0
+    registry.line.bytes_per_s = registry.other_line.bytes_per_s = 0
 
 
 def push(
@@ -204,6 +207,44 @@ def test_registry_that_dies_in_the_middle_is_the_jobs_clear_reason_and_the_queue
     finally:
         registry.kill()
         registry.start()
+    registry.line.bytes_per_s = 0
+    again = box.submit("--image", reference, *SAYS)
+    assert box.wait_state(again, *ENDS)["state"] == "succeeded", box.job(again)
+    assert log(box, again) == "whole\n"
+
+
+def test_silent_registry_holds_up_nobody_elses_image(
+    box: Box, either_engine: DockerEngine, registry: Registry
+):
+    """Another person's image comes while one registry says nothing."""
+    push(either_engine, registry, "stuck", "late", 1 << 20)
+    push(either_engine, registry, "beside", "beside")
+    registry.other_line.bytes_per_s = 1
+    stuck = box.submit("--image", f"127.0.0.1:{registry.other_line.port}/lab/stuck:1", *SAYS)
+    wait_until(lambda: "pulling" in box.job(stuck)["reason"], 20, "the pull to be under way")
+    beside = box.submit("--image", f"{registry.host}/lab/beside:1", *SAYS)
+    assert box.wait_state(beside, *ENDS)["state"] == "succeeded", box.job(beside)
+    assert "pulling" in box.job(stuck)["reason"]
+    assert box.run("cancel", str(stuck)).returncode == 0
+
+
+def test_pull_that_nobody_waits_for_any_more_ends(
+    box: Box, either_engine: DockerEngine, registry: Registry
+):
+    """A cancelled mistake of 100 GB must not fill the disk; whoever wants it later has it from the start."""
+    push(either_engine, registry, "mistake", "whole", 32 << 20)
+    registry.line.bytes_per_s = 3 << 20
+    reference = f"{registry.host}/lab/mistake:1"
+    job = box.submit("--image", reference, *SAYS)
+    wait_until(lambda: "MiB" in box.job(job)["reason"], 30, "the pull to get going")
+    assert box.run("cancel", str(job)).returncode == 0
+
+    def has_stopped() -> bool:
+        before = registry.line.sent_bytes
+        time.sleep(1)
+        return registry.line.sent_bytes == before
+
+    wait_until(has_stopped, 6, "the registry to be left alone, long before the image is here")
     registry.line.bytes_per_s = 0
     again = box.submit("--image", reference, *SAYS)
     assert box.wait_state(again, *ENDS)["state"] == "succeeded", box.job(again)

@@ -107,15 +107,21 @@ def test_a_person_is_looked_at_when_it_is_their_place():
 def test_hundreds_of_people_do_not_call_the_cyclic_collector():
     """It comes after 700 new objects, and with 100,000 jobs takes 10 ms each time that it looks at all."""
     queue = WaitingQueue(job(n, uid=n, submitted_at=n) for n in range(1, 201))
-    lanes, order, collected = lanes_of(queue), ServingOrder(box(1)), []
+    lanes, order, calls = lanes_of(queue), ServingOrder(box(1)), []
 
     def note(phase: str, _: object) -> None:
-        collected.append(phase)
+        calls.append(phase)
 
-    gc.collect()
-    gc.callbacks.append(note)
-    try:
-        found = sum(1 for _ in candidates_of(order, lanes, 1000, shortest_first=True))
-    finally:
-        gc.callbacks.remove(note)
-    assert (found, collected) == (200, [])
+    def calls_of_a_look() -> int:
+        gc.collect()
+        calls.clear()
+        gc.callbacks.append(note)
+        try:
+            found = candidates_of(order, lanes, 1000, shortest_first=True)
+            assert sum(1 for _ in found) == 200
+        finally:
+            gc.callbacks.remove(note)
+        return len(calls)
+
+    # whatever else this process does at the moment, in other threads, makes objects too
+    assert min(calls_of_a_look() for _ in range(5)) == 0

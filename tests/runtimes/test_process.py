@@ -499,5 +499,5 @@ def test_nothing_leaks_over_many_runs(bench: RuntimeBench):
     for _ in range(10):
         seen, _ = bench.run("exit 0")
         bench.runtime.remove(seen.handle)
-    assert open_descriptors() <= before
+    wait_until(lambda: open_descriptors() <= before, 5, "all to be closed")
     assert own_children() <= children

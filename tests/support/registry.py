@@ -41,13 +41,15 @@ def missing_parts() -> str:
 
 
 class Line:
-    """A TCP line to the registry: forwards, counts, and can be slow."""
+    """A TCP line to the registry: forwards, counts, and can be slow (a byte a second: silent)."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self.calls = 0
+        self.sent_bytes = 0
+        """Of all that the registry said."""
         self.bytes_per_s = 0
         """0 = as fast as it goes."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -74,6 +76,7 @@ class Line:
                 if is_slow and self.bytes_per_s:
                     time.sleep(len(data) / self.bytes_per_s)
                 target.sendall(data)
+                self.sent_bytes += len(data) * is_slow
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -93,6 +96,8 @@ class Registry:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port: int = free.getsockname()[1]
         self.line = Line(self._port)
+        self.other_line = Line(self._port)
+        """To the same registry under another name."""
         self.host = f"127.0.0.1:{self.line.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -128,6 +133,7 @@ class Registry:
         """End registry and line."""
         self.kill()
         self.line.close()
+        self.other_line.close()
 
     def push(
         self, client: docker.APIClient, name: str, tag: str, says: str, extra_bytes: int = 0
