@@ -194,7 +194,8 @@ def test_killed_supervisor_is_told_and_its_job_still_found(bench: RuntimeBench):
 
 def test_stray_child_of_a_killed_supervisor_is_found_by_its_mark(bench: RuntimeBench):
     """In a session of its own, adopted by init: the environment still names the run."""
-    handle = bench.begin(bench.shell("(setsid sleep 604 &); sleep 604"))
+    handle = bench.begin(bench.shell("(setsid sleep 604 &); echo up; exec sleep 604"))
+    wait_until(lambda: b"up" in bench.log(handle))
     record = started(bench, handle)
     send(record.supervisor, record.supervisor_ticks, signal.SIGKILL)
     send(record.pid, record.start_ticks, signal.SIGKILL)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from typing import ClassVar
+from weakref import WeakSet
 
 import msgspec
 
@@ -280,7 +282,16 @@ class ScriptedLog:
 class ScriptedSource(PastAndDaemon):
     """Answers from attributes that a test may replace; records what it was asked."""
 
+    _made: ClassVar[WeakSet[ScriptedSource]] = WeakSet()
+
+    @classmethod
+    def end_feeds(cls) -> None:
+        """End every feed: a thread that waits for the next item would keep its app, of a test that is over."""
+        for source in tuple(cls._made):
+            source.push(Unavailable("the test is over"))
+
     def __init__(self) -> None:
+        self._made.add(self)
         self.board = board()
         self.jobs = jobs()
         self.ended_jobs = ended()

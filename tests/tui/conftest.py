@@ -32,6 +32,13 @@ def patient(monkeypatch):
     monkeypatch.setattr("gpuboard.tui.app.STALE_S", 1e9)
 
 
+@pytest.fixture(autouse=True)
+def no_feed_is_left():
+    """A thread that waits for its next item would keep a whole app."""
+    yield
+    ScriptedSource.end_feeds()
+
+
 @pytest.fixture
 def source():
     return ScriptedSource()
