@@ -43,12 +43,11 @@ from gpuboard.runtimes.logfiles import TIMES_SUFFIX
 from gpuboard.runtimes.process_cgroup import drop_groups, make_groups
 from gpuboard.runtimes.process_files import Order, RunDirectory, Started
 from gpuboard.runtimes.process_table import (
-    ProcessRow,
-    all_rows,
     await_end,
     boot_id,
     has_marker,
     is_alive,
+    looks_at_all,
     real_uid,
     row_of,
     send,
@@ -294,13 +293,13 @@ class ProcessRuntime:
         except NotFound:
             return set()
         found = members(Path(group) for group in order.cgroups)
-        rows = [row for row in all_rows() if not row.is_dead]
-        session = _session_of(started, rows)
+        session = _session_of(started)
         marker = b"" if order.cgroups else os.fsencode(f"{MARKER}={run.path}")
-        for row in rows:
-            is_marked = row.session == session or (marker and has_marker(row.pid, marker))
-            if is_marked and real_uid(row.pid) == order.uid:
-                found.add(row.pid)
+        for rows in looks_at_all():
+            for row in rows:
+                is_marked = row.session == session or (marker and has_marker(row.pid, marker))
+                if is_marked and real_uid(row.pid) == order.uid:
+                    found.add(row.pid)
         return found
 
     def remove(self, handle: str) -> None:
@@ -423,12 +422,14 @@ class ProcessRuntime:
         return RunDirectory(self._run_dir / handle)
 
 
-def _session_of(started: Started | None, rows: list[ProcessRow]) -> int:
+def _session_of(started: Started | None) -> int:
     """Return the job's session while it is the job's: its number may have been given out again."""
     if started is None:
         return -1
-    leader = next((row for row in rows if row.pid == started.pid), None)
-    is_other = leader is not None and leader.start_ticks != started.start_ticks
+    leader = row_of(started.pid)
+    is_other = (
+        leader is not None and not leader.is_dead and leader.start_ticks != started.start_ticks
+    )
     return -1 if is_other else started.pid
 
 

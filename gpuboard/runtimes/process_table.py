@@ -11,6 +11,7 @@ import functools
 import os
 import select
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,8 @@ import msgspec
 from gpuboard.errors import HostError
 
 PROC = Path("/proc")
+_MOST_LOOKS = 5
+"""On a busy box somebody is born all the time."""
 
 
 class ProcessRow(msgspec.Struct, frozen=True):
@@ -54,15 +57,29 @@ def row_of(pid: int) -> ProcessRow | None:
     )
 
 
-def all_rows() -> list[ProcessRow]:
-    """Return the whole table. Raises HostError: an error is not an empty table."""
+def looks_at_all() -> Iterator[list[ProcessRow]]:
+    """Yield what lives, then who was born since the last look, until nobody was.
+
+    Look at each list before asking for the next: the child of a process that ends before it was looked
+    at would else escape. Raises HostError: an error is not an empty table.
+    """
+    seen: set[int] = set()
+    for _ in range(_MOST_LOOKS):
+        born = [pid for pid in _all_pids() if pid not in seen]
+        if not born:
+            return
+        seen.update(born)
+        yield [row for row in map(row_of, born) if row is not None and not row.is_dead]
+
+
+def _all_pids() -> list[int]:
     try:
         pids = [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208 - hot
     except OSError as error:
         raise HostError(f"{PROC} cannot be read: {error.strerror}") from error
     if not pids:
         raise HostError(f"{PROC} shows no process", hint="mount proc")
-    return [row for row in map(row_of, pids) if row is not None]
+    return pids
 
 
 def is_alive(pid: int, start_ticks: int) -> bool:

@@ -62,7 +62,8 @@ def _utilisation(played: Played, gpus: int) -> float:
     What comes after is the trace's end, not the policy: one long job that is served late leaves
     the box empty around it (HPC2N at 16 devices: five days of one device, 3 % of the whole span).
     Where jobs come in less than half the time that their work takes, all of it is such an end, and
-    the whole span counts. Devices held for the cost of stops did no work.
+    the whole span counts. Devices held for the cost of stops did no work. Four digits: of a year of
+    16 devices the next one is ten device-hours, a job or two that is left when the last one comes.
     """
     jobs = [outcome.job for outcome in played.outcomes]
     began_s = min(job.submit_s for job in jobs)
@@ -77,7 +78,7 @@ def _utilisation(played: Played, gpus: int) -> float:
         devices = len(run.devices)
         held += devices * (run.end_s - run.start_s)
         within += devices * max(0.0, min(run.end_s, until_s) - run.start_s)
-    return within * (work / held if held else 0.0) / (gpus * (until_s - began_s))
+    return round(within * (work / held if held else 0.0) / (gpus * (until_s - began_s)), 4)
 
 
 def _bounded_slowdown(outcome: Outcome) -> float:

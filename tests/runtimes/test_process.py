@@ -24,6 +24,7 @@ from gpuboard.runtimes.process_files import RunDirectory, Started
 from gpuboard.runtimes.process_table import (
     ProcessRow,
     await_end,
+    has_marker,
     is_alive,
     real_uid,
     row_of,
@@ -203,6 +204,42 @@ def test_stray_child_of_a_killed_supervisor_is_found_by_its_mark(bench: RuntimeB
     assert not bench.runtime.is_gone(handle)
     bench.runtime.kill(handle)
     wait_until(lambda: bench.runtime.is_gone(handle))
+
+
+def test_stray_whose_parent_ends_under_the_look_is_found(
+    bench: RuntimeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The parent is gone before it is asked for its mark, and its child was born behind the list's end."""
+    runtime = ProcessRuntime(str(tmp_path / "groupless"), cgroup_parent="")
+    run = tmp_path / "groupless" / runtime.create(bench.shell("exec sleep 616"))
+    runtime.start(run.name)
+    record = RunDirectory(run).started()
+    assert record is not None
+    send(record.supervisor, record.supervisor_ticks, signal.SIGKILL)
+    send(record.pid, record.start_ticks, signal.SIGKILL)
+    wait_until(lambda: runtime.is_gone(run.name))
+    marked = {**os.environ, "GPUBOARD_RUN": str(run)}
+    as_person = ["setpriv", f"--reuid={bench.uid}", f"--regid={bench.uid}", "--clear-groups"]
+    command = [*(as_person if os.geteuid() == 0 else ()), "sleep", "617"]
+    children = [subprocess.Popen(command, env=marked)]
+    wait_until(lambda: real_uid(children[0].pid) == bench.uid)
+
+    def read_mark(pid: int, marker: bytes) -> bool:
+        if pid == children[0].pid and len(children) == 1:
+            children.append(subprocess.Popen(command, env=marked))
+            wait_until(lambda: real_uid(children[1].pid) == bench.uid)
+            children[0].kill()
+            children[0].wait()
+        return has_marker(pid, marker)
+
+    monkeypatch.setattr("gpuboard.runtimes.process.has_marker", read_mark)
+    try:
+        assert not runtime.is_gone(run.name)
+    finally:
+        runtime.kill(run.name)
+        assert children[1].wait(10) == -signal.SIGKILL
+    runtime.remove(run.name)
+    runtime.close()
 
 
 @pytest.mark.parametrize(
@@ -432,7 +469,7 @@ def test_processes_of_the_box_are_not_searched_for_a_job_whose_supervisor_saw_it
         bench.runtime.start(failed)
     wait_until(lambda: RunDirectory(Path(bench.runtime._run_dir) / good).is_left())
     wait_until(lambda: RunDirectory(Path(bench.runtime._run_dir) / failed).is_left())
-    monkeypatch.setattr("gpuboard.runtimes.process.all_rows", searched)
+    monkeypatch.setattr("gpuboard.runtimes.process.looks_at_all", searched)
     for handle in (good, failed):
         assert not bench.seen(handle).is_populated
         assert bench.runtime.is_gone(handle)
