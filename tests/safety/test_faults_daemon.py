@@ -305,7 +305,7 @@ def test_fault_33_database_locked_by_an_admins_shell(
     """Reads are answered at once, the board says so, writes wait for the shell; nothing is lost."""
     box = process_box
     box.start()
-    job = box.shell("sleep 1; exit 6")
+    job = box.shell("sleep 2; exit 6")
     box.wait_state(job, "running")
     with (
         contextlib.closing(
@@ -625,7 +625,7 @@ def test_fault_44_locked_database_does_not_starve_the_watchdog(
         manager.bind(address)
         manager.settimeout(15)
         box.start(NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000")
-        job = box.shell("sleep 0.5")
+        job = box.shell("sleep 2")
         box.wait_state(job, "running")
         with contextlib.closing(
             sqlite3.connect(box.state / "gpuboard.db", isolation_level=None)

@@ -357,7 +357,7 @@ def test_fault_42_log_pipe_is_full_while_the_engine_is_down(
     mortal_engine.restart(signal.SIGTERM, live_restore=True)
     box.start()
     lines = 30_000
-    job = box.shell(f"sleep 1; seq 1 {lines}; exit 3")
+    job = box.shell(f"sleep 3; seq 1 {lines}; exit 3")
     box.wait_state(job, "running")
     container = container_of(mortal_engine, job)
     mortal_engine.kill()

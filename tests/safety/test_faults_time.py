@@ -161,7 +161,7 @@ def test_fault_14_real_process_that_the_engine_does_not_know(
     box: FaultBox, engine: DockerEngine, saw
 ) -> None:
     """It lives on in the job's control group: killed there, and the device given to nobody before."""
-    job = box.shell("sleep 1; exit 4", gpus=2)
+    job = box.shell("sleep 3; exit 4", gpus=2)
     box.wait_state(job, "running")
     handle = container_of(engine, job)
     ghost = subprocess.Popen(["sleep", "600"])
