@@ -39,6 +39,7 @@ from gpuboard.engine.protocol import (
     NewJob,
     Vetted,
 )
+from gpuboard.engine.readback import ReadBack
 from gpuboard.engine.reconcile import Reconciler
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.stopping import Stopper
@@ -95,11 +96,19 @@ class LocalEngine(Answers):
         self._stopper = Stopper(self.core)
         self._images = Images(self.core)
         self._pauses = StartPauses(self.core)
-        self._starter = Starter(self.core, self._ender, self._stopper, self._images, self._pauses)
+        readback = ReadBack(self.core, self._stopper)
+        self._starter = Starter(
+            self.core,
+            self._ender,
+            self._stopper,
+            readback=readback,
+            images=self._images,
+            pauses=self._pauses,
+        )
         self._vetting = Vetting(self.core, self._starter.hold)
         self._watch = HealthWatch(self.core, self._stopper)
         self._reconciler = Reconciler(
-            self.core, self._starter, self._ender, self._watch.devices_seen
+            self.core, self._starter, self._ender, readback, self._watch.devices_seen
         )
         self._bookings = Bookings(self.core)
         self._no_shows = NoShows(self.core, store, self._bookings)

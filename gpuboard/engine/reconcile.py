@@ -14,6 +14,7 @@ from gpuboard.engine.conclude import Circumstances, conclude
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import Ender, attempt_of
 from gpuboard.engine.incarnations import Incarnations
+from gpuboard.engine.readback import ReadBack
 from gpuboard.engine.starting import Starter
 from gpuboard.engine.workers import Lane
 from gpuboard.model.ids import JobId
@@ -35,6 +36,7 @@ class Reconciler:
         core: Core,
         starter: Starter,
         ender: Ender,
+        readback: ReadBack,
         on_devices: Callable[[Job, bool | None], None],
     ) -> None:
         """`on_devices` is told of jobs that run whether they can open their devices (None: unseen)."""
@@ -42,6 +44,7 @@ class Reconciler:
         self._on_devices = on_devices
         self._starter = starter
         self._ender = ender
+        self._readback = readback
         self._outstanding: dict[str, int] = {}
         """Runtimes whose listing has not come yet, with the mark of when it was asked for."""
         self._next_look: dict[str, int] = dict.fromkeys(core.runtimes, 0)
@@ -167,6 +170,7 @@ class Reconciler:
                     known.alive(job.id, listing.before)
                     if job.devices and seen.handle == job.handle:
                         self._on_devices(job, seen.can_open_devices)
+                        self._readback.look_at(job)
         known.keep(runtime.name)
         for seen in shown.values():
             job_id, attempt = attempt_of(seen.name)

@@ -21,6 +21,7 @@ from gpuboard.engine.health import StartFailures
 from gpuboard.engine.images import Images
 from gpuboard.engine.pauses import StartPauses
 from gpuboard.engine.portdesk import RETRY_S, PortDesk
+from gpuboard.engine.readback import ReadBack
 from gpuboard.engine.stopping import Stopper
 from gpuboard.engine.workers import Lane
 from gpuboard.engine.world import shareable_bytes
@@ -35,8 +36,8 @@ from gpuboard.errors import (
     StateError,
     Unavailable,
 )
-from gpuboard.model.ids import DeviceUuid, JobId
-from gpuboard.model.job import Job, JobState, RuntimeName, StopCause
+from gpuboard.model.ids import JobId
+from gpuboard.model.job import Job, JobState, RuntimeName
 from gpuboard.model.plan import Start
 from gpuboard.model.scripts import has_sbatch_lines
 from gpuboard.runtimes.protocol import Observed, RunRequest
@@ -47,11 +48,19 @@ class Starter:
     """Carries planned starts out."""
 
     def __init__(
-        self, core: Core, ender: Ender, stopper: Stopper, images: Images, pauses: StartPauses
+        self,
+        core: Core,
+        ender: Ender,
+        stopper: Stopper,
+        *,
+        readback: ReadBack,
+        images: Images,
+        pauses: StartPauses,
     ) -> None:
         self._core = core
         self._ender = ender
         self._stopper = stopper
+        self._readback = readback
         self._images = images
         self._ports = PortDesk(core)
         self._pauses = pauses
@@ -273,7 +282,7 @@ class Starter:
         if state is JobState.STOPPING:
             self._stopper.deliver(running)
         else:
-            self._read_back(running)
+            self._readback.look_at(running)
 
     def adopt(self, job: Job, seen: Observed) -> None:
         """Take over an attempt that is seen running though its start's answer never came."""
@@ -289,32 +298,6 @@ class Starter:
         self._issued.pop(job_id, None)
         if job_id not in self._core.ledger.jobs:
             self._core.progress.pop(job_id, None)
-
-    def _read_back(self, job: Job) -> None:
-        """Ask the runtime which devices the attempt really got."""
-        if not job.devices:
-            return
-        runtime, handle = self._core.runtime_of(job), job.handle
-        self._core.workers.submit(
-            lambda: runtime.devices_of(handle),
-            partial(self._compare, job.id, job.attempt),
-            Lane.LOOK,
-        )
-
-    def _compare(
-        self,
-        job_id: JobId,
-        attempt: int,
-        given: tuple[DeviceUuid, ...] | None,
-        error: BaseException | None,
-    ) -> None:
-        job = self._core.current(job_id, attempt)
-        if job is None or job.state is not JobState.RUNNING or error is not None or given is None:
-            return
-        if set(given) != set(job.devices):
-            words = f"runtime gave {', '.join(given) or 'no device'}, not {', '.join(job.devices)}"
-            log.error("job %d: StateError: %s", job_id, words)
-            self._stopper.request(job, StopCause.MISMATCH, "gpuboard", reason=words, force=True)
 
 
 def run_request(core: Core, job: Job) -> RunRequest:

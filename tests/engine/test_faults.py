@@ -17,6 +17,7 @@ from gpuboard.errors import (
     HostError,
     NotExecutable,
     NotFound,
+    Unavailable,
 )
 from gpuboard.model.device import DeviceProcess, Health
 from gpuboard.model.job import Job, JobState
@@ -692,6 +693,44 @@ def test_wrong_devices_stop_the_job(box: Box) -> None:
     box.advance(5)
     assert box.state(job_id) == "failed"
     assert uuid(3) in box.job(job_id).reason
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["no answer", "daemon dies"])
+def test_wrong_devices_are_found_however_often_it_must_be_asked(
+    box: Box, dies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that does not answer, and a daemon that dies meanwhile, leave no job unread."""
+    box.runtime.wrong_devices = (uuid(3),)
+    right = box.runtime.devices_of
+
+    def no_answer(handle: str) -> None:
+        raise Unavailable(f"the engine did not answer about {handle}")
+
+    monkeypatch.setattr(box.runtime, "devices_of", no_answer)
+    job_id = box.submit(script=Script(run_s=500))
+    box.advance(10)
+    assert box.state(job_id) == "running"
+    monkeypatch.setattr(box.runtime, "devices_of", right)
+    if dies:
+        box.restart()
+    box.advance(10)
+    assert box.state(job_id) == "failed"
+    assert uuid(3) in box.job(job_id).reason
+
+
+def test_devices_that_were_read_back_are_not_asked_about_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is one to the engine, for each job and each listing."""
+    asked: list[str] = []
+    right = box.runtime.devices_of
+    monkeypatch.setattr(
+        box.runtime, "devices_of", lambda handle: (asked.append(handle), right(handle))[1]
+    )
+    job_id = box.submit(script=Script(run_s=500))
+    box.advance(60)
+    assert box.state(job_id) == "running"
+    assert len(asked) == 1
 
 
 def test_paused_container_is_still_running(box: Box) -> None:
