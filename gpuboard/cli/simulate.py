@@ -35,7 +35,7 @@ class _Asked(NamedTuple):
 
     trace: str | None
     gpus: int | None
-    policies: str
+    policies: tuple[str, ...]
     weights: Sequence[str]
     preemptible: str
     checkpoint: str
@@ -73,7 +73,7 @@ class _Stage(NamedTuple):
     "-p",
     "--policy",
     "policies",
-    default="",
+    multiple=True,
     metavar="LIST",
     help="fifo, fifo-greedy, easy, multifactor, sjf, tiresias, fairshare, fairlease; several with"
     " commas.",
@@ -158,7 +158,7 @@ def _policies(asked: _Asked, baseline: Baseline | None) -> dict[str, Policy]:
     from gpuboard.simulate.policies import policy_of
     from gpuboard.simulate.run import USUAL
 
-    names = [name.strip() for name in asked.policies.split(",") if name.strip()]
+    names = [name.strip() for text in asked.policies for name in text.split(",") if name.strip()]
     usual = ["fairshare"] if asked.compare or asked.forecast else USUAL
     policies = {name: policy_of(name) for name in names or usual}
     if baseline is not None:

@@ -62,7 +62,7 @@ def test_json_has_exactly_the_keys_that_are_promised(gpuboard: Gpuboard, trace: 
 def test_the_table_has_a_column_a_policy_and_a_pipe_gets_no_bar(
     gpuboard: Gpuboard, trace: str
 ) -> None:
-    ran = gpuboard("simulate", trace, "--gpus", "4", "--policy", "easy,sjf")
+    ran = gpuboard("simulate", trace, "--gpus", "4", "--policy", "easy", "--policy", "sjf")
     assert ran.out.splitlines()[0].split() == ["METRIC", "easy", "sjf"]
     assert ran.err == ""
 
