@@ -181,6 +181,7 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch, thread: EngineThread):
 def test_a_step_that_cannot_write_is_no_hanging_loop(engine: ScriptedEngine, thread: EngineThread):
     """The watchdog is fed, and the step is made again soon."""
     wait_until(lambda: engine.steps == 1)
+    thread.call(lambda: None).result(10)  # behind the step
     engine.faults = [DatabaseBusy("held")] * 3
     before = thread.last_step_s
     thread.wake()
@@ -194,15 +195,21 @@ def test_a_step_that_cannot_write_is_no_hanging_loop(engine: ScriptedEngine, thr
     ("fault", "is_fed"), [(HostError("the disk is full"), True), (RuntimeError("a bug"), False)]
 )
 def test_the_watchdog_ends_no_daemon_for_a_full_disk(
-    engine: ScriptedEngine, thread: EngineThread, fault: Exception, is_fed: bool
+    engine: ScriptedEngine,
+    thread: EngineThread,
+    fault: Exception,
+    is_fed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """Nobody could read anything any more, once a minute; a new daemon would find the disk as full."""
+    monkeypatch.setattr("gpuboard.daemon.engine_thread._PAUSES_S", (60.0,))
     wait_until(lambda: engine.steps == 1)
+    thread.call(lambda: None).result(10)  # behind the step
     before = thread.last_step_s
     engine.faults = [fault]
     thread.wake()
     wait_until(lambda: engine.is_disturbed)
-    time.sleep(0.05)  # the pause after a failed step is longer
+    thread.call(lambda: None).result(10)
     assert (thread.last_step_s > before) is is_fed
 
 
