@@ -5,10 +5,14 @@ later does not change what runs. Where pulling is allowed, a job is not served b
 on the box, and others pass it meanwhile, so that a pull costs neither its limit nor anybody's
 devices; one fetch serves all jobs of that image. Elsewhere an image that is not there (yet) is left
 to the start. The start itself never pulls: an image that was removed again sends the job back here.
+
+Only so many are pulled at a time. Whose turn is next goes by people, not by images: somebody with
+forty of them must not keep another's one image waiting behind them all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,9 +23,9 @@ from gpuboard.engine.change import Change
 from gpuboard.engine.conclude import start_failed
 from gpuboard.engine.core import Core, log
 from gpuboard.engine.ending import cancel_dependents, ended_job
-from gpuboard.engine.workers import Lane
+from gpuboard.engine.workers import HANDS, Lane
 from gpuboard.errors import NotFound, RequestError, Unavailable
-from gpuboard.model.ids import JobId
+from gpuboard.model.ids import JobId, Uid
 from gpuboard.model.job import Job, JobState, RuntimeName
 
 Key = tuple[RuntimeName, str]
@@ -46,6 +50,8 @@ class Images:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._fetches: dict[Key, Fetch] = {}
+        self._pulling: set[Key] = set()
+        """Those that a worker pulls now."""
         self._gone: set[JobId] = set()
         """Jobs whose image, settled before, was not there at their start."""
         core.on_end.append(self._ended)
@@ -75,28 +81,67 @@ class Images:
         return is_gone
 
     def run(self) -> None:
-        """Begin the look-ups and fetches that are due."""
-        boot = self._core.clock.boot_ms()
+        """Begin the look-ups that are due, and as many pulls as there is room for."""
+        for key in self._due(is_pull=False):
+            self._fetch(key, self._fetches[key])
+        self._begin_pulls()
+
+    def _begin_pulls(self) -> None:
+        pulls = self._due(is_pull=True) if self._has_room() else []
+        while pulls and self._has_room():
+            key = min(pulls, key=partial(self._turn, self._pulled_for()))
+            pulls.remove(key)
+            self._fetch(key, self._fetches[key])
+
+    def _due(self, *, is_pull: bool) -> list[Key]:
+        """Return what is to be looked up, or pulled, now; forget what nobody waits for any more."""
+        boot, due = self._core.clock.boot_ms(), []
         for key, fetch in tuple(self._fetches.items()):
-            if fetch.is_running or boot < fetch.next_boot_ms:
+            if fetch.is_running or fetch.is_pull is not is_pull or boot < fetch.next_boot_ms:
                 continue
             fetch.jobs -= self._core.ledger.holding.keys()  # their start looks for itself
             if fetch.jobs:
-                self._fetch(key, fetch)
+                due.append(key)
             else:
                 del self._fetches[key]
+        return due
 
     def next_boot_ms(self) -> int | None:
-        """Return when (boot time, ms) the next fetch is due."""
+        """Return when (boot time, ms) the next fetch is due; an end wakes one that waits for room."""
+        has_room = self._has_room()
         return min(
-            (f.next_boot_ms for f in self._fetches.values() if not f.is_running), default=None
+            (
+                fetch.next_boot_ms
+                for fetch in self._fetches.values()
+                if not fetch.is_running and (has_room or not fetch.is_pull)
+            ),
+            default=None,
         )
+
+    def _has_room(self) -> bool:
+        return len(self._pulling) < HANDS[Lane.PULL]
+
+    def _pulled_for(self) -> Counter[Uid]:
+        """Count the pulls that are under way by person."""
+        return Counter(uid for key in self._pulling for uid in self._people_of(self._fetches[key]))
+
+    def _turn(self, pulled_for: Counter[Uid], key: Key) -> tuple[int, int]:
+        """Return what orders pulls: how many its people have under way, then who came first."""
+        fetch = self._fetches[key]
+        people = self._people_of(fetch)
+        return min((pulled_for[uid] for uid in people), default=0), min(fetch.jobs)
+
+    def _people_of(self, fetch: Fetch) -> set[Uid]:
+        jobs = self._core.ledger.jobs
+        return {jobs[job_id].owner.uid for job_id in fetch.jobs if job_id in jobs}
 
     def _fetch(self, key: Key, fetch: Fetch) -> None:
         fetch.is_running = True
         runtime = self._core.runtimes[key[0]]
         work = partial(runtime.resolve_image, key[1], fetch.is_pull, partial(self._get_on, fetch))
         lane = Lane.PULL if fetch.is_pull else Lane.LOOK
+        if fetch.is_pull:
+            self._pulling.add(key)
         self._core.workers.submit(work, partial(self._fetched, key), lane)
 
     def _get_on(self, fetch: Fetch, words: str) -> None:
@@ -112,6 +157,7 @@ class Images:
     def _fetched(self, key: Key, image_id: str | None, error: BaseException | None) -> None:
         fetch = self._fetches[key]
         fetch.is_running = False
+        self._pulling.discard(key)
         if image_id:
             self._admit(self._let_go(key), image_id)
         elif _is_missing(error) and not fetch.is_pull:
@@ -120,10 +166,11 @@ class Images:
             self._failed(key, fetch, error)
 
     def _miss(self, key: Key, fetch: Fetch) -> None:
-        """Pull an image that is not on the box, or leave it to the start."""
+        """Have an image that is not on the box pulled in its turn, or leave it to the start."""
         if self._may_pull:
             fetch.is_pull = True
-            self._fetch(key, fetch)
+            self._tell(fetch, f"its image {key[1]} waits to be pulled")
+            self._begin_pulls()
         else:
             self._let_go(key)
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gpuboard.config import Config, DockerConfig, JobsConfig
-from gpuboard.engine.workers import StepWorkers
+from gpuboard.engine.workers import HANDS, Lane, StepWorkers
 from gpuboard.errors import HostError, NotFound, Unavailable
 from gpuboard.model.job import Dependency, DependencyKind
 from gpuboard.runtimes.simulated import Script
@@ -49,6 +49,44 @@ def test_pull_takes_no_device_and_no_time_of_the_limit(tmp_path: Path) -> None:
         box.clock.advance(100)
     assert box.state(slow) == "running"
     assert box.clock.now_ms() - box.job(slow).leased_at < 5_000
+    box.store.close()
+
+
+def test_somebody_with_many_images_keeps_nobody_waiting_behind_them_all(tmp_path: Path) -> None:
+    """So many are pulled at a time; the next place goes to who has fewest under way."""
+    box = Box(tmp_path / "state", config=PULLING, workers=StepWorkers())
+    box.runtime.missing_images |= {f"sweep:{n}" for n in range(12)} | {"one:1"}
+
+    def pulls() -> list[str]:
+        waiting = [task._work for task in box.workers._waiting]
+        return [work.args[0] for work in waiting if "resolve_image" in repr(work) and work.args[1]]
+
+    def run_but_pulls() -> None:
+        for _ in range(200):
+            others = [n for n, t in enumerate(box.workers._waiting) if not is_pull(t)]
+            if others:
+                box.workers.run(others[0])
+            box.step()
+            box.clock.advance(10)
+
+    def is_pull(task: object) -> bool:
+        work = task._work  # type: ignore[attr-defined]
+        return "resolve_image" in repr(work) and work.args[1]
+
+    sweep = [box.submit(image=f"sweep:{n}", owner=ANN) for n in range(12)]
+    run_but_pulls()
+    assert pulls() == [f"sweep:{n}" for n in range(HANDS[Lane.PULL])]
+    assert box.engine._images.next_boot_ms() is None
+    other = box.submit(image="one:1", owner=BEN)
+    run_but_pulls()
+    assert "waits to be pulled" in box.engine.explain(other).causes[0].words
+    box.workers.run(next(n for n, task in enumerate(box.workers._waiting) if is_pull(task)))
+    run_but_pulls()
+    assert pulls() == ["sweep:1", "sweep:2", "sweep:3", "one:1"]
+    while any(map(is_pull, box.workers._waiting)):
+        box.workers.run(next(n for n, task in enumerate(box.workers._waiting) if is_pull(task)))
+        run_but_pulls()
+    assert all(box.job(job_id).image_id for job_id in (*sweep, other))
     box.store.close()
 
 
