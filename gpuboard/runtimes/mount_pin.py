@@ -7,6 +7,10 @@ dead file server hangs whoever looks, and this process can be left to hang.
 
 The bind is made from the *descriptor*, so nothing that the person swaps after the look-up can lead
 elsewhere (SAFETY.md B2: 0 leaks of 40, where checked path strings leaked 15 to 22).
+
+A mount inside another is put there by us, on what is opened in the pin as the person, without links:
+the engine would make what is missing as root, in the person's own directory on the host, and would
+follow a link there to any place in the container.
 """
 # a script that starts without pathlib is twice as fast
 # ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH115, PTH116, PTH118, PTH120, PTH208
@@ -25,6 +29,8 @@ import sys
 CLONE_NEWNS = 0x00020000
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_INSIDE = RESOLVE_NO_MAGICLINKS | 0x04 | 0x08
+"""No symbolic links, and nothing above where the look begins."""
 AT_FDCWD = -100
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 16384
 MS_PRIVATE = 1 << 18
@@ -81,16 +87,24 @@ def enter_namespace(pid: int) -> None:
     os.close(namespace)
 
 
-def open_as(person: dict[str, object], path: str) -> int:
-    """Return an O_PATH descriptor of a path, looked up with a person's rights, without magic links."""
+def open_as(
+    person: dict[str, object],
+    path: str,
+    begin: int = AT_FDCWD,
+    resolve: int = RESOLVE_NO_MAGICLINKS,
+) -> int:
+    """Return an O_PATH descriptor of a path, looked up with a person's rights, without magic links.
+
+    A relative path begins at the directory `begin`.
+    """
     own_groups = os.getgroups()
     os.setgroups(person["groups"])  # type: ignore[arg-type]
     os.setegid(person["gid"])  # type: ignore[arg-type]
     os.seteuid(person["uid"])  # type: ignore[arg-type]
     try:
-        how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
+        how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, resolve)
         found: int = checked(
-            libc.syscall(SYS_OPENAT2, AT_FDCWD, os.fsencode(path), how, len(how)), path
+            libc.syscall(SYS_OPENAT2, begin, os.fsencode(path), how, len(how)), path
         )
         check_access(found, path)
         return found
@@ -308,6 +322,8 @@ def serve(order: dict[str, object]) -> dict[str, object]:
     check_home(order, person)
     bounds = Bounds(order, person)
     if order["do"] == "look":
+        if not order["may_look"] and any(source["inside"] != -1 for source in sources):
+            raise Refusal("kind", "a mount may not lie in another here: mount it elsewhere")
         return {"found": [look(bounds, order, source["path"]) for source in sources]}
     try:
         make_room(directory)
@@ -317,6 +333,7 @@ def serve(order: dict[str, object]) -> dict[str, object]:
         pinned(bounds, order, source, f"{directory}/{number}")
         for number, source in enumerate(sources)
     ]
+    nest(order, sources, found)
     if not os.listdir(directory):
         unpin(directory)
     return {"found": found}
@@ -358,6 +375,49 @@ def pinned(bounds: Bounds, order: dict[str, object], source: dict[str, object], 
     finally:
         os.close(found)
     return target
+
+
+def nest(order: dict[str, object], sources: list[dict[str, object]], found: list[str]) -> None:
+    """Put pins into those that their targets lie in, the innermost first; what was put has no pin any more.
+
+    `inside` is the number of the source around a source, `at` where in it; -1 when there is none.
+    """
+    person = order["person"]
+    assert isinstance(person, dict)
+    for number in sorted(range(len(sources)), key=lambda n: -str(sources[n]["target"]).count("/")):
+        outer, at = int(str(sources[number]["inside"])), str(sources[number]["at"])
+        if outer < 0:
+            continue
+        around = str(sources[outer]["path"])
+        if not all(is_below(found[one], str(order["directory"])) for one in (outer, number)):
+            raise Refusal("kind", f"nothing can be mounted on {at} in {around}: mount it elsewhere")
+        begin = os.open(found[outer], os.O_PATH | os.O_CLOEXEC)
+        try:
+            place = open_as(person, at, begin, RESOLVE_INSIDE)
+            where = f"/proc/self/fd/{place}".encode()
+            source = found[number].encode()
+            checked(libc.mount(source, where, None, MS_BIND | MS_REC, None), at)
+            os.close(place)
+        except OSError as error:
+            raise unplaced(error, at, around) from error
+        finally:
+            os.close(begin)
+        found[number] = ""
+
+
+def unplaced(error: OSError, at: str, around: str) -> Refusal:
+    """Return why a mount cannot be put into another."""
+    if error.errno == errno.ENOENT:
+        return Refusal("missing", f"there is no {at} in {around} to mount on: make it first")
+    if error.errno in (errno.ELOOP, errno.EXDEV):
+        return Refusal("kind", f"{at} in {around} is behind a link: mount on a real directory")
+    if error.errno == errno.ENOTDIR:
+        return Refusal(
+            "kind", f"{at} in {around} is no directory, or what is mounted on it is none"
+        )
+    return Refusal(
+        "access", f"{at} in {around} cannot be mounted on: {os.strerror(error.errno or 0)}"
+    )
 
 
 def main() -> int:

@@ -7,7 +7,8 @@ directories (measured: 15 to 22 of 40 tries). So:
 - a daemon that is root has each source looked up *as the person* by a helper process and pinned from
   its descriptor on a directory of our own (`mount_pin.py`); the container gets the pin. `-v
   ~/proj:/work` then means just what people expect, links included, without a race, and setuid files
-  and device nodes are worth nothing there;
+  and device nodes are worth nothing there. A mount on a place in another mount is put into that
+  one's pin, and the container gets the two as one;
 - a root of the configuration whose every component belongs to root is given as it is where it
   cannot be pinned: nobody can swap it;
 - with a daemon that runs as the very person (a personal one): the resolved path, as that person
@@ -38,7 +39,12 @@ from gpuboard.errors import HostError, InvalidRequest, PermissionDenied, Refused
 from gpuboard.model.job import Mount
 from gpuboard.runtimes import mount_pin
 from gpuboard.runtimes.protocol import RunRequest
-from gpuboard.runtimes.sandbox import SandboxSettings, check_mounts, mount_roots
+from gpuboard.runtimes.sandbox import (
+    SandboxSettings,
+    check_mounts,
+    mount_roots,
+    mounts_around,
+)
 
 HELPER_TIMEOUT_S = 15.0
 """A home on a dead file server must not hold the worker."""
@@ -83,10 +89,15 @@ class MountBoard:
             roots = (*roots, request.home)
         if not asked:
             return []
+        asked = [
+            msgspec.structs.replace(mount, target=posixpath.normpath(mount.target))
+            for mount in asked
+        ]
         found = self._order(request, asked, roots)
         return [
-            msgspec.structs.replace(mount, source=source, target=posixpath.normpath(mount.target))
+            msgspec.structs.replace(mount, source=source)
             for mount, source in zip(asked, found, strict=True)
+            if source  # else it is in the pin of the one around it
         ]
 
     def _order(
@@ -104,7 +115,7 @@ class MountBoard:
                 "directory": str(self._directory / request.name),
                 "roots": list(roots),
                 "closed": [] if is_persons else [*self.closed],
-                "sources": [{"path": m.source, "read_only": m.read_only} for m in asked],
+                "sources": _sources(asked),
                 "home": "" if is_persons else request.home,
                 "uid": request.uid,
                 "person": person if own == 0 and not is_persons else None,
@@ -199,6 +210,20 @@ class MountBoard:
                 self._hanging[uid] = left
         if left:
             raise _too_long()
+
+
+def _sources(asked: Sequence[Mount]) -> list[dict[str, object]]:
+    """Return what the helper is told of the mounts: each with the one that it lies in."""
+    return [
+        {
+            "path": mount.source,
+            "read_only": mount.read_only,
+            "target": mount.target,
+            "inside": -1 if outer is None else outer,
+            "at": "" if outer is None else posixpath.relpath(mount.target, asked[outer].target),
+        }
+        for mount, outer in zip(asked, mounts_around(asked), strict=True)
+    ]
 
 
 def _too_long() -> Refused:

@@ -163,18 +163,30 @@ def _disk(
 ) -> dict[str, Any]:
     """Return what bounds that which is written beside the mounts.
 
-    A volume that the image declares would be a directory of the engine's that no bound knows of.
+    A volume that the image declares would be a directory of the engine's that no bound knows of. One
+    that lies in a mount would be made there by root on the host, or follow a link to any place.
     """
     options = f"rw,nosuid,nodev,exec,mode=1777,size={settings.tmp_bytes}"
     tmpfs = {check_volume(path): options for path in volumes}
+    for mount in mounts:
+        for path in tmpfs:
+            if path != mount.target and is_below(path, mount.target):
+                raise InvalidRequest(
+                    f"the image keeps a volume on {path}, which lies in the mount on {mount.target}",
+                    field="mounts",
+                    hint="mount it elsewhere",
+                )
     bounds: dict[str, Any] = {}
     if settings.read_only_root:
         tmpfs |= dict.fromkeys(("/tmp", "/var/tmp"), options.replace(",exec", ""))  # noqa: S108
         bounds["ReadonlyRootfs"] = True
     elif settings.max_disk_bytes is not None and can_size_disk:
         bounds["StorageOpt"] = {"size": str(settings.max_disk_bytes)}
-    for mount in mounts:
-        tmpfs.pop(mount.target, None)
+    tmpfs = {
+        path: how
+        for path, how in tmpfs.items()
+        if not any(is_below(path, m.target) for m in mounts)
+    }
     return {**bounds, "Tmpfs": tmpfs} if tmpfs else bounds
 
 

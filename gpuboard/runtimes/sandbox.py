@@ -405,6 +405,26 @@ def check_mounts(mounts: Sequence[Mount], roots: Sequence[str]) -> None:
         if target in targets:
             raise InvalidRequest(f"two mounts on {_shown(target)}", field="mounts")
         targets.add(target)
+    for mount, outer in zip(mounts, mounts_around(mounts), strict=True):
+        if outer is not None and mounts[outer].read_only and not mount.read_only:
+            raise InvalidRequest(
+                f"{_shown(mount.target)} lies in {_shown(mounts[outer].target)}, which is mounted read-only",
+                field="mounts",
+                hint="mount both read-only, or this one elsewhere",
+            )
+
+
+def mounts_around(mounts: Sequence[Mount]) -> list[int | None]:
+    """Return for each mount the number of the one that its target lies in, the innermost."""
+    targets = ["/" + posixpath.normpath(mount.target).lstrip("/") for mount in mounts]
+    return [
+        max(
+            (n for n, other in enumerate(targets) if other != target and is_below(target, other)),
+            key=lambda n: len(targets[n]),
+            default=None,
+        )
+        for target in targets
+    ]
 
 
 def check_target(target: str) -> str:

@@ -217,6 +217,91 @@ def test_deeper_path_is_pinned_and_shows_the_same_directory(board: MountBoard, h
     assert (home / "file").read_text() == "x"
 
 
+def owned(path: Path) -> Path:
+    """Make a directory of the person's."""
+    path.mkdir(parents=True)
+    os.chown(path, PERSON, PERSON)
+    return path
+
+
+@needs_root
+def test_mount_in_a_mount_is_put_into_its_pin(board: MountBoard, home: Path):
+    """Three deep, in whatever order they were asked for; the container gets one, and nothing stays on the host."""
+    for name in ("code/data/set", "data/set", "cache"):
+        owned(home / name)
+        (home / name / "here").write_text(name)
+    asked = (
+        Mount(f"{home}/cache", "/work/data/set", read_only=True),
+        Mount(f"{home}/code", "/work"),
+        Mount(f"{home}/data", "/work/data/"),
+    )
+    (found,) = board.resolve(request(home, *asked), SandboxSettings())
+    assert found.target == "/work"
+    inside = Path(found.source)
+    assert (inside / "data/set/here").read_text() == "cache"
+    with pytest.raises(OSError, match="Read-only"):
+        (inside / "data/set/more").write_text("x")
+    (inside / "data/more").write_text("x")
+    assert (home / "data/more").read_text() == "x"
+    options = [
+        line.split()[5].split(",")
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if line.split()[4].startswith(str(inside))
+    ]
+    assert len(options) == 3
+    assert all({"nosuid", "nodev"} <= {*words} for words in options)
+    board.release("gb-1-1")
+    assert str(board._directory) not in Path("/proc/mounts").read_text()
+    assert (home / "code/data/set/here").read_text() == "code/data/set"
+    assert board.names() == set()
+
+
+@needs_root
+@pytest.mark.parametrize("how", ["missing", "link", "linked parent", "file", "closed"])
+def test_mount_in_a_mount_makes_nothing_and_follows_nothing(
+    board: MountBoard, home: Path, how: str
+):
+    """The engine, as root, would make the place in the person's directory, or mount on /etc inside."""
+    owned(home / "data")
+    code, target = owned(home / "code"), "/work/sub"
+    if how == "link":
+        (code / "sub").symlink_to("/etc")
+    elif how == "linked parent":
+        (code / "sub").symlink_to("../../usr")
+        target = "/work/sub/lib"
+    elif how == "file":
+        (code / "sub").write_text("x")
+    elif how == "closed":
+        (code / "sub" / "deeper").mkdir(parents=True)
+        (code / "sub").chmod(0o700)  # root's
+        target = "/work/sub/deeper"
+    before = sorted(code.iterdir())
+    asked = (Mount(str(code), "/work"), Mount(f"{home}/data", target))
+    with pytest.raises((InvalidRequest, PermissionDenied)) as caught:
+        board.resolve(request(home, *asked), SandboxSettings())
+    assert caught.value.field == "mounts"
+    assert target.removeprefix("/work/") in caught.value.message
+    assert sorted(code.iterdir()) == before
+    assert board.names() == set()
+
+
+@needs_root
+def test_mount_in_a_root_that_is_given_as_it_is_is_refused(board: MountBoard, home: Path):
+    """What lies in it may be anybody's, and the engine would follow it."""
+    owned(home / "data")
+    asked = (Mount(str(home), "/work"), Mount(f"{home}/data", "/work/data"))
+    with pytest.raises(InvalidRequest, match="mount it elsewhere"):
+        board.resolve(request(home, *asked), SandboxSettings())
+    assert board.names() == set()
+
+
+def test_mount_that_may_be_written_in_one_that_may_not_is_refused(board: MountBoard, home: Path):
+    """Newer engines would make all of it read-only, older ones not."""
+    asked = (Mount(str(home), "/work", read_only=True), Mount(f"{home}/data", "/work/data"))
+    with pytest.raises(InvalidRequest, match="read-only"):
+        board.resolve(request(home, *asked), SandboxSettings())
+
+
 @needs_root
 def test_pinning_again_replaces_the_pins(board: MountBoard, home: Path):
     """A create that is repeated after a crash leaves one set."""
@@ -303,6 +388,18 @@ def test_service_user_mounts_roots_only(board: MountBoard, home: Path, monkeypat
     with pytest.raises(PermissionDenied) as caught:
         board.resolve(request(home, Mount(f"{home}/a", "/w")), SandboxSettings())
     assert "not root" in caught.value.message
+    roots = SandboxSettings(mount_roots=(str(home), f"{home}/a"))
+    nested = (Mount(str(home), "/w"), Mount(f"{home}/a", "/w/a"))
+    with pytest.raises(InvalidRequest, match="may not lie in another"):
+        board.resolve(request(home, *nested), roots)
+
+
+def test_daemon_of_the_person_leaves_mounts_in_mounts_to_the_engine(board: MountBoard, home: Path):
+    """The person could tell the engine so anyway."""
+    (home / "a").mkdir()
+    asked = (Mount(str(home), "/w"), Mount(f"{home}/a", "/w/b"))
+    found = board.resolve(request(home, *asked, uid=os.geteuid()), SandboxSettings())
+    assert [mount.target for mount in found] == ["/w", "/w/b"]
 
 
 @needs_root

@@ -380,6 +380,23 @@ def test_disk_is_bounded_as_the_engine_can():
     assert "StorageOpt" not in found
 
 
+def test_volume_of_an_image_in_a_mount_is_refused():
+    """The engine would make it there as root on the host, or follow a link to any place inside."""
+    image = ImageDefaults(volumes=("/work/cache",))
+    with pytest.raises(InvalidRequest, match="/work/cache") as caught:
+        profile(request(), (Mount("/pins/0", "/work"),), image=image)
+    assert caught.value.field == "mounts"
+    assert "/work/cache" in profile(request(), image=image)["HostConfig"]["Tmpfs"]
+
+
+def test_temporary_directories_in_a_mount_are_the_mounts():
+    """For the same reason nothing of ours is put there."""
+    settings = SandboxSettings(read_only_root=True)
+    mounts = (Mount("/pins/0", "/var"),)
+    found = container_profile(request(), settings, box_id="box", mounts=mounts)["HostConfig"]
+    assert [*found["Tmpfs"]] == ["/tmp"]
+
+
 def test_volumes_of_an_image_are_bounded():
     """Else each is a directory of the engine's without a bound; a mount of the person's stays."""
     image = ImageDefaults(volumes=("/data/", "/work", "/cache"))

@@ -225,6 +225,76 @@ def test_attack_14_a_missing_source(lab: Lab, saw):
     saw("failed: does not exist; nothing was made on the host")
 
 
+def test_attack_14_a_place_in_a_mount_that_does_not_exist(lab: Lab, saw):
+    """The engine would make it as root, in the person's own directory."""
+    home = lab.home(lab.mallory)
+    outer, inner = owned(home / "outer", lab.mallory), owned(home / "inner", lab.mallory)
+    ended, _ = lab.ran(
+        lab.mallory, "true", mounts=[*mounted(outer), *mounted(inner, "/work/made/by/root")]
+    )
+    assert ended["state"] == "failed"
+    assert "made/by/root" in ended["reason"]
+    assert list(outer.iterdir()) == []
+    (outer / "made").mkdir()
+    os.chown(outer / "made", lab.mallory, -1)
+    (inner / "here").write_text("inner\n")
+    ended, log = lab.ran(
+        lab.mallory,
+        "cat /work/made/here; echo new > /work/made/new",
+        mounts=[*mounted(outer), *mounted(inner, "/work/made")],
+    )
+    assert (ended["state"], log) == ("succeeded", "inner\n")
+    assert (inner / "new").read_text() == "new\n"
+    assert list((outer / "made").iterdir()) == []
+    saw("the job's own error; nothing was made; with the directory made, the mount works")
+
+
+def test_attack_15_a_link_in_a_mount_that_leads_to_the_system(lab: Lab, saw):
+    """A mount inside a mount follows no link, however often the place is swapped for one."""
+    home = lab.home(lab.mallory)
+    outer, inner = owned(home / "around", lab.mallory), owned(home / "system", lab.mallory)
+    (inner / "mine").write_text("mallory's\n")
+    place, aside, link = outer / "sub", outer / "aside", outer / "link"
+    mounts = [*mounted(outer), *mounted(inner, "/work/sub")]
+    place.symlink_to("/etc")
+    ended, _ = lab.ran(lab.mallory, "ls /etc", mounts=mounts)
+    assert ended["state"] == "failed"
+    assert "behind a link" in ended["reason"]
+    place.rename(link)
+    owned(place, lab.mallory)
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            for one, other in ((place, aside), (link, place), (place, link), (aside, place)):
+                with contextlib.suppress(OSError):  # what is mounted on cannot be moved
+                    one.rename(other)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        tries = [lab.submit(lab.mallory, command=["ls", "/etc"], mounts=mounts) for _ in range(12)]
+        ends = [lab.wait(job) for job in tries]
+        logs = [lab.log(job) for job in tries]
+    finally:
+        stop.set()
+        swapper.join()
+    assert not any("mine" in log for log in logs)
+    ran = sum(ended["state"] == "succeeded" for ended in ends)
+    saw(f"a link is refused; of 12 with a place that is swapped {ran} ran, none led to /etc")
+
+
+def test_attack_15_a_volume_of_the_image_in_a_mount(lab: Lab, saw):
+    """It would lie on whatever a link in the person's directory names."""
+    work = owned(lab.home(lab.mallory) / "volume", lab.mallory)
+    (work / "cache").symlink_to("/etc")
+    image = image_of(lab, "cached", ["VOLUME /work/cache"])
+    ended, _ = lab.ran(lab.mallory, "ls /etc", image=image, mounts=mounted(work))
+    assert ended["state"] == "failed"
+    assert "/work/cache" in ended["reason"]
+    saw(f"refused: {ended['reason']}")
+
+
 def test_attack_19_a_missing_directory_below_a_mount(lab: Lab, saw):
     work = owned(lab.home(lab.mallory) / "empty", lab.mallory)
     ended, _ = lab.ran(lab.mallory, "pwd", mounts=mounted(work), workdir="/work/made/by/root")
