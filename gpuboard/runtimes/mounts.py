@@ -44,6 +44,7 @@ from gpuboard.runtimes.sandbox import (
     check_mounts,
     mount_roots,
     mounts_around,
+    plain_path,
 )
 
 HELPER_TIMEOUT_S = 15.0
@@ -81,18 +82,17 @@ class MountBoard:
         """
         roots = mount_roots(settings, request.user, request.home)
         check_mounts(request.mounts, roots)
-        asked = list(request.mounts)
+        asked = [
+            msgspec.structs.replace(mount, target=plain_path(mount.target))
+            for mount in request.mounts
+        ]
         if settings.mount_home and request.home.startswith("/"):
-            home = Mount(source=request.home, target=posixpath.normpath(request.home))
+            home = Mount(source=request.home, target=plain_path(request.home))
             if not any(mount.target == home.target for mount in asked):
                 asked.append(home)
             roots = (*roots, request.home)
         if not asked:
             return []
-        asked = [
-            msgspec.structs.replace(mount, target=posixpath.normpath(mount.target))
-            for mount in asked
-        ]
         found = self._order(request, asked, roots)
         return [
             msgspec.structs.replace(mount, source=source)

@@ -7,7 +7,6 @@ and is checked again, and what is not built here is not in the container.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,8 +25,9 @@ from gpuboard.runtimes.sandbox import (
     check_image_environment,
     check_stop,
     check_volume,
-    check_workdir,
+    check_workdir_inside,
     is_below,
+    plain_path,
 )
 
 LABEL_JOB = "gpuboard.job"
@@ -83,7 +83,7 @@ def container_profile(
     check_environment(person_env, settings.max_env_bytes, has_devices=has_devices)
     check_command(request.command)
     check_devices(request.devices)
-    check_workdir(request.workdir)
+    check_workdir_inside(request.workdir)
     check_stop(request.stop_signal, request.grace_s, settings.max_grace_s)
     if has_devices:
         inherited = {**image.env, **_library_path(image.env)}
@@ -259,17 +259,17 @@ def _labels(request: RunRequest, box_id: str) -> dict[str, str]:
 def _launch(
     request: RunRequest, mounts: Sequence[Mount], image: ImageDefaults
 ) -> tuple[list[str], list[str], str]:
-    """Return entrypoint, command and working directory.
+    """Return entrypoint, command and working directory (empty: the image's own).
 
-    A working directory below a mount is entered by a shell inside, as the person: the engine would
-    create a missing one there as root, on the host (measured).
+    A working directory below a mount, the image's own too, is entered by a shell inside, as the
+    person: the engine would create a missing one there as root, on the host (measured).
     """
     command = list(request.command)
-    workdir = posixpath.normpath(request.workdir) if request.workdir else ""
+    workdir = plain_path(request.workdir or image.workdir or "/")
     below = any(workdir != m.target and is_below(workdir, m.target) for m in mounts)
-    if not workdir or not below:
-        return [], command, workdir
+    if not below:
+        return [], command, workdir if request.workdir else ""
     words = [*image.entrypoint, *(command or image.command)]
     if not words:
         raise InvalidRequest("the image has no command of its own: give one", field="command")
-    return ["sh", "-c", _CHANGE_DIRECTORY, "sh", workdir], words, ""
+    return ["sh", "-c", _CHANGE_DIRECTORY, "sh", workdir], words, "/"

@@ -49,6 +49,8 @@ _IMAGE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
 _THIS_BOX = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
+_MAGIC = ("/proc", "/sys", "/dev")
+"""Links there lead where nobody reads from their names."""
 _FORBIDDEN_TARGETS = (
     *("/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"),
     *("/libx32", "/run", "/var/run", "/boot"),
@@ -119,6 +121,7 @@ def check_submission(spec: JobSpec, person: Person, settings: SandboxSettings) -
     check_stop(spec.stop_signal, spec.grace_s, settings.max_grace_s)
     check_workdir(spec.workdir)
     if spec.runtime is RuntimeName.DOCKER:
+        check_workdir_inside(spec.workdir)
         check_image(spec.image, settings.images)
         check_mounts(spec.mounts, mount_roots(settings, person.name, person.home))
         check_ports(spec.ports, settings.network, settings.port_range, settings.max_ports)
@@ -218,8 +221,8 @@ def hook_complaint(name: str, value: str) -> str:
         for part in re.split("[:;]", value):
             if not part.startswith("/") or "$" in part or ".." in part.split("/"):
                 return f"hooks that run as root inherit it, and {_shown(repr(part))} is no plain absolute path"
-            path = "/" + posixpath.normpath(part).lstrip("/")
-            if any(is_below(path, bad) for bad in ("/proc", "/dev", "/sys")):
+            path = plain_path(part)
+            if any(is_below(path, bad) for bad in _MAGIC):
                 return f"hooks that run as root inherit it, and {_shown(part)} leads anywhere"
     return ""
 
@@ -293,6 +296,18 @@ def check_workdir(workdir: str) -> None:
         _check_path(workdir, "workdir")
         if ".." in workdir.split("/"):
             raise InvalidRequest(f"{_shown(workdir)} contains `..`", field="workdir")
+
+
+def check_workdir_inside(workdir: str) -> None:
+    """Refuse a container's working directory that is no plain path, or leads anywhere.
+
+    The engine makes a missing one as root: by `/proc/self/root/work/x` in a mount on `/work`; and
+    `/proc/self/fd/7` may be a directory of the host (CVE-2024-21626).
+    """
+    check_workdir(workdir)
+    path = plain_path(workdir)
+    if any(is_below(path, bad) for bad in _MAGIC) and not is_below(path, "/dev/shm"):  # noqa: S108
+        raise InvalidRequest(f"{_shown(workdir)} leads anywhere", field="workdir")
 
 
 def check_image(reference: str, allowed: Sequence[str]) -> None:
@@ -382,6 +397,11 @@ def mount_roots(settings: SandboxSettings, user: str, home: str) -> tuple[str, .
     return tuple(roots)
 
 
+def plain_path(path: str) -> str:
+    """Return an absolute path in its one spelling: POSIX keeps two slashes at the beginning."""
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
 def is_below(path: str, root: str) -> bool:
     """Whether a path is a directory or lies in it, by component: `/home/bobby` is not in `/home/bob`."""
     return path == root or path.startswith(root.rstrip("/") + "/")
@@ -394,7 +414,7 @@ def check_mounts(mounts: Sequence[Mount], roots: Sequence[str]) -> None:
     targets: set[str] = set()
     for mount in mounts:
         _check_path(mount.source, "mounts")
-        source = "/" + posixpath.normpath(mount.source).lstrip("/")
+        source = plain_path(mount.source)
         if not any(is_below(source, root) for root in roots):
             raise PermissionDenied(
                 f"{_shown(mount.source)} may not be mounted",
@@ -416,7 +436,7 @@ def check_mounts(mounts: Sequence[Mount], roots: Sequence[str]) -> None:
 
 def mounts_around(mounts: Sequence[Mount]) -> list[int | None]:
     """Return for each mount the number of the one that its target lies in, the innermost."""
-    targets = ["/" + posixpath.normpath(mount.target).lstrip("/") for mount in mounts]
+    targets = [plain_path(mount.target) for mount in mounts]
     return [
         max(
             (n for n, other in enumerate(targets) if other != target and is_below(target, other)),
@@ -430,10 +450,9 @@ def mounts_around(mounts: Sequence[Mount]) -> list[int | None]:
 def check_target(target: str) -> str:
     """Return the target without a trailing slash; refuse those that would replace the system's parts."""
     _check_path(target, "mounts")
-    path = posixpath.normpath(target)
     if ".." in target.split("/"):
         raise InvalidRequest(f"the target {_shown(target)} contains `..`", field="mounts")
-    path = "/" + path.lstrip("/")
+    path = plain_path(target)
     if path == "/" or any(is_below(path, bad) for bad in _FORBIDDEN_TARGETS):
         raise InvalidRequest(
             f"nothing may be mounted on {_shown(target)} in the container",

@@ -233,7 +233,7 @@ def test_mount_in_a_mount_is_put_into_its_pin(board: MountBoard, home: Path):
     asked = (
         Mount(f"{home}/cache", "/work/data/set", read_only=True),
         Mount(f"{home}/code", "/work"),
-        Mount(f"{home}/data", "/work/data/"),
+        Mount(f"{home}/data", "//work/data/"),
     )
     (found,) = board.resolve(request(home, *asked), SandboxSettings())
     assert found.target == "/work"

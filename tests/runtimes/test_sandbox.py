@@ -563,12 +563,28 @@ def test_working_directory_below_a_mount_is_entered_inside():
     """The engine would make a missing one as root, on the host."""
     mounts = (Mount("/pins/0", "/work"),)
     body = profile(request(workdir="/work/a b"), mounts, image=ImageDefaults(entrypoint=("/e",)))
-    assert "WorkingDir" not in body
+    assert body["WorkingDir"] == "/"  # not the image's own, which may lie there too
     assert body["Entrypoint"][:2] == ["sh", "-c"]
     assert body["Entrypoint"][-1] == "/work/a b"
     assert body["Cmd"] == ["/e", "python", "-V"]
     assert profile(request(workdir="/work"), mounts)["WorkingDir"] == "/work"
     assert profile(request(workdir="/opt"), mounts)["WorkingDir"] == "/opt"
+    image = ImageDefaults(entrypoint=("/e",), workdir="/work/deep")
+    assert profile(request(), mounts, image=image)["Entrypoint"][-1] == "/work/deep"
+    assert "WorkingDir" not in profile(request(), mounts, image=ImageDefaults(workdir="/work"))
+
+
+@pytest.mark.parametrize("path", ["/proc/self/root/work", "//proc/self/fd/7", "/dev/fd/7", "/sys"])
+def test_working_directory_by_the_kernels_links_is_refused_in_a_container(path: str):
+    """A plain process goes there with its person's rights, and may."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_submission(spec(workdir=path), BOB, SETTINGS)
+    assert caught.value.field == "workdir"
+    with pytest.raises(InvalidRequest):
+        profile(request(workdir=path))
+    plain = {"runtime": RuntimeName.PROCESS, "image": "", "workdir": path}
+    check_submission(spec(**plain), BOB, SETTINGS)
+    check_submission(spec(workdir="/dev/shm"), BOB, SETTINGS)
 
 
 def test_simulated_devices_open_nothing():

@@ -295,11 +295,37 @@ def test_attack_15_a_volume_of_the_image_in_a_mount(lab: Lab, saw):
     saw(f"refused: {ended['reason']}")
 
 
-def test_attack_19_a_missing_directory_below_a_mount(lab: Lab, saw):
+@pytest.mark.parametrize("workdir", ["/work/made/by/root", "//work/made/by/root"])
+def test_attack_19_a_missing_directory_below_a_mount(lab: Lab, saw, workdir: str):
     work = owned(lab.home(lab.mallory) / "empty", lab.mallory)
-    ended, _ = lab.ran(lab.mallory, "pwd", mounts=mounted(work), workdir="/work/made/by/root")
+    ended, _ = lab.ran(lab.mallory, "pwd", mounts=mounted(work), workdir=workdir)
     assert ended["state"] == "failed"
     assert list(work.iterdir()) == []
+    saw("the job's own error; nothing was made by root")
+
+
+def test_attack_19_a_directory_by_the_links_of_the_kernel(lab: Lab, saw):
+    """They lead back to the container's root, so into the mount, or to what a runtime left open."""
+    for root in ("/proc/self/root", "/proc/1/root", "//proc/thread-self/root", "/dev/fd/7"):
+        status, answer = lab.ask(
+            lab.mallory, "POST", "/jobs", lab.request(workdir=f"{root}/work/made", command=["pwd"])
+        )
+        assert (status, answer["error"]["field"]) == (400, "workdir")
+    saw("refused by name")
+
+
+def test_attack_19_a_directory_of_the_images_below_a_mount(lab: Lab, saw):
+    """Its WORKDIR is entered by the engine too, with or without one of the person's."""
+    work = owned(lab.home(lab.mallory) / "deep", lab.mallory)
+    image = image_of(lab, "deep", ["WORKDIR /work/made/by/root"])
+    ended, _ = lab.ran(lab.mallory, "pwd", image=image, mounts=mounted(work))
+    assert ended["state"] == "failed"
+    owned(work / "here", lab.mallory)
+    ended, log = lab.ran(
+        lab.mallory, "pwd", image=image, mounts=mounted(work), workdir="/work/here"
+    )
+    assert (ended["state"], log) == ("succeeded", "/work/here\n")
+    assert [path.name for path in work.iterdir()] == ["here"]
     saw("the job's own error; nothing was made by root")
 
 
