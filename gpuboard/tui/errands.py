@@ -84,7 +84,10 @@ class Errands:
         done: Callable[[_T], object],
         failed: Callable[[GpuboardError], object],
     ) -> None:
-        """Call `call` on another thread; then `done` or `failed` on the app's."""
+        """Call `call` on another thread; then `done` or `failed` on the app's.
+
+        It runs in the caller's context: a screen that is closed meanwhile still knows its app by it.
+        """
         self._pending += 1
 
         def body() -> None:
@@ -101,7 +104,7 @@ class Errands:
             self._waiting -= 1
             is_short = self._waiting < 0
             self._waiting += is_short
-        self._errands.put(body)
+        self._errands.put(partial(copy_context().run, body))
         if is_short:
             threading.Thread(target=self._work, name="gpuboard-errand", daemon=True).start()
 

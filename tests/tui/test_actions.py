@@ -612,3 +612,21 @@ class TestBookingsOfMine:
             await settled(pilot)
             await pilot.press("down", "down", "down", "down", "K")
             await until(pilot, lambda: "is dora's, not yours" in screen_text(pilot.app))
+
+
+async def test_errand_of_a_dialog_that_was_closed_meanwhile_comes_back(source):
+    """On its own thread the dialog, no longer on the screen, did not find its app: the errand was lost."""
+    async with opened(source) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: len(pilot.app.screen_stack) > 1)
+        dialog = pilot.app.screen
+        await pilot.press("escape")
+        await until(pilot, lambda: not dialog.is_attached)
+        told: list[object] = []
+        pilot.app.call_later(
+            lambda: pilot.app.errands.run(
+                lambda: dialog.gpuboard.snapshot, told.append, told.append
+            )
+        )
+        await until(pilot, lambda: told)
+        assert told == [pilot.app.snapshot]
