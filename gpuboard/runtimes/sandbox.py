@@ -307,7 +307,11 @@ def check_workdir_inside(workdir: str) -> None:
     check_workdir(workdir)
     path = plain_path(workdir)
     if any(is_below(path, bad) for bad in _MAGIC) and not is_below(path, "/dev/shm"):  # noqa: S108
-        raise InvalidRequest(f"{_shown(workdir)} leads anywhere", field="workdir")
+        raise InvalidRequest(
+            f"{_shown(workdir)} cannot be a container's working directory: it lies in the kernel's own",
+            field="workdir",
+            hint="choose one such as /work or /tmp",
+        )
 
 
 def check_image(reference: str, allowed: Sequence[str]) -> None:
